@@ -1,0 +1,5 @@
+//! Prints the layout tables that `TABLE.md` holds.
+
+fn main() {
+    print!("{}", domstat_layout::table::LayoutTable);
+}

@@ -1,0 +1,94 @@
+//! # The domain-stats shared-memory ABI
+//!
+//! This crate *is* the specification: what a producer writes, what a consumer may rely on, and
+//! the code that both sides share. It does no I/O, allocates nothing and needs no std.
+//!
+//! The design is Andrew Cooper's (xen-devel, 23 February 2023, "API/ABIs: Re: \[RFC PATCH v2 0/2\]
+//! Add a new acquire resource to query vcpu statistics"), with what the review of that series
+//! added, the self-description of KVM's binary statistics interface, and the "not produced"
+//! values of libvirt's statistics structures.
+//!
+//! ## Region
+//!
+//! A region is a run of whole pages that describes **one** domain. Integers are little-endian and
+//! naturally aligned; record starts are multiples of 8 and of `align`.
+//!
+//! ```text
+//! 0                dom_size   vcpu_offs                vcpu_offs + i*vcpu_stride
+//! +----------------+----------+------------------------+-----------------------+----
+//! | dom record     | gap (0)  | vcpu record 0 | gap(0) | vcpu record 1 | gap(0)| ...
+//! +----------------+----------+------------------------+-----------------------+----
+//! | header | groups|          | header | groups|
+//! ```
+//!
+//! * *packed*: `vcpu_offs` and `vcpu_stride` are the sizes rounded up to `align`;
+//! * *page-granular*: both are multiples of the page size, and each record may have frames of its
+//!   own, which a consumer maps side by side.
+//!
+//! A consumer that follows the header cannot tell them apart.
+//!
+//! ## Groups, and what a word says
+//!
+//! A stat group is `{ u32 seq; u32 rsvd; u64 updated_ns; u64 field[...]; }`. One bit of the
+//! record's `stats_active` says whether it is produced. A group never grows: later fields of a
+//! subject form a new group at the end of the record, with a bit of its own.
+//!
+//! `u64::MAX` says "not produced" and `u64::MAX - 1` "saturated", so that inactive, saturated,
+//! zero and "group not active" stay four different answers: [`Stat`].
+//!
+//! ## Writing
+//!
+//! * Publish once: sizes, records, gaps and every active group first; then `state`; then the dom
+//!   record's `magic`, with release ordering. `magic == 0` reads as "not ready".
+//! * A group update is `seq` odd, release fence, words, `seq` even with release ([`seqlock`]).
+//! * A group whose bit is clear is left with `seq` odd, and `stats_active` bits and `generation`
+//!   change only while the `seq` of each group they concern is odd. So what `seq` guards includes
+//!   them: a reader that looks at the bit and the generation between its two looks at `seq` can
+//!   neither read a group that was never published nor take one tenant's numbers for another's.
+//! * The header's other words, `state` and `notify` apart, do not change within an incarnation.
+//!
+//! ## Reading
+//!
+//! * The mapping is an allegation. Copy the header once ([`DomHeader::load`]), validate the copy
+//!   ([`Geometry::validate`]), use only the result.
+//! * A group may be read if its bit is set and it ends inside the producer's record size.
+//! * Relaxed loads and acquire fences only: anything stronger may fault on a read-only page.
+//! * A retry loop has a bound. A writer that was killed in mid-update leaves `seq` odd for ever.
+//! * Unknown bits and larger sizes are fine; smaller sizes mean fewer groups.
+//!
+//! ## Compatibility
+//!
+//! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`]), plus
+//! [`latest`]. `revision` in the header is information; sizes and bits decide what is read. An
+//! incompatible change would be a new magic.
+//!
+//! A group takes updates at up to about a million a second; beside a writer that never pauses,
+//! a reader of a group can run into its bound.
+//!
+#![doc = include_str!("../TABLE.md")]
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod descriptor;
+pub mod geometry;
+pub mod header;
+mod mem;
+pub mod r1;
+pub mod seqlock;
+pub mod sink;
+mod sync;
+pub mod table;
+mod value;
+
+pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
+pub use geometry::{Geometry, GeometryError};
+pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
+pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use value::{Name, Ns, Stat, Uuid, Word};
+
+/// The newest revision that this build knows.
+pub mod latest {
+    pub use crate::r1::*;
+}

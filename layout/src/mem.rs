@@ -1,0 +1,359 @@
+//! Shared memory as atomic words: the only way in which this project touches bytes that another
+//! process can see.
+#![allow(unsafe_code)]
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use crate::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS};
+use crate::header::{DOM_MAGIC, dom};
+use crate::seqlock;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("domstat needs a 64-bit target: relaxed 64-bit loads on read-only pages");
+
+/// A run of shared bytes. Private: what may be done with them differs for readers and writers.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    base: NonNull<u8>,
+    len: usize,
+    memory: PhantomData<&'a [AtomicU64]>,
+}
+
+// SAFETY: the bytes are only reached through references to atomics, which may be shared between
+// threads and used by several at once; `new` has the caller promise that they outlive 'a.
+unsafe impl Send for Bytes<'_> {}
+// SAFETY: as for Send.
+unsafe impl Sync for Bytes<'_> {}
+
+impl<'a> Bytes<'a> {
+    fn sub(self, offset: usize, len: usize) -> Option<Self> {
+        let fits = offset.checked_add(len)? <= self.len && offset.is_multiple_of(8);
+        if !fits {
+            return None;
+        }
+        // SAFETY: offset <= self.len, so the result stays inside (or one past) the run that the
+        // caller of `new` promised.
+        let base = unsafe { self.base.add(offset) };
+        Some(Self { base, len, memory: PhantomData })
+    }
+
+    #[inline]
+    fn u32(self, offset: usize) -> Option<&'a AtomicU32> {
+        let fits = offset.checked_add(4)? <= self.len && offset.is_multiple_of(4);
+        if !fits {
+            return None;
+        }
+        // SAFETY: offset + 4 <= self.len.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: inside the run; base is 8-aligned and offset a multiple of 4, so aligned;
+        // AtomicU32 is valid for any bits and may change under a shared reference; the run is
+        // valid for 'a and, in this process, only reached through atomics (promise of `new`).
+        Some(unsafe { at.cast::<AtomicU32>().as_ref() })
+    }
+
+    #[inline]
+    fn words(self, offset: usize, n: usize) -> Option<&'a [AtomicU64]> {
+        let fits = offset.checked_add(n.checked_mul(8)?)? <= self.len && offset.is_multiple_of(8);
+        if !fits {
+            return None;
+        }
+        // SAFETY: offset + 8n <= self.len.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: n words from `at` lie inside the run; base and offset are multiples of 8, so
+        // aligned; AtomicU64 is valid for any bits and may change under a shared reference; the
+        // run is valid for 'a and, in this process, only reached through atomics.
+        Some(unsafe { core::slice::from_raw_parts(at.cast::<AtomicU64>().as_ptr(), n) })
+    }
+
+    #[inline]
+    fn u64(self, offset: usize) -> Option<&'a AtomicU64> {
+        self.words(offset, 1)?.first()
+    }
+}
+
+/// Shared memory for reading. Cheap to copy; offers loads only, so that it can stand for a
+/// read-only mapping.
+#[derive(Clone, Copy)]
+pub struct ReadMem<'a>(Bytes<'a>);
+
+impl<'a> ReadMem<'a> {
+    /// Takes `len` bytes at `base` as shared memory to read.
+    ///
+    /// # Safety
+    /// For all of `'a`: the bytes are mapped and readable; `base` is a multiple of 8; in this
+    /// process they are written through atomics of the same width at the same places or not at
+    /// all (other processes may write them as they like); an access to them does not fault, so
+    /// the file behind them is at least `len` bytes long.
+    #[must_use]
+    pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self(Bytes { base, len, memory: PhantomData })
+    }
+
+    /// Bytes there are.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0.len == 0
+    }
+
+    /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
+    #[must_use]
+    pub fn sub(self, offset: usize, len: usize) -> Option<Self> {
+        self.0.sub(offset, len).map(Self)
+    }
+
+    /// The u32 at `offset`; `None` past the end or misaligned.
+    #[inline]
+    #[must_use]
+    pub fn load_u32(self, offset: usize) -> Option<u32> {
+        // ORDERING: relaxed, the only kind that works on a read-only page; callers that need
+        // order add a fence.
+        Some(u32::from_le(self.0.u32(offset)?.load(Ordering::Relaxed)))
+    }
+
+    /// The u64 at `offset`; `None` past the end or misaligned.
+    #[inline]
+    #[must_use]
+    pub fn load_u64(self, offset: usize) -> Option<u64> {
+        // ORDERING: relaxed, as for `load_u32`.
+        Some(u64::from_le(self.0.u64(offset)?.load(Ordering::Relaxed)))
+    }
+
+    /// Copies raw words from `offset` on, without any protocol; `None` past the end or misaligned.
+    #[must_use]
+    pub fn load_words(self, offset: usize, to: &mut [u64]) -> Option<()> {
+        seqlock::load_words(self.0.words(offset, to.len())?, to);
+        Some(())
+    }
+
+    /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
+    #[inline]
+    #[must_use]
+    pub fn group(self, offset: usize, size: usize) -> Option<ReadGroup<'a>> {
+        Some(ReadGroup(GroupWords::of(self.0, offset, size)?))
+    }
+}
+
+/// The words of one group: `seq`, and `updated_ns` followed by the fields.
+#[derive(Clone, Copy)]
+struct GroupWords<'a> {
+    seq: &'a AtomicU32,
+    updated_ns: &'a AtomicU64,
+    payload: &'a [AtomicU64],
+}
+
+impl<'a> GroupWords<'a> {
+    #[inline]
+    fn of(bytes: Bytes<'a>, offset: usize, size: usize) -> Option<Self> {
+        let payload_bytes = size.checked_sub(GROUP_HEADER_LEN)?;
+        Some(Self {
+            seq: bytes.u32(offset)?,
+            updated_ns: bytes.u64(offset.checked_add(GROUP_UPDATED_NS)?)?,
+            payload: bytes.words(offset.checked_add(GROUP_HEADER_LEN)?, payload_bytes / 8)?,
+        })
+    }
+}
+
+/// One group, for reading.
+#[derive(Clone, Copy)]
+pub struct ReadGroup<'a>(GroupWords<'a>);
+
+/// An update was in progress, or was made while the copy was taken: try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// The sequence number seen.
+    pub seq: u32,
+}
+
+impl ReadGroup<'_> {
+    /// The sequence number now.
+    #[inline]
+    #[must_use]
+    pub fn seq(&self) -> u32 {
+        // ORDERING: relaxed; information only.
+        u32::from_le(self.0.seq.load(Ordering::Relaxed))
+    }
+
+    /// One attempt to copy the fields (raw little-endian words) and to read what else `seq`
+    /// guards: returns the sequence number, `updated_ns`, and what `guarded` returned.
+    ///
+    /// `guarded` runs between the two looks at `seq`; the record's `stats_active` bit and
+    /// `generation` are read there, because a writer changes them only while `seq` is odd.
+    ///
+    /// # Errors
+    /// [`Busy`] if an update is or was in progress. `to` then holds no usable value.
+    #[inline]
+    pub fn try_read<T>(
+        &self,
+        to: &mut [u64],
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(u32, u64, T), Busy> {
+        let words = &self.0;
+        let Some(begin) = seqlock::read_begin(words.seq) else {
+            return Err(Busy { seq: self.seq() });
+        };
+        // ORDERING: relaxed; one of the words that `seq` guards.
+        let updated_ns = u64::from_le(words.updated_ns.load(Ordering::Relaxed));
+        seqlock::load_words(words.payload, to);
+        let guarded = guarded();
+        if seqlock::read_retry(words.seq, begin) {
+            return Err(Busy { seq: self.seq() });
+        }
+        Ok((begin, updated_ns, guarded))
+    }
+
+    /// As [`ReadGroup::try_read`], for the one word at `index` of the fields.
+    ///
+    /// # Errors
+    /// [`Busy`] if an update is or was in progress.
+    #[inline]
+    pub fn try_read_word<T>(
+        &self,
+        index: usize,
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(Option<u64>, T), Busy> {
+        let words = &self.0;
+        let Some(begin) = seqlock::read_begin(words.seq) else {
+            return Err(Busy { seq: self.seq() });
+        };
+        // ORDERING: relaxed; one of the words that `seq` guards.
+        let word = words.payload.get(index).map(|word| word.load(Ordering::Relaxed));
+        let guarded = guarded();
+        if seqlock::read_retry(words.seq, begin) {
+            return Err(Busy { seq: self.seq() });
+        }
+        Ok((word, guarded))
+    }
+}
+
+/// Shared memory for writing, held by the producer alone.
+#[derive(Clone, Copy)]
+pub struct WriteMem<'a>(Bytes<'a>);
+
+impl<'a> WriteMem<'a> {
+    /// Takes `len` bytes at `base` as shared memory to write.
+    ///
+    /// # Safety
+    /// As for [`ReadMem::new`], and the bytes are writable. While `'a` lasts, nothing in this
+    /// process reaches them but through atomics.
+    #[must_use]
+    pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self(Bytes { base, len, memory: PhantomData })
+    }
+
+    /// Bytes there are.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0.len == 0
+    }
+
+    /// The same bytes, for reading.
+    #[must_use]
+    pub const fn as_read(self) -> ReadMem<'a> {
+        ReadMem(self.0)
+    }
+
+    /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
+    #[must_use]
+    pub fn sub(self, offset: usize, len: usize) -> Option<Self> {
+        self.0.sub(offset, len).map(Self)
+    }
+
+    /// Stores a u32 at `offset`; `None` past the end or misaligned.
+    #[must_use]
+    pub fn store_u32(self, offset: usize, value: u32) -> Option<()> {
+        // ORDERING: release, so that a reader that acts on the new word after an acquire fence
+        // sees what was stored before it (`state` and `notify` after the groups they announce).
+        // These words change on discrete events only.
+        self.0.u32(offset)?.store(value.to_le(), Ordering::Release);
+        Some(())
+    }
+
+    /// Stores a u64 at `offset`; `None` past the end or misaligned.
+    #[must_use]
+    pub fn store_u64(self, offset: usize, value: u64) -> Option<()> {
+        // ORDERING: release, as for `store_u32`.
+        self.0.u64(offset)?.store(value.to_le(), Ordering::Release);
+        Some(())
+    }
+
+    /// Stores zero in every word from `offset` on, `len` bytes; `None` past the end or if
+    /// either is no multiple of 8.
+    #[must_use]
+    pub fn clear(self, offset: usize, len: usize) -> Option<()> {
+        if !len.is_multiple_of(8) {
+            return None;
+        }
+        for word in self.0.words(offset, len / 8)? {
+            // ORDERING: relaxed; nothing is published yet, `publish` orders it.
+            word.store(0, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Publishes the region: stores the dom record's magic. Everything else must be in place.
+    #[must_use]
+    pub fn publish(self) -> Option<()> {
+        // ORDERING: release, pairs with the acquire fence in `DomHeader::load`; without it a
+        // consumer could see the magic and unfilled words.
+        self.0.u32(dom::MAGIC)?.store(DOM_MAGIC.to_le(), Ordering::Release);
+        Some(())
+    }
+
+    /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
+    #[inline]
+    #[must_use]
+    pub fn group(self, offset: usize, size: usize) -> Option<WriteGroup<'a>> {
+        Some(WriteGroup(GroupWords::of(self.0, offset, size)?))
+    }
+}
+
+/// One group, for its one writer.
+pub struct WriteGroup<'a>(GroupWords<'a>);
+
+impl WriteGroup<'_> {
+    /// Writes `updated_ns` and every field (raw little-endian words).
+    #[inline]
+    pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
+        let words = &self.0;
+        let odd = seqlock::write_begin(words.seq);
+        // ORDERING: relaxed; one of the words that `seq` guards.
+        words.updated_ns.store(updated_ns.to_le(), Ordering::Relaxed);
+        seqlock::store_words(words.payload, from);
+        seqlock::write_end(words.seq, odd);
+    }
+
+    /// Writes `updated_ns` and the one field at word `index`; nothing if there is no such word.
+    #[inline]
+    pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
+        let words = &self.0;
+        let Some(word) = words.payload.get(index) else { return };
+        let odd = seqlock::write_begin(words.seq);
+        // ORDERING: relaxed; both are words that `seq` guards.
+        words.updated_ns.store(updated_ns.to_le(), Ordering::Relaxed);
+        // ORDERING: as above.
+        word.store(raw, Ordering::Relaxed);
+        seqlock::write_end(words.seq, odd);
+    }
+
+    /// Leaves the group in mid-update (`seq` odd), as it stays while its bit is clear.
+    pub fn suspend(&mut self) {
+        // ORDERING: relaxed; there is one writer, so this reads its own last store.
+        if u32::from_le(self.0.seq.load(Ordering::Relaxed)) & 1 == 0 {
+            seqlock::write_begin(self.0.seq);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The seqlock protocol over atomic words: the four steps of Linux's `seqlock.h`, and the copies
+//! between them.
+//!
+//! One writer, any number of readers. The writer makes `seq` odd, changes the words, makes `seq`
+//! even. A reader copies the words between two looks at `seq` and keeps the copy only if both
+//! looks saw the same even number. All accesses to the words are relaxed atomics, so that a copy
+//! that is thrown away was no data race either, and readers use nothing stronger than relaxed
+//! loads and acquire fences: those are what works on a read-only page.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Begins an update: makes `seq` odd and returns it, for [`write_end`].
+///
+/// A `seq` that is odd already, because the group never was published or a writer died in
+/// mid-update, moves on to the next odd number.
+#[inline]
+pub fn write_begin(seq: &AtomicU32) -> u32 {
+    // ORDERING: relaxed; there is one writer, so this reads its own last store.
+    let odd = u32::from_le(seq.load(Ordering::Relaxed)).wrapping_add(1) | 1;
+    // ORDERING: relaxed; the fence below puts it before the words.
+    seq.store(odd.to_le(), Ordering::Relaxed);
+    // ORDERING: pairs with the acquire fence in `read_retry`; without it a reader could copy a
+    // new word and still see the old even number on its second look.
+    fence(Ordering::Release);
+    odd
+}
+
+/// Ends an update: makes `seq` even.
+#[inline]
+pub fn write_end(seq: &AtomicU32, odd: u32) {
+    // ORDERING: release, pairs with the acquire fence in `read_begin`; without it a reader could
+    // see the new even number and copy old words.
+    seq.store(odd.wrapping_add(1).to_le(), Ordering::Release);
+}
+
+/// First look: the sequence number, or `None` while an update is in progress.
+#[inline]
+pub fn read_begin(seq: &AtomicU32) -> Option<u32> {
+    // ORDERING: relaxed, because acquire loads may fault on a read-only page; the fence below
+    // does their work.
+    let begin = u32::from_le(seq.load(Ordering::Relaxed));
+    // ORDERING: pairs with the release store in `write_end`; without it the words could be
+    // copied before this look.
+    fence(Ordering::Acquire);
+    (begin & 1 == 0).then_some(begin)
+}
+
+/// Second look: `true` if the copy made since [`read_begin`] must be thrown away.
+#[inline]
+pub fn read_retry(seq: &AtomicU32, begin: u32) -> bool {
+    // ORDERING: pairs with the release fence in `write_begin`; without it this look could be
+    // taken before the words are copied.
+    fence(Ordering::Acquire);
+    // ORDERING: relaxed; the fence above puts it after the words.
+    u32::from_le(seq.load(Ordering::Relaxed)) != begin
+}
+
+/// Copies words out of shared memory, as many as both sides have.
+#[inline]
+pub fn load_words(from: &[AtomicU64], to: &mut [u64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        // ORDERING: relaxed; `read_begin` and `read_retry` order the copy as a whole.
+        *to = from.load(Ordering::Relaxed);
+    }
+}
+
+/// Copies words into shared memory, as many as both sides have.
+#[inline]
+pub fn store_words(to: &[AtomicU64], from: &[u64]) {
+    for (to, from) in to.iter().zip(from) {
+        // ORDERING: relaxed; `write_begin` and `write_end` order the copy as a whole.
+        to.store(*from, Ordering::Relaxed);
+    }
+}

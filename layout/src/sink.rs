@@ -1,0 +1,24 @@
+//! The contract between what knows numbers (a source) and what publishes them (a producer's
+//! writers): groups by type, never an offset.
+
+use crate::descriptor::{DomGroup, VcpuGroup};
+use crate::value::Ns;
+
+/// Takes the groups of one domain's dom record.
+pub trait DomSink: Send {
+    /// Publishes the whole group as of `now` and marks it active.
+    fn write<G: DomGroup>(&mut self, group: &G, now: Ns);
+    /// Marks the group as no longer produced; its last values can no longer be read.
+    fn deactivate<G: DomGroup>(&mut self);
+}
+
+/// Takes the groups of one vCPU's record. One per vCPU, so that each vCPU's own thread can hold it.
+pub trait VcpuSink: Send {
+    /// Publishes the whole group as of `now` and marks it active.
+    fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns);
+    /// Marks the group as no longer produced; its last values can no longer be read.
+    fn deactivate<G: VcpuGroup>(&mut self);
+    /// Gives the slot to something else: every group off, `generation` bumped. Counters of what
+    /// follows may start from zero.
+    fn renew(&mut self);
+}

@@ -1,0 +1,99 @@
+//! The descriptor table as Markdown, for documents that must not drift from the code.
+
+use core::fmt;
+
+use crate::descriptor::{GROUP_RSVD, GROUP_UPDATED_NS, GroupDesc, Kind};
+use crate::header::{dom, record};
+
+/// Displays as the Markdown tables of the latest revision: both headers, then every group.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayoutTable;
+
+/// Rows of the dom header: offset, type, name, meaning.
+pub const DOM_HEADER: &[(usize, &str, &str, &str)] = &[
+    (dom::MAGIC, "u32", "magic", "\"DOM\" and 1, the incompatible ABI version; stored last"),
+    (dom::DOM_SIZE, "u32", "dom_size", "length of the dom record as the producer was built"),
+    (dom::VCPU_OFFS, "u32", "vcpu_offs", "start of the vcpu array, from the region start"),
+    (dom::VCPU_SIZE, "u32", "vcpu_size", "length of one vcpu record as the producer was built"),
+    (dom::VCPU_STRIDE, "u32", "vcpu_stride", "distance between vcpu records"),
+    (dom::NR_VCPUS, "u32", "nr_vcpus", "records in the vcpu array"),
+    (dom::STATS_ACTIVE, "u64", "stats_active", "one bit per group that is produced"),
+    (dom::ALIGN, "u32", "align", "alignment of vcpu_offs and vcpu_stride, a power of two"),
+    (dom::STATE, "u32", "state", "0 initialising, 1 live, 2 retired"),
+    (dom::INCARNATION, "u64", "incarnation", "differs whenever the region is created anew"),
+    (dom::NOTIFY, "u32", "notify", "bumped, then woken as a futex, on discrete events"),
+    (dom::REVISION, "u32", "revision", "the producer's revision; information only"),
+    (
+        dom::CLOCK,
+        "u32",
+        "clock",
+        "1 CLOCK_MONOTONIC, 2 CLOCK_BOOTTIME, 3 Xen system time, 0 unknown",
+    ),
+    (dom::RESERVED, "", "reserved", "zero, up to byte 128"),
+];
+
+/// Rows of an array record's header: offset, type, name, meaning.
+pub const RECORD_HEADER: &[(usize, &str, &str, &str)] = &[
+    (record::MAGIC, "u32", "magic", "\"VCP\" and 1 for a vcpu record"),
+    (record::INDEX, "u32", "index", "position of the record in its array"),
+    (record::STATS_ACTIVE, "u64", "stats_active", "one bit per group that is produced"),
+    (record::GENERATION, "u32", "generation", "bumped when the slot is given to something else"),
+    (record::RESERVED, "", "reserved", "zero, up to byte 32"),
+];
+
+impl fmt::Display for LayoutTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::latest::{DOM_GROUPS, DOM_SIZE, REVISION, VCPU_GROUPS, VCPU_SIZE};
+        writeln!(f, "<!-- Generated from the descriptor table by ci/generated.sh --fix -->")?;
+        writeln!(f, "# Layout of revision {REVISION}\n")?;
+        writeln!(f, "dom record: {DOM_SIZE} bytes. vcpu record: {VCPU_SIZE} bytes.\n")?;
+        header(f, "dom record, header", DOM_HEADER)?;
+        header(f, "vcpu record, header", RECORD_HEADER)?;
+        for group in DOM_GROUPS.iter().chain(VCPU_GROUPS) {
+            group_table(f, group)?;
+        }
+        Ok(())
+    }
+}
+
+fn header(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    rows: &[(usize, &str, &str, &str)],
+) -> fmt::Result {
+    writeln!(f, "## {title}\n\n| offset | type | word | meaning |\n|---|---|---|---|")?;
+    for (offset, ty, name, meaning) in rows {
+        writeln!(f, "| {offset} | {ty} | {name} | {meaning} |")?;
+    }
+    writeln!(f)
+}
+
+fn group_table(f: &mut fmt::Formatter<'_>, g: &GroupDesc) -> fmt::Result {
+    writeln!(
+        f,
+        "## {} record, bit {}: {} (revision {})\n",
+        g.record.name(),
+        g.bit,
+        g.name,
+        g.since
+    )?;
+    writeln!(f, "{}\n", g.doc.trim())?;
+    writeln!(f, "| offset | bytes | field | kind | unit | meaning |\n|---|---|---|---|---|---|")?;
+    writeln!(f, "| {} | 4 | seq | | | odd: update in progress |", g.offset)?;
+    writeln!(f, "| {} | 4 | rsvd | | | zero |", g.offset + GROUP_RSVD)?;
+    writeln!(
+        f,
+        "| {} | 8 | updated_ns | instant | ns | time of the write, on the region's clock |",
+        g.offset + GROUP_UPDATED_NS
+    )?;
+    for field in g.fields {
+        write!(f, "| {} | {} | {} | {}", field.offset, field.width, field.name, field.kind.name())?;
+        if let Kind::State(names) = field.kind {
+            for (i, name) in names.iter().enumerate() {
+                write!(f, "{} {i} {name}", if i == 0 { ":" } else { "," })?;
+            }
+        }
+        writeln!(f, " | {} | {} |", field.unit.name(), field.doc.trim())?;
+    }
+    writeln!(f)
+}

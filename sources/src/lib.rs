@@ -1,0 +1,139 @@
+//! Where the numbers come from: one contract ([`Source`]), one module per source, one suite
+//! ([`conformance`]) that every source passes.
+//!
+//! A source knows what a vCPU did; it does not know where that is written. It hands typed groups
+//! ([`domstat_layout::latest`]) to sinks and never sees an offset, a magic or a sequence number.
+
+use std::time::Duration;
+
+use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{Clock, Ns};
+
+pub mod conformance;
+pub mod kvm;
+pub mod process;
+
+/// What a source says of its domain before anything is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Which source this is: `kvm`, `process`.
+    pub source: &'static str,
+    /// The host's number for the domain.
+    pub domid: Option<u64>,
+    /// The domain's UUID, in textual byte order.
+    pub uuid: Option<[u8; 16]>,
+    /// The domain's name; not empty, no `/`.
+    pub name: String,
+    /// When the domain was created, on `clock`.
+    pub created: Option<Ns>,
+    /// vCPU slots: the most vCPUs the domain will have at one time.
+    pub nr_vcpus: u32,
+    /// What every point in time counts.
+    pub clock: Clock,
+}
+
+/// A domain whose statistics can be published.
+///
+/// # Contract
+///
+/// 1. [`describe`](Source::describe) has no effect and always says the same.
+/// 2. [`start`](Source::start) is given one dom sink and exactly `nr_vcpus` vCPU sinks, in order.
+///    When it returns, every vCPU that exists has its runstate written, and `memory` is written if
+///    the source produces it at all: what is published next is valid from the first look on.
+/// 3. The identity group is not the source's: whoever publishes writes it from the description.
+/// 4. Every `now` is read from `clock`; for one group it never decreases.
+/// 5. Cumulative fields never decrease, except after [`VcpuSink::renew`].
+/// 6. The four runstate times of one write sum to the time from the vCPU's beginning to its `now`.
+///    The beginning is the same for every write until `renew`, and not before `created`.
+/// 7. What the source cannot know is `Word::NOT_PRODUCED`, never 0.
+/// 8. A vCPU that is gone has its runstate deactivated. Before its slot serves another vCPU,
+///    `renew` is called.
+/// 9. [`Running::tick`] is called about every [`Running::interval`]; calls that come late or in
+///    quick succession are allowed and change no rule. It does not wait for the domain.
+/// 10. After `tick` has returned [`Progress::Ended`], after it has failed, and after
+///     [`Running::stop`] has returned, nothing is written any more and no thread of the source
+///     is left.
+pub trait Source {
+    /// What the domain is.
+    fn describe(&self) -> Description;
+
+    /// Starts to write.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the domain cannot be observed; nothing is left running.
+    fn start<D, V>(self, dom: D, vcpus: Vec<V>) -> Result<Box<dyn Running>, SourceError>
+    where
+        D: DomSink + 'static,
+        V: VcpuSink + 'static;
+}
+
+/// A source that has been started. Dropping it stops it.
+pub trait Running: Send {
+    /// How often [`tick`](Running::tick) wants to be called.
+    fn interval(&self) -> Duration;
+
+    /// Brings up to date what is not written by threads of the source itself.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the domain can no longer be observed.
+    fn tick(&mut self) -> Result<Progress, SourceError>;
+
+    /// Stops writing and waits for the source's threads.
+    fn stop(self: Box<Self>);
+}
+
+/// Whether the domain is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is.
+    Continue,
+    /// It is gone.
+    Ended,
+}
+
+/// Why a domain cannot be observed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is no such process.
+    #[error("there is no process {pid}")]
+    NoSuchProcess {
+        /// The process id asked for.
+        pid: i32,
+    },
+    /// The host does not let us look.
+    #[error("not permitted to {action}: {hint}")]
+    NotPermitted {
+        /// What was tried.
+        action: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// The host lacks something.
+    #[error("{what} is not available here: {hint}")]
+    Unavailable {
+        /// What is missing.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A parameter is out of its range.
+    #[error("{parameter} is {found}, expected {expected}")]
+    BadParameter {
+        /// Which one.
+        parameter: &'static str,
+        /// What was given.
+        found: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// The host failed in some other way.
+    #[error("cannot {action}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What the host said.
+        #[source]
+        source: std::io::Error,
+    },
+}
