@@ -290,6 +290,13 @@ impl<'a> WriteMem<'a> {
         Some(())
     }
 
+    /// The u32 at `offset` itself, for futex calls and read-modify-write; `None` past the end or
+    /// misaligned.
+    #[must_use]
+    pub fn atomic_u32(self, offset: usize) -> Option<&'a AtomicU32> {
+        self.0.u32(offset)
+    }
+
     /// Stores zero in every word from `offset` on, `len` bytes; `None` past the end or if
     /// either is no multiple of 8.
     #[must_use]

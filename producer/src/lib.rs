@@ -1,1 +1,55 @@
+//! Publishes the statistics of one domain in a shared-memory region.
 //!
+//! A [`RegionBuilder`] creates the region and hands out one [`DomWriter`] and one [`VcpuWriter`]
+//! per vCPU. Each writer is `Send` and owns its record alone, so that every vCPU's thread writes
+//! without a lock. Writing a group is wait-free and makes neither a system call nor an allocation.
+//!
+//! ```
+//! use domstat_layout::latest::{Runstate, VcpuState};
+//! use domstat_layout::{Clock, Ns, Word};
+//! use domstat_producer::RegionBuilder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // 1. Create: nothing is visible yet.
+//! let mut created =
+//!     RegionBuilder::new("web1").domid(7).vcpus(2).clock(Clock::Monotonic).create_memfd()?;
+//! let now = Ns(1_000_000); // whatever your clock says
+//! for vcpu in &mut created.vcpus {
+//!     let runstate = Runstate {
+//!         state: VcpuState::Running.into(),
+//!         state_entry_ns: Word::from(now.0),
+//!         running_ns: Word::from(0),
+//!         runnable_ns: Word::from(0),
+//!         blocked_ns: Word::from(0),
+//!         offline_ns: Word::from(0),
+//!     };
+//!     vcpu.write(&runstate, now);
+//! }
+//! // 2. Publish: from here on consumers may map it.
+//! let region = created.unpublished.publish()?;
+//! // 3. Each vCPU's thread owns its writer.
+//! let mut vcpu0 = created.vcpus.remove(0);
+//! std::thread::spawn(move || vcpu0.set(Runstate::running_ns, 5_000, Ns(1_005_000))).join().unwrap();
+//! // 4. The domain is gone.
+//! region.retire();
+//! # Ok(())
+//! # }
+//! ```
+
+mod announce;
+mod builder;
+mod error;
+mod mapping;
+mod plan;
+mod region;
+mod runstate;
+mod writer;
+
+pub use announce::{Announcement, REGION_SUFFIX};
+pub use builder::{Created, RegionBuilder};
+pub use error::{AnnounceError, CreateError, PlanError};
+pub use mapping::Pages;
+pub use plan::{Placement, Plan};
+pub use region::{Region, Unpublished};
+pub use runstate::RunstateTracker;
+pub use writer::{DomWriter, VcpuWriter};

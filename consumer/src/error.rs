@@ -1,0 +1,97 @@
+//! One error type per operation.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domstat_layout::{GeometryError, RecordKind};
+
+/// Why a region cannot be attached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// There is nothing at the path.
+    #[error("{} does not exist: is the domain published? `domstat ls` shows what is", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path leads to a producer that has gone.
+    #[error("the producer of {} is gone; the entry is left over and can be removed", path.display())]
+    ProducerGone {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The descriptor or file may not be read.
+    #[error("not permitted to read {}: run as the producer's user or as root", path.display())]
+    NotPermitted {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Not a file that can be mapped.
+    #[error("{what} is a {found}, not a region: name a file or memfd that a producer published")]
+    NotMappable {
+        /// The path or descriptor.
+        what: String,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A file without a byte in it.
+    #[error("{what} is empty: its producer has not created the region, or never was one")]
+    Empty {
+        /// The path or descriptor.
+        what: String,
+    },
+    /// The header does not describe a usable region.
+    #[error("{what} cannot be used: {source}")]
+    Geometry {
+        /// The path or descriptor.
+        what: String,
+        /// What is wrong.
+        source: GeometryError,
+    },
+    /// Frames do not have the length that the header asks for.
+    #[error("frame {index} has {found} bytes, the header asks for {expected}")]
+    Frame {
+        /// Position in the list of frames.
+        index: usize,
+        /// Its length.
+        found: u64,
+        /// What was expected.
+        expected: u64,
+    },
+    /// The operating system refused.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// A group stayed in mid-update for as long as the reader was willing to wait: its writer is
+/// stopped, was killed, or never pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the writer of {}{}'s {group} group is stalled: in mid-update (seq {seq}) after {retries} retries in {waited:?}",
+    record.name(), display_index(*index)
+)]
+pub struct WriterStalled {
+    /// The record's kind.
+    pub record: RecordKind,
+    /// The record's index in its array; `None` for the dom record.
+    pub index: Option<u32>,
+    /// The group's name.
+    pub group: &'static str,
+    /// The sequence number last seen.
+    pub seq: u32,
+    /// How often the read was tried again.
+    pub retries: u32,
+    /// How long.
+    pub waited: Duration,
+}
+
+fn display_index(index: Option<u32>) -> String {
+    index.map_or_else(String::new, |i| format!(" {i}"))
+}

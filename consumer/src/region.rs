@@ -1,0 +1,286 @@
+//! Attaching to a region.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::ptr::NonNull;
+
+use domstat_layout::header::{DOM_HEADER_LEN, dom};
+use domstat_layout::{Clock, DomHeader, Geometry, GeometryError, MAX_VCPUS, Ns, ReadMem, State};
+use rustix::fs::{FileType, Mode, OFlags, SealFlags};
+
+use crate::mapping::{Mapping, Reserved};
+use crate::{AttachError, Dom, Patience, Vcpu};
+
+/// What a region's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A file that is sealed against shrinking: reads cannot fault.
+    Sealed,
+    /// A file that its owner can truncate.
+    File,
+    /// One sealed file for each record.
+    Frames,
+    /// Pages that the caller mapped.
+    Pages,
+}
+
+/// A region, attached: mapped read-only, its header copied and validated.
+pub struct Region {
+    mapping: Mapping,
+    header: DomHeader,
+    geometry: Geometry,
+    backing: Backing,
+    /// Kept for who wants to look at the file itself; `None` for pages.
+    files: Vec<OwnedFd>,
+    patience: Patience,
+}
+
+/// The words of a region that change during its life, as they are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Live, or retired; `None` for a number that this build does not know.
+    pub state: Option<State>,
+    /// How often a discrete event was announced.
+    pub notify: u32,
+    /// Whether the region is still the one that was attached.
+    pub same_incarnation: bool,
+}
+
+/// No region is longer: what the largest strides that the header can express would need.
+const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 1);
+
+impl Region {
+    /// Attaches to the region at `path`: a producer's file, or an entry made by
+    /// `domstat_producer`'s `announce`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
+        let path = path.as_ref();
+        let owned = || path.to_owned();
+        // NONBLOCK: opening a FIFO without a writer would wait for one.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound if path.is_symlink() => {
+                AttachError::ProducerGone { path: owned() }
+            }
+            io::ErrorKind::NotFound => AttachError::NotFound { path: owned() },
+            io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: owned() },
+            _ => AttachError::Os { action: format!("open {}", path.display()), source: e.into() },
+        })?;
+        Self::from_file(File::from(fd), &path.display().to_string())
+    }
+
+    /// Attaches to the region in `fd`, for example a memfd that the producer passed on.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
+        Self::from_file(File::from(fd.into()), "the descriptor")
+    }
+
+    fn from_file(file: File, what: &str) -> Result<Self, AttachError> {
+        let found = length(&file, what)?;
+        if found == 0 {
+            return Err(AttachError::Empty { what: what.to_owned() });
+        }
+        let len = usize::try_from(found.min(MAX_LEN)).unwrap_or(usize::MAX);
+        let mapping = Mapping::of_file(&file, len)
+            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let sealed =
+            rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
+        let backing = if sealed { Backing::Sealed } else { Backing::File };
+        Self::validate(mapping, backing, vec![file.into()], what)
+    }
+
+    /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
+    /// dom record, `vcpus` one vCPU record each, in order. They are mapped side by side.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn from_frames(dom: impl AsFd, vcpus: &[impl AsFd]) -> Result<Self, AttachError> {
+        let what = "the dom record's frame";
+        let mut files = vec![duplicate(&dom)?];
+        let file = File::from(duplicate(&dom)?);
+        let dom_len = length(&file, what)?;
+        if dom_len < DOM_HEADER_LEN as u64 {
+            return Err(AttachError::Empty { what: what.to_owned() });
+        }
+        let first = Mapping::of_file(&file, DOM_HEADER_LEN)
+            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
+        let short = GeometryError::TooShort { mapped_len: 0 };
+        let header = DomHeader::load(first.mem()).ok_or(bad(short))?;
+        // What the frames add up to is what the header is held against.
+        let stride = u64::from(header.vcpu_stride);
+        let offs = u64::from(header.vcpu_offs);
+        let total = usize::try_from(offs + stride * vcpus.len() as u64).unwrap_or(usize::MAX);
+        let geometry = Geometry::validate(&header, total).map_err(bad)?;
+        let frame = |index, found, expected| AttachError::Frame { index, found, expected };
+        let page = rustix::param::page_size() as u64;
+        if !offs.is_multiple_of(page) || !stride.is_multiple_of(page) || dom_len < offs {
+            return Err(frame(0, dom_len, offs.next_multiple_of(page)));
+        }
+        if vcpus.len() != geometry.nr_vcpus() as usize {
+            return Err(frame(vcpus.len(), 0, stride));
+        }
+        let os = |source| AttachError::Os { action: "map the frames".into(), source };
+        let mut range = Reserved::new(geometry.end()).map_err(os)?;
+        range.map(0, geometry.vcpu_offs(), &file).map_err(os)?;
+        for (index, fd) in (0u32..).zip(vcpus) {
+            let file = File::from(duplicate(fd)?);
+            let found = length(&file, "a vcpu record's frame")?;
+            let at = geometry.vcpu_offset(index).unwrap_or(usize::MAX);
+            let fits =
+                found >= stride && range.map(at, geometry.vcpu_stride(), &file).map_err(os)?;
+            if !fits {
+                return Err(frame(index as usize + 1, found, stride));
+            }
+            files.push(file.into());
+        }
+        Self::validate(Mapping::Frames(range), Backing::Frames, files, what)
+    }
+
+    /// Attaches to a region in pages that the caller has mapped, for example a hypervisor
+    /// resource.
+    ///
+    /// # Safety
+    /// Until the region is dropped, the `len` bytes at `base` are mapped and readable, `base` is
+    /// a multiple of 8, and nothing in this process writes them but through atomics.
+    ///
+    /// # Errors
+    /// [`AttachError::Geometry`] if the header does not describe a usable region.
+    #[allow(unsafe_code)]
+    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
+        Self::validate(Mapping::Caller { base, len }, Backing::Pages, Vec::new(), "the pages")
+    }
+
+    fn validate(
+        mapping: Mapping,
+        backing: Backing,
+        files: Vec<OwnedFd>,
+        what: &str,
+    ) -> Result<Self, AttachError> {
+        let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
+        let mem = mapping.mem();
+        let mapped_len = mem.len();
+        let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
+        let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
+        Ok(Self { mapping, header, geometry, backing, files, patience: Patience::default() })
+    }
+
+    /// Sets how long reads wait for a writer that is in mid-update.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The dom record.
+    #[must_use]
+    pub fn dom(&self) -> Dom<'_> {
+        // The geometry proves that the record is inside; an empty one would have no groups.
+        Dom::new(self.sub(0, self.geometry.dom_size()), self.patience)
+    }
+
+    /// The record of vCPU `index`; `None` past the domain's maximum.
+    #[must_use]
+    pub fn vcpu(&self, index: u32) -> Option<Vcpu<'_>> {
+        let at = self.geometry.vcpu_offset(index)?;
+        Some(Vcpu::new(self.sub(at, self.geometry.vcpu_size()), index, self.patience))
+    }
+
+    /// Every vCPU record, in order.
+    pub fn vcpus(&self) -> impl ExactSizeIterator<Item = Vcpu<'_>> {
+        let size = self.geometry.vcpu_size();
+        (0..self.geometry.nr_vcpus()).map(move |index| {
+            let at = self.geometry.vcpu_offset(index).unwrap_or(0);
+            Vcpu::new(self.sub(at, size), index, self.patience)
+        })
+    }
+
+    fn sub(&self, offset: usize, len: usize) -> ReadMem<'_> {
+        let mem = self.mapping.mem();
+        mem.sub(offset, len).or_else(|| mem.sub(0, 0)).unwrap_or(mem)
+    }
+
+    /// Whether the domain is live, as of now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mem = self.mapping.mem();
+        let word = |offset| mem.load_u32(offset).unwrap_or(0);
+        Status {
+            state: State::from_number(word(dom::STATE)),
+            notify: word(dom::NOTIFY),
+            same_incarnation: mem.load_u64(dom::INCARNATION) == Some(self.header.incarnation),
+        }
+    }
+
+    /// Where the records lie.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The header as it was when the region was attached.
+    #[must_use]
+    pub const fn header(&self) -> &DomHeader {
+        &self.header
+    }
+
+    /// What every point in time in the region counts.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        Clock::from_number(self.header.clock)
+    }
+
+    /// Now on the region's clock; `None` if this host cannot read it.
+    #[must_use]
+    pub fn now(&self) -> Option<Ns> {
+        crate::now(self.clock())
+    }
+
+    /// What the bytes come from.
+    #[must_use]
+    pub const fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// The files behind the region: one, one for each record, or none.
+    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.files.iter().map(AsFd::as_fd)
+    }
+
+    /// The raw shared memory, for tools that judge it.
+    #[must_use]
+    pub fn mem(&self) -> ReadMem<'_> {
+        self.mapping.mem()
+    }
+
+    pub(crate) const fn patience(&self) -> Patience {
+        self.patience
+    }
+}
+
+fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| AttachError::Os { action: "duplicate a descriptor".into(), source })
+}
+
+/// Length of a file that can be mapped.
+fn length(file: &File, what: &str) -> Result<u64, AttachError> {
+    let stat = rustix::fs::fstat(file)
+        .map_err(|e| AttachError::Os { action: format!("look at {what}"), source: e.into() })?;
+    let found = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(u64::try_from(stat.st_size).unwrap_or(0)),
+        FileType::Directory => "directory",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Symlink | FileType::Unknown => "special file",
+    };
+    Err(AttachError::NotMappable { what: what.to_owned(), found })
+}

@@ -1,0 +1,123 @@
+//! One error type per operation.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a region of the wanted shape cannot be laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The number of vCPUs is out of range (rule I07).
+    #[error("a region describes 1 to {max} vCPUs, not {found}")]
+    Vcpus {
+        /// What was asked for.
+        found: u32,
+        /// The cap.
+        max: u32,
+    },
+    /// The alignment is no power of two of at least 8, or below the page size where records are
+    /// page-granular (rule I09).
+    #[error("an alignment is a power of two of at least {least}, not {found}")]
+    Align {
+        /// What was asked for.
+        found: u32,
+        /// The least that would do.
+        least: u32,
+    },
+    /// A chosen offset or stride is too small or not aligned (rules I04, I05, I09).
+    #[error("{word} must be at least {least} and a multiple of {align}, not {found}")]
+    Word {
+        /// Which header word.
+        word: &'static str,
+        /// What was asked for.
+        found: u32,
+        /// The least that would do.
+        least: u32,
+        /// What it must be a multiple of.
+        align: u32,
+    },
+    /// Offsets of this size do not fit the header's 32-bit words.
+    #[error(
+        "the region would not fit the layout's 32-bit words: use a smaller alignment or stride"
+    )]
+    TooLarge,
+}
+
+/// Why a region cannot be created or published. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// Its shape cannot be laid out.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The operating system refused.
+    #[error("cannot {action}: {source}{}", hint(.source))]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The file exists and another producer writes it.
+    #[error("{} is in use by another producer: stop it or choose another path", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The path names something that is not a region, which will not be replaced.
+    #[error("{} exists and is not a domstat region: remove it or choose another path", path.display())]
+    NotARegion {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The caller's pages do not fit the plan.
+    #[error("{what} has {found} bytes, {expected} are needed and a start at a multiple of 8")]
+    Pages {
+        /// Which of them.
+        what: String,
+        /// How long it is.
+        found: usize,
+        /// How long it should be.
+        expected: usize,
+    },
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull => " (make room there, or publish without --file, in memory)",
+        io::ErrorKind::NotFound => " (create the directory first)",
+        io::ErrorKind::PermissionDenied => " (choose a directory that you may write)",
+        _ => "",
+    }
+}
+
+/// Why a region cannot be made known in a directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnnounceError {
+    /// The name is taken by a live region.
+    #[error("a domain named {name} is published already: stop its producer or choose another name")]
+    NameTaken {
+        /// The domain's name.
+        name: String,
+    },
+    /// A domain's name becomes a file name.
+    #[error(
+        "{name:?} cannot be a file name: use 1 to 100 bytes without '/', not starting with '.'"
+    )]
+    BadName {
+        /// The domain's name.
+        name: String,
+    },
+    /// The region is not one that others can be pointed at.
+    #[error("only a region in one memfd can be announced in a directory")]
+    NoDescriptor,
+    /// The operating system refused.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,216 @@
+//! A region's life: unpublished, live, retired.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use domstat_layout::header::dom;
+use domstat_layout::{DOM_MAGIC, Geometry, State};
+use rustix::fs::SealFlags;
+use rustix::thread::futex;
+use tempfile::NamedTempFile;
+
+use crate::mapping::Piece;
+use crate::{AnnounceError, Announcement, CreateError, Plan};
+
+/// Where a region's bytes are.
+pub(crate) enum Storage {
+    Memfd(OwnedFd),
+    Frames(Vec<OwnedFd>),
+    /// `temp` until it is published; then the file at `path`.
+    File {
+        temp: Option<NamedTempFile>,
+        path: PathBuf,
+    },
+    Caller,
+}
+
+/// A region that consumers cannot see yet. Dropping it leaves nothing behind.
+pub struct Unpublished {
+    dom: Piece,
+    storage: Storage,
+    plan: Plan,
+    incarnation: u64,
+}
+
+impl Unpublished {
+    pub(crate) fn new(dom: Piece, storage: Storage, plan: Plan, incarnation: u64) -> Self {
+        Self { dom, storage, plan, incarnation }
+    }
+
+    /// Makes the region visible: seals a memfd, stores `state` and then `magic`, and puts a file
+    /// in its place.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing is left behind.
+    pub fn publish(self) -> Result<Region, CreateError> {
+        let Self { dom, mut storage, plan, incarnation } = self;
+        let os = |action: &str| {
+            let action = action.to_owned();
+            move |e: rustix::io::Errno| CreateError::Os { action, source: e.into() }
+        };
+        // What a consumer could still do to a memfd that it is given: nothing.
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        match &storage {
+            Storage::Memfd(fd) => {
+                rustix::fs::fcntl_add_seals(fd, seals).map_err(os("seal the memfd"))?
+            }
+            Storage::Frames(fds) => {
+                for fd in fds {
+                    rustix::fs::fcntl_add_seals(fd, seals).map_err(os("seal a frame"))?;
+                }
+            }
+            Storage::File { .. } | Storage::Caller => {}
+        }
+        let mem = dom.mem();
+        let visible = || {
+            mem.store_u32(dom::STATE, State::Live as u32)?;
+            mem.publish()
+        };
+        visible().ok_or(CreateError::Pages {
+            what: "the dom record".into(),
+            found: mem.len(),
+            expected: domstat_layout::header::DOM_HEADER_LEN,
+        })?;
+        let mut file = None;
+        if let Storage::File { temp, path } = &mut storage
+            && let Some(temp) = temp.take()
+        {
+            refuse_to_replace(path)?;
+            let placed = temp.persist(&*path).map_err(|e| CreateError::Os {
+                action: format!("put the region at {}", path.display()),
+                source: e.error,
+            })?;
+            file = Some(placed);
+        }
+        Ok(Region { dom, storage, file, plan, incarnation, retired: false })
+    }
+}
+
+/// A live region. [`retire`](Region::retire) it when the domain is gone; dropping it retires it
+/// too, so that no consumer takes old values for live ones.
+pub struct Region {
+    dom: Piece,
+    storage: Storage,
+    /// The published file, locked for as long as this producer lives.
+    file: Option<File>,
+    plan: Plan,
+    incarnation: u64,
+    retired: bool,
+}
+
+impl Region {
+    /// Says that the domain is gone: `state` becomes retired, waiters are woken, a file is
+    /// removed. Mappings that consumers hold stay valid.
+    pub fn retire(mut self) {
+        self.retire_once();
+    }
+
+    fn retire_once(&mut self) {
+        if self.retired {
+            return;
+        }
+        self.retired = true;
+        let _ = self.dom.mem().store_u32(dom::STATE, State::Retired as u32);
+        self.notify();
+        if let (Some(file), Storage::File { path, .. }) = (&self.file, &self.storage)
+            && same_file(file, path)
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Bumps the notify word and wakes who waits for it. For discrete events only: it is a system
+    /// call, and costs the caller a third of a microsecond even if nobody waits.
+    pub fn notify(&self) {
+        if let Some(word) = self.dom.mem().atomic_u32(dom::NOTIFY) {
+            // ORDERING: release, so that who sees the new number sees what it announces.
+            word.fetch_add(1u32.to_le(), Ordering::Release);
+            let _ = futex::wake(word, futex::Flags::empty(), i32::MAX.unsigned_abs());
+        }
+    }
+
+    /// The memfd that holds the region, to hand to consumers; `None` unless it is one memfd.
+    #[must_use]
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.storage {
+            Storage::Memfd(fd) => Some(fd.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// The memfds that hold the region if each record has its own: the dom record's, then one
+    /// for each vCPU. Empty otherwise.
+    #[must_use]
+    pub fn frame_fds(&self) -> Vec<BorrowedFd<'_>> {
+        match &self.storage {
+            Storage::Frames(fds) => fds.iter().map(AsFd::as_fd).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Where the records lie.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.plan.geometry()
+    }
+
+    /// The number that tells this region from an earlier one of the same name.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Makes the region known as `name` in the directory `dir`, for as long as the result lives.
+    ///
+    /// The entry is a link to this process's descriptor, so it dangles as soon as the producer
+    /// is gone, however it went.
+    ///
+    /// # Errors
+    /// [`AnnounceError`], for example if a live region has the name.
+    pub fn announce(&self, dir: &Path, name: &str) -> Result<Announcement, AnnounceError> {
+        let fd = self.as_fd().ok_or(AnnounceError::NoDescriptor)?;
+        Announcement::create(dir, name, std::process::id(), fd.as_raw_fd())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.retire_once();
+    }
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+/// Fails if `path` holds anything but a region whose producer is gone.
+pub(crate) fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
+    let not_a_region = || CreateError::NotARegion { path: path.to_owned() };
+    let os = |source| CreateError::Os { action: format!("look at {}", path.display()), source };
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(os(e)),
+        Ok(meta) if !meta.is_file() => return Err(not_a_region()),
+        Ok(_) => {}
+    }
+    let mut file = File::open(path).map_err(os)?;
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Ok(()) if u32::from_le_bytes(magic) == DOM_MAGIC => {}
+        Ok(()) => return Err(not_a_region()),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(not_a_region()),
+        Err(e) => return Err(os(e)),
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(std::fs::TryLockError::WouldBlock) => Err(CreateError::InUse { path: path.to_owned() }),
+        Err(std::fs::TryLockError::Error(e)) => Err(os(e)),
+    }
+}
