@@ -43,5 +43,5 @@ pub use clock::now;
 pub use error::{AttachError, WriterStalled};
 pub use find::{Found, REGION_SUFFIX, find};
 pub use read::{Dom, Patience, Reading, Sample, Vcpu};
-pub use region::{Backing, Region, Status};
-pub use snapshot::{Snapshot, SnapshotRecord};
+pub use region::{Backing, Mapped, Region, Status};
+pub use snapshot::{Fields, Snapshot, SnapshotRecord};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use domstat_layout::ReadMem;
+use domstat_layout::{Form, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -31,8 +31,8 @@ impl Mapping {
         Ok(Self::One(MmapOptions::new().len(len).map_raw_read_only(file)?))
     }
 
-    /// The memory.
-    pub(crate) fn mem(&self) -> ReadMem<'_> {
+    /// The memory, to be copied in `form`.
+    pub(crate) fn mem(&self, form: Form) -> ReadMem<'_> {
         let (base, len) = match self {
             Self::One(map) => (NonNull::new(map.as_mut_ptr()), map.len()),
             Self::Frames(frames) => (Some(frames.base), frames.len),
@@ -47,7 +47,7 @@ impl Mapping {
         // files were checked when they were mapped; a file that its owner truncates later is the
         // hazard that the crate's documentation names. This process has no writable access to
         // them but that of a producer in it, which uses atomics.
-        unsafe { ReadMem::new(base, len) }
+        unsafe { ReadMem::new(base, len) }.with_form(form)
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
-use domstat_layout::{Clock, DomHeader, Geometry, GeometryError, MAX_VCPUS, Ns, ReadMem, State};
+use domstat_layout::{
+    Clock, DomHeader, Form, Geometry, GeometryError, MAX_VCPUS, Ns, ReadMem, State,
+};
 use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 
 use crate::mapping::{Mapping, Reserved};
@@ -35,6 +37,7 @@ pub struct Region {
     /// Kept for who wants to look at the file itself; `None` for pages.
     files: Vec<OwnedFd>,
     patience: Patience,
+    form: Form,
 }
 
 /// The words of a region that change during its life, as they are now.
@@ -51,12 +54,20 @@ pub struct Status {
 /// No region is longer: what the largest strides that the header can express would need.
 const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 1);
 
-impl Region {
-    /// Attaches to the region at `path`: a producer's file, or an entry made by
-    /// `domstat_producer`'s `announce`.
+/// A file mapped read-only, before anything in it is believed. For tools that judge what a
+/// [`Region`] would refuse.
+pub struct Mapped {
+    mapping: Mapping,
+    backing: Backing,
+    file: File,
+    what: String,
+}
+
+impl Mapped {
+    /// Maps the file at `path`.
     ///
     /// # Errors
-    /// [`AttachError`], which says what to do.
+    /// [`AttachError`], which says what to do; never for what the bytes say.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
         let path = path.as_ref();
         let owned = || path.to_owned();
@@ -70,21 +81,13 @@ impl Region {
             io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: owned() },
             _ => AttachError::Os { action: format!("open {}", path.display()), source: e.into() },
         })?;
-        Self::from_file(File::from(fd), &path.display().to_string())
+        Self::from_file(File::from(fd), path.display().to_string())
     }
 
-    /// Attaches to the region in `fd`, for example a memfd that the producer passed on.
-    ///
-    /// # Errors
-    /// [`AttachError`], which says what to do.
-    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
-        Self::from_file(File::from(fd.into()), "the descriptor")
-    }
-
-    fn from_file(file: File, what: &str) -> Result<Self, AttachError> {
-        let found = length(&file, what)?;
+    fn from_file(file: File, what: String) -> Result<Self, AttachError> {
+        let found = length(&file, &what)?;
         if found == 0 {
-            return Err(AttachError::Empty { what: what.to_owned() });
+            return Err(AttachError::Empty { what });
         }
         let len = usize::try_from(found.min(MAX_LEN)).unwrap_or(usize::MAX);
         let mapping = Mapping::of_file(&file, len)
@@ -92,7 +95,46 @@ impl Region {
         let sealed =
             rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
         let backing = if sealed { Backing::Sealed } else { Backing::File };
-        Self::validate(mapping, backing, vec![file.into()], what)
+        Ok(Self { mapping, backing, file, what })
+    }
+
+    /// The raw shared memory.
+    #[must_use]
+    pub fn mem(&self) -> ReadMem<'_> {
+        self.mapping.mem(Form::BASELINE)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Validates the header.
+    ///
+    /// # Errors
+    /// [`AttachError::Geometry`] if it does not describe a usable region.
+    pub fn attach(self) -> Result<Region, AttachError> {
+        Region::validate(self.mapping, self.backing, vec![self.file.into()], &self.what)
+    }
+}
+
+impl Region {
+    /// Attaches to the region at `path`: a producer's file, or an entry made by
+    /// `domstat_producer`'s `announce`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
+        Mapped::open(path)?.attach()
+    }
+
+    /// Attaches to the region in `fd`, for example a memfd that the producer passed on.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
+        Mapped::from_file(File::from(fd.into()), "the descriptor".to_owned())?.attach()
     }
 
     /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
@@ -112,7 +154,7 @@ impl Region {
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
         let short = GeometryError::TooShort { mapped_len: 0 };
-        let header = DomHeader::load(first.mem()).ok_or(bad(short))?;
+        let header = DomHeader::load(first.mem(Form::BASELINE)).ok_or(bad(short))?;
         // What the frames add up to is what the header is held against.
         let stride = u64::from(header.vcpu_stride);
         let offs = u64::from(header.vcpu_offs);
@@ -164,17 +206,26 @@ impl Region {
         what: &str,
     ) -> Result<Self, AttachError> {
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
-        let mem = mapping.mem();
+        let form = Form::widest();
+        let mem = mapping.mem(form);
         let mapped_len = mem.len();
         let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
-        Ok(Self { mapping, header, geometry, backing, files, patience: Patience::default() })
+        let patience = Patience::default();
+        Ok(Self { mapping, header, geometry, backing, files, patience, form })
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Sets how words are copied; the default is the widest form that this CPU has.
+    #[must_use]
+    pub fn with_form(mut self, form: Form) -> Self {
+        self.form = form;
         self
     }
 
@@ -202,14 +253,14 @@ impl Region {
     }
 
     fn sub(&self, offset: usize, len: usize) -> ReadMem<'_> {
-        let mem = self.mapping.mem();
+        let mem = self.mapping.mem(self.form);
         mem.sub(offset, len).or_else(|| mem.sub(0, 0)).unwrap_or(mem)
     }
 
     /// Whether the domain is live, as of now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let mem = self.mapping.mem();
+        let mem = self.mapping.mem(self.form);
         let word = |offset| mem.load_u32(offset).unwrap_or(0);
         Status {
             state: State::from_number(word(dom::STATE)),
@@ -256,7 +307,7 @@ impl Region {
     /// The raw shared memory, for tools that judge it.
     #[must_use]
     pub fn mem(&self) -> ReadMem<'_> {
-        self.mapping.mem()
+        self.mapping.mem(self.form)
     }
 
     pub(crate) const fn patience(&self) -> Patience {

@@ -1,8 +1,9 @@
 //! A whole domain, copied into a buffer that is used again.
 
+use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN};
 use domstat_layout::latest::{DOM_GROUPS, DOM_SIZE, VCPU_GROUPS, VCPU_SIZE};
 use domstat_layout::{DomGroup, Group, GroupDesc, Ns, VcpuGroup};
-use zerocopy::IntoBytes;
+use zerocopy::IntoBytes as _;
 
 use crate::read::{Copied, Record, Waiting};
 use crate::{Reading, Region, Sample, WriterStalled};
@@ -150,24 +151,67 @@ impl SnapshotRecord<'_> {
     }
 
     fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
-        let desc = G::DESC;
+        Ok(match self.fields(G::DESC)? {
+            Reading::Active(fields) => match G::read_from_bytes(fields.words.as_bytes()) {
+                Ok(group) => Reading::Active(Sample {
+                    group,
+                    updated: fields.updated,
+                    seq: fields.seq,
+                    generation: fields.generation,
+                }),
+                Err(_) => Reading::Unknown,
+            },
+            Reading::Inactive => Reading::Inactive,
+            Reading::Unknown => Reading::Unknown,
+        })
+    }
+
+    /// A group by its row in the descriptor table, for tools that show whatever there is.
+    ///
+    /// # Errors
+    /// [`WriterStalled`] if it could not be copied.
+    pub fn fields(&self, desc: &'static GroupDesc) -> Result<Reading<Fields<'_>>, WriterStalled> {
         match self.meta.get(desc.bit as usize) {
             Some(Meta::Active { seq, generation, updated_ns }) => {
                 let end = desc.end() / 8;
-                let payload = self.words.get(end - desc.payload_words()..end).unwrap_or(&[]);
-                Ok(match G::read_from_bytes(payload.as_bytes()) {
-                    Ok(group) => Reading::Active(Sample {
-                        group,
+                Ok(match self.words.get(end - desc.payload_words()..end) {
+                    Some(words) => Reading::Active(Fields {
+                        desc,
+                        words,
                         updated: Ns(*updated_ns),
                         seq: *seq,
                         generation: *generation,
                     }),
-                    Err(_) => Reading::Unknown,
+                    None => Reading::Unknown,
                 })
             }
             Some(Meta::Inactive) => Ok(Reading::Inactive),
             Some(Meta::Stalled(stalled)) => Err(*stalled),
             Some(Meta::Unknown) | None => Ok(Reading::Unknown),
         }
+    }
+}
+
+/// The fields of a group whose type is known at run time only, all as of one write.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    desc: &'static GroupDesc,
+    words: &'a [u64],
+    /// When they were written, on the region's clock.
+    pub updated: Ns,
+    /// The sequence number of the write.
+    pub seq: u32,
+    /// Which tenant of the slot they are of.
+    pub generation: u32,
+}
+
+impl<'a> Fields<'a> {
+    /// Each field with its bytes as they lie in memory.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static FieldDesc, &'a [u8])> {
+        let (bytes, start) = (self.words.as_bytes(), self.desc.offset + GROUP_HEADER_LEN);
+        self.desc.fields.iter().filter_map(move |field| {
+            let at = field.offset - start;
+            Some((field, bytes.get(at..at + field.width)?))
+        })
     }
 }

@@ -71,6 +71,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod copy;
 pub mod descriptor;
 pub mod geometry;
 pub mod header;
@@ -82,6 +83,7 @@ mod sync;
 pub mod table;
 mod value;
 
+pub use copy::Form;
 pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};

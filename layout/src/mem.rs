@@ -5,6 +5,7 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use crate::copy::Form;
 use crate::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use crate::header::{DOM_MAGIC, dom};
 use crate::seqlock;
@@ -76,7 +77,10 @@ impl<'a> Bytes<'a> {
 /// Shared memory for reading. Cheap to copy; offers loads only, so that it can stand for a
 /// read-only mapping.
 #[derive(Clone, Copy)]
-pub struct ReadMem<'a>(Bytes<'a>);
+pub struct ReadMem<'a> {
+    bytes: Bytes<'a>,
+    form: Form,
+}
 
 impl<'a> ReadMem<'a> {
     /// Takes `len` bytes at `base` as shared memory to read.
@@ -88,25 +92,31 @@ impl<'a> ReadMem<'a> {
     /// the file behind them is at least `len` bytes long.
     #[must_use]
     pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        Self(Bytes { base, len, memory: PhantomData })
+        Self { bytes: Bytes { base, len, memory: PhantomData }, form: Form::BASELINE }
+    }
+
+    /// The same bytes, copied in another form.
+    #[must_use]
+    pub const fn with_form(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 
     /// Bytes there are.
     #[must_use]
     pub const fn len(self) -> usize {
-        self.0.len
+        self.bytes.len
     }
 
     /// Whether there are no bytes.
     #[must_use]
     pub const fn is_empty(self) -> bool {
-        self.0.len == 0
+        self.bytes.len == 0
     }
 
     /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
     #[must_use]
     pub fn sub(self, offset: usize, len: usize) -> Option<Self> {
-        self.0.sub(offset, len).map(Self)
+        Some(Self { bytes: self.bytes.sub(offset, len)?, form: self.form })
     }
 
     /// The u32 at `offset`; `None` past the end or misaligned.
@@ -115,7 +125,7 @@ impl<'a> ReadMem<'a> {
     pub fn load_u32(self, offset: usize) -> Option<u32> {
         // ORDERING: relaxed, the only kind that works on a read-only page; callers that need
         // order add a fence.
-        Some(u32::from_le(self.0.u32(offset)?.load(Ordering::Relaxed)))
+        Some(u32::from_le(self.bytes.u32(offset)?.load(Ordering::Relaxed)))
     }
 
     /// The u64 at `offset`; `None` past the end or misaligned.
@@ -123,13 +133,13 @@ impl<'a> ReadMem<'a> {
     #[must_use]
     pub fn load_u64(self, offset: usize) -> Option<u64> {
         // ORDERING: relaxed, as for `load_u32`.
-        Some(u64::from_le(self.0.u64(offset)?.load(Ordering::Relaxed)))
+        Some(u64::from_le(self.bytes.u64(offset)?.load(Ordering::Relaxed)))
     }
 
     /// Copies raw words from `offset` on, without any protocol; `None` past the end or misaligned.
     #[must_use]
     pub fn load_words(self, offset: usize, to: &mut [u64]) -> Option<()> {
-        seqlock::load_words(self.0.words(offset, to.len())?, to);
+        self.form.load(self.bytes.words(offset, to.len())?, to);
         Some(())
     }
 
@@ -137,7 +147,7 @@ impl<'a> ReadMem<'a> {
     #[inline]
     #[must_use]
     pub fn group(self, offset: usize, size: usize) -> Option<ReadGroup<'a>> {
-        Some(ReadGroup(GroupWords::of(self.0, offset, size)?))
+        Some(ReadGroup { words: GroupWords::of(self.bytes, offset, size)?, form: self.form })
     }
 }
 
@@ -163,7 +173,10 @@ impl<'a> GroupWords<'a> {
 
 /// One group, for reading.
 #[derive(Clone, Copy)]
-pub struct ReadGroup<'a>(GroupWords<'a>);
+pub struct ReadGroup<'a> {
+    words: GroupWords<'a>,
+    form: Form,
+}
 
 /// An update was in progress, or was made while the copy was taken: try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +191,7 @@ impl ReadGroup<'_> {
     #[must_use]
     pub fn seq(&self) -> u32 {
         // ORDERING: relaxed; information only.
-        u32::from_le(self.0.seq.load(Ordering::Relaxed))
+        u32::from_le(self.words.seq.load(Ordering::Relaxed))
     }
 
     /// One attempt to copy the fields (raw little-endian words) and to read what else `seq`
@@ -195,13 +208,13 @@ impl ReadGroup<'_> {
         to: &mut [u64],
         guarded: impl FnOnce() -> T,
     ) -> Result<(u32, u64, T), Busy> {
-        let words = &self.0;
+        let words = &self.words;
         let Some(begin) = seqlock::read_begin(words.seq) else {
             return Err(Busy { seq: self.seq() });
         };
         // ORDERING: relaxed; one of the words that `seq` guards.
         let updated_ns = u64::from_le(words.updated_ns.load(Ordering::Relaxed));
-        seqlock::load_words(words.payload, to);
+        self.form.load(words.payload, to);
         let guarded = guarded();
         if seqlock::read_retry(words.seq, begin) {
             return Err(Busy { seq: self.seq() });
@@ -219,7 +232,7 @@ impl ReadGroup<'_> {
         index: usize,
         guarded: impl FnOnce() -> T,
     ) -> Result<(Option<u64>, T), Busy> {
-        let words = &self.0;
+        let words = &self.words;
         let Some(begin) = seqlock::read_begin(words.seq) else {
             return Err(Busy { seq: self.seq() });
         };
@@ -263,7 +276,7 @@ impl<'a> WriteMem<'a> {
     /// The same bytes, for reading.
     #[must_use]
     pub const fn as_read(self) -> ReadMem<'a> {
-        ReadMem(self.0)
+        ReadMem { bytes: self.0, form: Form::BASELINE }
     }
 
     /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
@@ -339,7 +352,7 @@ impl WriteGroup<'_> {
         let odd = seqlock::write_begin(words.seq);
         // ORDERING: relaxed; one of the words that `seq` guards.
         words.updated_ns.store(updated_ns.to_le(), Ordering::Relaxed);
-        seqlock::store_words(words.payload, from);
+        Form::BASELINE.store(words.payload, from);
         seqlock::write_end(words.seq, odd);
     }
 

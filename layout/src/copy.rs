@@ -1,0 +1,297 @@
+//! Copying a group's words into and out of shared memory at the speed of memory.
+//!
+//! The compiler never merges relaxed atomic accesses, so the portable form moves eight bytes at a
+//! time. On x86-64 the same copy is also written in assembly, 16, 32 or 64 bytes at a time:
+//! assembly is outside the language's rules about data races, and what it must not tear is only
+//! what the seqlock checks anyway. Loads are never reordered with loads, nor stores with stores,
+//! on this architecture, so the fences of [`crate::seqlock`] order these accesses as they do the
+//! portable ones.
+#![allow(unsafe_code)]
+
+use crate::seqlock;
+use crate::sync::AtomicU64;
+
+/// How words are copied: the portable form, or a vector form that this CPU has.
+///
+/// Holding one proves that the CPU has the instructions, so a form can only be had from
+/// [`Form::WORDS`], [`Form::BASELINE`] and [`Form::widest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Form(Width);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+enum Width {
+    Words,
+    V16,
+    V32,
+    V64,
+}
+
+impl Form {
+    /// Relaxed atomic words, on every architecture.
+    pub const WORDS: Self = Self(Width::Words);
+    /// The best form that every CPU of the architecture has: 16 bytes on x86-64.
+    pub const BASELINE: Self =
+        Self(if cfg!(all(target_arch = "x86_64", not(miri))) { Width::V16 } else { Width::Words });
+
+    /// The widest form that this CPU has.
+    #[must_use]
+    pub fn widest() -> Self {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            if has_avx512::get() {
+                return Self(Width::V64);
+            }
+            if has_avx::get() {
+                return Self(Width::V32);
+            }
+        }
+        Self::BASELINE
+    }
+
+    /// Every form that this CPU has, narrowest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let widest = Self::widest();
+        [Width::Words, Width::V16, Width::V32, Width::V64]
+            .into_iter()
+            .map(Self)
+            .filter(move |form| *form <= widest)
+    }
+
+    /// `words`, `16-byte`, `32-byte` or `64-byte`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Width::Words => "words",
+            Width::V16 => "16-byte",
+            Width::V32 => "32-byte",
+            Width::V64 => "64-byte",
+        }
+    }
+
+    /// Copies words out of shared memory, as many as both sides have.
+    #[inline(always)]
+    pub fn load(self, from: &[AtomicU64], to: &mut [u64]) {
+        let n = from.len().min(to.len());
+        let (src, dst) = (from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
+        // SAFETY: both sides have n words; `to` is borrowed mutably, so it does not overlap.
+        let done = unsafe { self.vectors(src, dst, n) };
+        if let (Some(from), Some(to)) = (from.get(done..n), to.get_mut(done..n)) {
+            seqlock::load_words(from, to);
+        }
+    }
+
+    /// Copies words into shared memory, as many as both sides have.
+    #[inline(always)]
+    pub fn store(self, to: &[AtomicU64], from: &[u64]) {
+        let n = from.len().min(to.len());
+        let (src, dst) = (from.as_ptr().cast::<u8>(), to.as_ptr().cast_mut().cast::<u8>());
+        // SAFETY: both sides have n words; atomics may be written through a shared reference, and
+        // words that are not atomics cannot overlap them.
+        let done = unsafe { self.vectors(src, dst, n) };
+        if let (Some(to), Some(from)) = (to.get(done..n), from.get(done..n)) {
+            seqlock::store_words(to, from);
+        }
+    }
+
+    /// Copies the part of `n` words that is worth vectors, in order; returns how many words.
+    ///
+    /// # Safety
+    /// `src` is readable and `dst` writable for `8 * n` bytes, and they do not overlap.
+    #[inline(always)]
+    unsafe fn vectors(self, src: *const u8, dst: *mut u8, n: usize) -> usize {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        match self.0 {
+            Width::Words => 0,
+            // SAFETY: the caller's promise; the form proves that the CPU has the instructions.
+            Width::V16 => unsafe { x86_64::copy16(src, dst, n) },
+            // SAFETY: as above.
+            Width::V32 => unsafe { x86_64::copy32(src, dst, n) },
+            // SAFETY: as above.
+            Width::V64 => unsafe { x86_64::copy64(src, dst, n) },
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        {
+            let _ = (src, dst, n);
+            0
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+cpufeatures::new!(has_avx, "avx");
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+cpufeatures::new!(has_avx512, "avx512f");
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod x86_64 {
+    use core::arch::asm;
+
+    /// Copies 64 bytes.
+    type Block = unsafe fn(*const u8, *mut u8);
+
+    /// Defines a function that moves one block: every load before the first store. Not `readonly`,
+    /// because `dst` is written; for the compiler it is a barrier.
+    macro_rules! block {
+        ($name:ident, $($line:literal)+, $($clobber:tt)+) => {
+            /// # Safety
+            /// Both sides are as long as the block; the CPU has the instructions.
+            #[inline(always)]
+            unsafe fn $name(src: *const u8, dst: *mut u8) {
+                // SAFETY: touches the block's bytes at `src` and `dst` only (promise of the
+                // caller), needs no alignment, and the registers are declared.
+                unsafe {
+                    asm!(
+                        $($line,)+
+                        src = in(reg) src,
+                        dst = in(reg) dst,
+                        $(out($clobber) _,)+
+                        options(nostack, preserves_flags),
+                    );
+                }
+            }
+        };
+    }
+    block!(move16,
+        "movups xmm0, [{src}]"
+        "movups [{dst}], xmm0",
+        "xmm0");
+    block!(move64_by_16,
+        "movups xmm0, [{src}]"
+        "movups xmm1, [{src} + 16]"
+        "movups xmm2, [{src} + 32]"
+        "movups xmm3, [{src} + 48]"
+        "movups [{dst}], xmm0"
+        "movups [{dst} + 16], xmm1"
+        "movups [{dst} + 32], xmm2"
+        "movups [{dst} + 48], xmm3",
+        "xmm0" "xmm1" "xmm2" "xmm3");
+    block!(move64_by_32,
+        "vmovups ymm0, [{src}]"
+        "vmovups ymm1, [{src} + 32]"
+        "vmovups [{dst}], ymm0"
+        "vmovups [{dst} + 32], ymm1",
+        "xmm0" "xmm1");
+    block!(move64_by_64,
+        "vmovups zmm0, [{src}]"
+        "vmovups [{dst}], zmm0",
+        "xmm0");
+
+    /// Copies blocks of 64 bytes, then of 16; returns how many words.
+    ///
+    /// # Safety
+    /// `src` is readable and `dst` writable for `8 * n` bytes, they do not overlap, and `block`
+    /// copies 64 bytes with instructions that the CPU has.
+    #[inline(always)]
+    unsafe fn copy(src: *const u8, dst: *mut u8, n: usize, block: Block) -> usize {
+        let mut done = 0;
+        while done + 8 <= n {
+            let (src, dst) = (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
+            // SAFETY: 64 bytes of what the caller promised are left on both sides.
+            unsafe { block(src, dst) };
+            done += 8;
+        }
+        while done + 2 <= n {
+            let (src, dst) = (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
+            // SAFETY: 16 bytes of what the caller promised are left on both sides; every x86-64 CPU has the instructions.
+            unsafe { move16(src, dst) };
+            done += 2;
+        }
+        done
+    }
+
+    /// # Safety
+    /// As for [`copy`], of the two pointers and `n`.
+    #[inline(always)]
+    pub(super) unsafe fn copy16(src: *const u8, dst: *mut u8, n: usize) -> usize {
+        // SAFETY: the caller's promise; every x86-64 CPU has the instructions.
+        unsafe { copy(src, dst, n, move64_by_16) }
+    }
+
+    /// # Safety
+    /// As for [`copy`], of the two pointers and `n`, and the CPU has AVX.
+    #[inline(always)]
+    pub(super) unsafe fn copy32(src: *const u8, dst: *mut u8, n: usize) -> usize {
+        // SAFETY: the caller's promise.
+        let done = unsafe { copy(src, dst, n, move64_by_32) };
+        zero_upper();
+        done
+    }
+
+    /// # Safety
+    /// As for [`copy`], of the two pointers and `n`, and the CPU has AVX-512F.
+    #[inline(always)]
+    pub(super) unsafe fn copy64(src: *const u8, dst: *mut u8, n: usize) -> usize {
+        // SAFETY: the caller's promise.
+        let done = unsafe { copy(src, dst, n, move64_by_64) };
+        zero_upper();
+        done
+    }
+
+    /// Clears the upper halves of the vector registers: code compiled for SSE runs slowly on some
+    /// CPUs while they are dirty. Called only after an AVX block.
+    #[inline(always)]
+    fn zero_upper() {
+        // SAFETY: changes registers only, and declares them; reached only with a form that
+        // proves AVX.
+        unsafe {
+            asm!(
+                "vzeroupper",
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                options(nostack, nomem, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn every_form_copies_what_the_portable_one_copies() {
+        for form in Form::all() {
+            for len in 0..70 {
+                for start in 0..2 {
+                    let from: Vec<AtomicU64> = (0..len + start)
+                        .map(|i| AtomicU64::new(i as u64 * 0x0101_0101_0101))
+                        .collect();
+                    let from = &from[start..];
+                    let (mut expected, mut found) = ([7; 72], [7; 72]);
+                    seqlock::load_words(from, &mut expected[..len]);
+                    form.load(from, &mut found[..len]);
+                    assert_eq!(found, expected, "{} load of {len} words", form.name());
+
+                    let to: Vec<AtomicU64> = (0..len + 2).map(|_| AtomicU64::new(9)).collect();
+                    form.store(&to[1..=len], &expected[..len]);
+                    let stored: Vec<u64> = to.into_iter().map(AtomicU64::into_inner).collect();
+                    assert_eq!(stored[1..=len], expected[..len], "{} store", form.name());
+                    assert_eq!(
+                        (stored[0], stored[len + 1]),
+                        (9, 9),
+                        "{} store stays inside",
+                        form.name()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shorter_side_decides() {
+        let from: Vec<AtomicU64> = (0..20).map(AtomicU64::new).collect();
+        for form in Form::all() {
+            let mut short = [0; 11];
+            form.load(&from, &mut short);
+            assert_eq!(short[10], 10);
+            let mut long = [99; 22];
+            form.load(&from, &mut long);
+            assert_eq!((long[19], long[20]), (19, 99));
+        }
+    }
+}
