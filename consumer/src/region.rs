@@ -261,7 +261,7 @@ impl Region {
     #[must_use]
     pub fn status(&self) -> Status {
         let mem = self.mapping.mem(self.form);
-        let word = |offset| mem.load_u32(offset).unwrap_or(0);
+        let word = |offset| mem.load_published(offset).unwrap_or(0);
         Status {
             state: State::from_number(word(dom::STATE)),
             notify: word(dom::NOTIFY),

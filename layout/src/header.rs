@@ -155,10 +155,7 @@ impl DomHeader {
     #[must_use]
     pub fn load(mem: ReadMem<'_>) -> Option<Self> {
         let mem = mem.sub(0, DOM_HEADER_LEN)?;
-        let magic = mem.load_u32(dom::MAGIC)?;
-        // ORDERING: pairs with the release store of `magic` in `WriteMem::publish`; without the
-        // fence the words below could be read from before they were filled in.
-        crate::sync::fence(crate::sync::Ordering::Acquire);
+        let magic = mem.load_published(dom::MAGIC)?;
         Some(Self {
             magic,
             dom_size: mem.load_u32(dom::DOM_SIZE)?,

@@ -87,7 +87,7 @@ pub use copy::Form;
 pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
-pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use mem::{Busy, ReadGroup, ReadMem, ReadTwins, WriteGroup, WriteMem, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
 /// The newest revision that this build knows.

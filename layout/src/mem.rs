@@ -128,6 +128,13 @@ impl<'a> ReadMem<'a> {
         Some(u32::from_le(self.bytes.u32(offset)?.load(Ordering::Relaxed)))
     }
 
+    /// The u32 at `offset`, a word that announces others (`magic`, `state`, `notify`): what was
+    /// stored before it is seen afterwards. `None` past the end or misaligned.
+    #[must_use]
+    pub fn load_published(self, offset: usize) -> Option<u32> {
+        Some(seqlock::published(self.bytes.u32(offset)?))
+    }
+
     /// The u64 at `offset`; `None` past the end or misaligned.
     #[inline]
     #[must_use]
@@ -288,26 +295,27 @@ impl<'a> WriteMem<'a> {
     /// Stores a u32 at `offset`; `None` past the end or misaligned.
     #[must_use]
     pub fn store_u32(self, offset: usize, value: u32) -> Option<()> {
-        // ORDERING: release, so that a reader that acts on the new word after an acquire fence
-        // sees what was stored before it (`state` and `notify` after the groups they announce).
-        // These words change on discrete events only.
-        self.0.u32(offset)?.store(value.to_le(), Ordering::Release);
+        // These words change on discrete events only, and readers that act on them want to see
+        // what was stored before (`state` after the groups it speaks of).
+        seqlock::publish(self.0.u32(offset)?, value);
         Some(())
     }
 
     /// Stores a u64 at `offset`; `None` past the end or misaligned.
     #[must_use]
     pub fn store_u64(self, offset: usize, value: u64) -> Option<()> {
-        // ORDERING: release, as for `store_u32`.
+        // ORDERING: release, pairs with the acquire fence in `read_begin`: a reader that sees a
+        // group's new bit sees that its seq is odd.
         self.0.u64(offset)?.store(value.to_le(), Ordering::Release);
         Some(())
     }
 
-    /// The u32 at `offset` itself, for futex calls and read-modify-write; `None` past the end or
-    /// misaligned.
+    /// Bumps the notify word and returns it, for a futex wake-up; `None` if there is none.
     #[must_use]
-    pub fn atomic_u32(self, offset: usize) -> Option<&'a AtomicU32> {
-        self.0.u32(offset)
+    pub fn announce(self) -> Option<&'a AtomicU32> {
+        let word = self.0.u32(dom::NOTIFY)?;
+        seqlock::announce(word);
+        Some(word)
     }
 
     /// Stores zero in every word from `offset` on, `len` bytes; `None` past the end or if
@@ -327,9 +335,7 @@ impl<'a> WriteMem<'a> {
     /// Publishes the region: stores the dom record's magic. Everything else must be in place.
     #[must_use]
     pub fn publish(self) -> Option<()> {
-        // ORDERING: release, pairs with the acquire fence in `DomHeader::load`; without it a
-        // consumer could see the magic and unfilled words.
-        self.0.u32(dom::MAGIC)?.store(DOM_MAGIC.to_le(), Ordering::Release);
+        seqlock::publish(self.0.u32(dom::MAGIC)?, DOM_MAGIC);
         Some(())
     }
 
@@ -375,5 +381,57 @@ impl WriteGroup<'_> {
         if u32::from_le(self.0.seq.load(Ordering::Relaxed)) & 1 == 0 {
             seqlock::write_begin(self.0.seq);
         }
+    }
+}
+
+/// A group of which there are two copies, for reading: beside a writer that never pauses a reader
+/// of one copy can starve, a reader of two cannot, and when a writer dies one copy is whole.
+#[derive(Clone, Copy)]
+pub struct ReadTwins<'a> {
+    /// The copy that is written first.
+    pub first: ReadGroup<'a>,
+    /// The copy that is written second.
+    pub second: ReadGroup<'a>,
+}
+
+impl ReadTwins<'_> {
+    /// As [`ReadGroup::try_read`], of whichever copy is whole.
+    ///
+    /// # Errors
+    /// [`Busy`] if the writer was in the first copy, then in the second.
+    #[inline]
+    pub fn try_read<T>(
+        &self,
+        to: &mut [u64],
+        guarded: impl Fn() -> T,
+    ) -> Result<(u32, u64, T), Busy> {
+        if let Ok(read) = self.first.try_read(to, &guarded) {
+            return Ok(read);
+        }
+        self.second.try_read(to, guarded)
+    }
+}
+
+/// A group of which there are two copies, for its one writer.
+pub struct WriteTwins<'a> {
+    /// The copy that is written first.
+    pub first: WriteGroup<'a>,
+    /// The copy that is written second.
+    pub second: WriteGroup<'a>,
+}
+
+impl WriteTwins<'_> {
+    /// Writes both copies, one after the other.
+    #[inline]
+    pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
+        self.first.write(updated_ns, from);
+        self.second.write(updated_ns, from);
+    }
+
+    /// Writes one field of both copies, one after the other.
+    #[inline]
+    pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
+        self.first.write_word(updated_ns, index, raw);
+        self.second.write_word(updated_ns, index, raw);
     }
 }

@@ -55,6 +55,41 @@ pub fn read_retry(seq: &AtomicU32, begin: u32) -> bool {
     u32::from_le(seq.load(Ordering::Relaxed)) != begin
 }
 
+/// Publishes what was stored before: stores `word` (a magic, a state) where readers wait for it.
+#[inline]
+pub fn publish(place: &AtomicU32, word: u32) {
+    // ORDERING: release, pairs with the acquire fence in `published`; without it a reader could
+    // see the word and not what it announces.
+    place.store(word.to_le(), Ordering::Release);
+}
+
+/// Looks for what [`publish`] stored; whatever was stored before it is seen after this.
+#[inline]
+pub fn published(place: &AtomicU32) -> u32 {
+    // ORDERING: relaxed, because acquire loads may fault on a read-only page.
+    let word = u32::from_le(place.load(Ordering::Relaxed));
+    // ORDERING: pairs with the release in `publish` and `announce`; without it the words that
+    // follow could be read from before they were stored.
+    fence(Ordering::Acquire);
+    word
+}
+
+/// Bumps a notify word: the number of events, which [`published`] reads.
+#[inline]
+pub fn announce(place: &AtomicU32) {
+    // One writer at a time is not asked for here: events come from several threads.
+    let mut old = place.load(Ordering::Relaxed);
+    loop {
+        let new = u32::from_le(old).wrapping_add(1).to_le();
+        // ORDERING: release, pairs with the acquire fence in `published`; without it a waiter
+        // could see the new number and not the event.
+        match place.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => old = now,
+        }
+    }
+}
+
 /// Copies words out of shared memory, as many as both sides have.
 #[inline]
 pub fn load_words(from: &[AtomicU64], to: &mut [u64]) {

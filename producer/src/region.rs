@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use domstat_layout::header::dom;
 use domstat_layout::{DOM_MAGIC, Geometry, State};
@@ -126,9 +125,7 @@ impl Region {
     /// Bumps the notify word and wakes who waits for it. For discrete events only: it is a system
     /// call, and costs the caller a third of a microsecond even if nobody waits.
     pub fn notify(&self) {
-        if let Some(word) = self.dom.mem().atomic_u32(dom::NOTIFY) {
-            // ORDERING: release, so that who sees the new number sees what it announces.
-            word.fetch_add(1u32.to_le(), Ordering::Release);
+        if let Some(word) = self.dom.mem().announce() {
             let _ = futex::wake(word, futex::Flags::empty(), i32::MAX.unsigned_abs());
         }
     }
