@@ -10,6 +10,7 @@ use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Ns};
 
 pub mod conformance;
+mod host;
 pub mod kvm;
 pub mod process;
 

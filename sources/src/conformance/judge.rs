@@ -1,0 +1,241 @@
+//! Judges a recording, rule by rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domstat_layout::descriptor::Kind;
+use domstat_layout::latest::{Identity, Memory, Runstate};
+use domstat_layout::{Group, GroupDesc, Ns, Stat, Word};
+
+use super::Violation;
+use super::record::{Action, Event, Target, fields};
+
+/// The kernel tells a thread's beginning in ticks of 10 ms; one more for the rest.
+const BEGIN_SLACK_NS: u64 = 20_000_000;
+
+/// What a recording holds.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) dom_writes: u64,
+    pub(super) vcpu_writes: u64,
+    pub(super) vcpus_written: u32,
+    pub(super) deactivations: u64,
+    pub(super) renewals: u64,
+}
+
+/// What is known of one group of one record.
+#[derive(Debug, Default)]
+struct History {
+    last_now: Option<Ns>,
+    /// Largest value so far of each cumulative field.
+    largest: BTreeMap<&'static str, u64>,
+    /// When the vCPU began, from the sum of its times.
+    began: Option<u64>,
+    /// Whether the group was deactivated since the slot was given away.
+    deactivated: bool,
+}
+
+type Key = (Option<u32>, u32);
+
+struct Judge {
+    /// When `start` was called.
+    called: Ns,
+    created: Option<Ns>,
+    groups: BTreeMap<Key, History>,
+    counts: Counts,
+    memory_at_start: bool,
+    vcpus: BTreeSet<u32>,
+}
+
+/// Judges all that was recorded of a source that was started at `called`.
+pub(super) fn judge(
+    events: &[Event],
+    called: Ns,
+    created: Option<Ns>,
+) -> Result<Counts, Violation> {
+    let mut judge = Judge {
+        called,
+        created,
+        groups: BTreeMap::new(),
+        counts: Counts::default(),
+        memory_at_start: false,
+        vcpus: BTreeSet::new(),
+    };
+    for event in events {
+        judge.event(event)?;
+    }
+    let at_start = |event: &&Event| !event.started && matches!(event.target, Target::Vcpu(_));
+    if events.iter().find(at_start).is_none() {
+        return Err(Violation::of(2, "no vCPU was written when start had returned"));
+    }
+    judge.counts.vcpus_written = u32::try_from(judge.vcpus.len()).unwrap_or(u32::MAX);
+    Ok(judge.counts)
+}
+
+impl Judge {
+    fn event(&mut self, event: &Event) -> Result<(), Violation> {
+        let index = match event.target {
+            Target::Dom => None,
+            Target::Vcpu(index) => Some(index),
+        };
+        match &event.action {
+            Action::Renew => {
+                self.counts.renewals = self.counts.renewals.saturating_add(1);
+                // Points in time stay in order even so.
+                for ((at, _), history) in &mut self.groups {
+                    if *at == index {
+                        *history = History { last_now: history.last_now, ..History::default() };
+                    }
+                }
+                Ok(())
+            }
+            Action::Deactivate { group } => {
+                self.counts.deactivations = self.counts.deactivations.saturating_add(1);
+                self.groups.entry((index, group.bit)).or_default().deactivated = true;
+                Ok(())
+            }
+            Action::Write { group, now, words } => self.write(event, index, group, *now, words),
+        }
+    }
+
+    fn write(
+        &mut self,
+        event: &Event,
+        index: Option<u32>,
+        group: &'static GroupDesc,
+        now: Ns,
+        words: &[Word],
+    ) -> Result<(), Violation> {
+        if std::ptr::eq(group, Identity::DESC) || group == Identity::DESC {
+            return Err(Violation::of(3, format!("{event}: identity is not the source's")));
+        }
+        self.count(event, index, group)?;
+        let history = self.groups.entry((index, group.bit)).or_default();
+        history.in_order(event, now, self.called)?;
+        history.never_decreases(event, group, words)?;
+        says_what_it_knows(event, group, words)?;
+        if group == Runstate::DESC {
+            let began = began(event, now, words)?;
+            let first = history.last_now.is_none();
+            if first && event.started && began.saturating_add(BEGIN_SLACK_NS) < self.called.0 {
+                let seen = format!("{event}: written late, it had begun before the start");
+                return Err(Violation::of(2, seen));
+            }
+            history.begins_once(event, began, self.created)?;
+        }
+        history.last_now = Some(now);
+        Ok(())
+    }
+
+    /// Counts the write; rule 2 for memory.
+    fn count(
+        &mut self,
+        event: &Event,
+        index: Option<u32>,
+        group: &GroupDesc,
+    ) -> Result<(), Violation> {
+        if let Some(index) = index {
+            self.counts.vcpu_writes = self.counts.vcpu_writes.saturating_add(1);
+            self.vcpus.insert(index);
+            return Ok(());
+        }
+        self.counts.dom_writes = self.counts.dom_writes.saturating_add(1);
+        self.memory_at_start |= group == Memory::DESC && !event.started;
+        if group == Memory::DESC && !self.memory_at_start {
+            return Err(Violation::of(2, format!("{event}: not before start had returned")));
+        }
+        Ok(())
+    }
+}
+
+impl History {
+    /// Rule 4.
+    fn in_order(&self, event: &Event, now: Ns, called: Ns) -> Result<(), Violation> {
+        if self.last_now.is_some_and(|last| now < last) {
+            let last = self.last_now.unwrap_or_default().0;
+            return Err(Violation::of(4, format!("{event}: {last} ns came before")));
+        }
+        if now > event.at || now < called {
+            return Err(Violation::of(4, format!("{event}: that is not the clock's time")));
+        }
+        Ok(())
+    }
+
+    /// Rule 5.
+    fn never_decreases(
+        &mut self,
+        event: &Event,
+        group: &'static GroupDesc,
+        words: &[Word],
+    ) -> Result<(), Violation> {
+        for (field, word) in fields(group, words) {
+            let (Kind::Cumulative, Some(value)) = (field.kind, word.value()) else { continue };
+            let largest = self.largest.entry(field.name).or_insert(value);
+            if value < *largest {
+                let seen = format!("{event}: {} went from {largest} to {value}", field.name);
+                // Without a renewal it would be the same vCPU; with one it is another.
+                return Err(Violation::of(if self.deactivated { 8 } else { 5 }, seen));
+            }
+            *largest = value;
+        }
+        Ok(())
+    }
+
+    /// Rule 6, and rule 8 if the slot was free in between.
+    fn begins_once(
+        &mut self,
+        event: &Event,
+        began: u64,
+        created: Option<Ns>,
+    ) -> Result<(), Violation> {
+        if created.is_some_and(|created| began < created.0) {
+            let seen = format!("{event}: the times sum up from {began} ns, before the creation");
+            return Err(Violation::of(6, seen));
+        }
+        let before = *self.began.get_or_insert(began);
+        if before != began {
+            let seen =
+                format!("{event}: the times sum up from {began} ns, before from {before} ns");
+            return Err(Violation::of(if self.deactivated { 8 } else { 6 }, seen));
+        }
+        Ok(())
+    }
+}
+
+/// When the vCPU began, if its times are four numbers that fit (rule 6).
+fn began(event: &Event, now: Ns, words: &[Word]) -> Result<u64, Violation> {
+    let mut sum = 0u64;
+    for (field, word) in fields(Runstate::DESC, words) {
+        if field.kind != Kind::Cumulative {
+            continue;
+        }
+        let Some(time) = word.value() else {
+            return Err(Violation::of(6, format!("{event}: {} is {word}", field.name)));
+        };
+        sum = sum.saturating_add(time);
+    }
+    now.0.checked_sub(sum).ok_or_else(|| {
+        Violation::of(6, format!("{event}: the times sum to {sum} ns, longer than the clock runs"))
+    })
+}
+
+/// Rule 7, as far as it shows: a state is one of the named ones, and what is active says something.
+fn says_what_it_knows(
+    event: &Event,
+    group: &'static GroupDesc,
+    words: &[Word],
+) -> Result<(), Violation> {
+    let mut something = false;
+    for (field, word) in fields(group, words) {
+        something |= word.get() != Stat::NotProduced;
+        if let (Kind::State(names), Some(value)) = (field.kind, word.value())
+            && !usize::try_from(value).is_ok_and(|value| value < names.len())
+        {
+            return Err(Violation::of(7, format!("{event}: {} is {value}", field.name)));
+        }
+    }
+    if something {
+        Ok(())
+    } else {
+        Err(Violation::of(7, format!("{event}: active, and no field is produced")))
+    }
+}

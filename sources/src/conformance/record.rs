@@ -1,0 +1,152 @@
+//! Sinks that record.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domstat_layout::descriptor::FieldDesc;
+use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{Clock, DomGroup, Group, GroupDesc, Ns, VcpuGroup, Word};
+
+use crate::host::{now, thread_id};
+
+/// Which record a write went to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Dom,
+    Vcpu(u32),
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Write { group: &'static GroupDesc, now: Ns, words: Vec<Word> },
+    Deactivate { group: &'static GroupDesc },
+    Renew,
+}
+
+/// One call of a sink. Its place in the log is its order.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) target: Target,
+    pub(super) action: Action,
+    /// The thread that did it.
+    pub(super) tid: i32,
+    /// When, on the source's clock.
+    pub(super) at: Ns,
+    /// Whether [`crate::Source::start`] had returned.
+    pub(super) started: bool,
+}
+
+/// What the sinks of one run have recorded.
+#[derive(Clone)]
+pub(super) struct Log {
+    clock: Clock,
+    events: Arc<Mutex<(bool, Vec<Event>)>>,
+}
+
+impl Log {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, events: Arc::default() }
+    }
+
+    pub(super) fn now(&self) -> Ns {
+        now(self.clock)
+    }
+
+    pub(super) fn mark_started(&self) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).0 = true;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.with(<[Event]>::len)
+    }
+
+    pub(super) fn with<T>(&self, f: impl FnOnce(&[Event]) -> T) -> T {
+        f(&self.events.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    fn push(&self, target: Target, action: Action) {
+        let (tid, at) = (thread_id(), self.now());
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = events.0;
+        events.1.push(Event { target, action, tid, at, started });
+    }
+
+    fn write<G: Group>(&self, target: Target, group: &G, now: Ns) {
+        let (words, _) = group.as_bytes().as_chunks::<8>();
+        let words = words.iter().map(|&word| Word::from_raw(u64::from_ne_bytes(word))).collect();
+        self.push(target, Action::Write { group: G::DESC, now, words });
+    }
+}
+
+/// The single-word fields of a group with their values.
+pub(super) fn fields(
+    group: &'static GroupDesc,
+    words: &[Word],
+) -> impl Iterator<Item = (&'static FieldDesc, Word)> {
+    let mut at = 0usize;
+    group.fields.iter().filter_map(move |field| {
+        let word = words.get(at).copied();
+        at = at.saturating_add(field.width / 8);
+        word.filter(|_| field.width == 8).map(|word| (field, word))
+    })
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.target {
+            Target::Dom => f.write_str("the dom record"),
+            Target::Vcpu(index) => write!(f, "vCPU {index}"),
+        }?;
+        match &self.action {
+            Action::Write { group, now, .. } => {
+                write!(f, ": {} written as of {} ns", group.name, now.0)
+            }
+            Action::Deactivate { group } => write!(f, ": {} deactivated", group.name),
+            Action::Renew => f.write_str(": slot renewed"),
+        }?;
+        write!(f, " by thread {} at {} ns", self.tid, self.at.0)
+    }
+}
+
+/// Records what is written to the dom record.
+pub(super) struct RecordingDom(Log);
+
+impl RecordingDom {
+    pub(super) fn new(log: &Log) -> Self {
+        Self(log.clone())
+    }
+}
+
+impl DomSink for RecordingDom {
+    fn write<G: DomGroup>(&mut self, group: &G, now: Ns) {
+        self.0.write(Target::Dom, group, now);
+    }
+    fn deactivate<G: DomGroup>(&mut self) {
+        self.0.push(Target::Dom, Action::Deactivate { group: G::DESC });
+    }
+}
+
+/// Records what is written to one vCPU's record.
+pub(super) struct RecordingVcpu {
+    log: Log,
+    target: Target,
+}
+
+impl RecordingVcpu {
+    pub(super) fn new(log: &Log, index: u32) -> Self {
+        Self { log: log.clone(), target: Target::Vcpu(index) }
+    }
+}
+
+impl VcpuSink for RecordingVcpu {
+    fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns) {
+        self.log.write(self.target, group, now);
+    }
+    fn deactivate<G: VcpuGroup>(&mut self) {
+        self.log.push(self.target, Action::Deactivate { group: G::DESC });
+    }
+    fn renew(&mut self) {
+        self.log.push(self.target, Action::Renew);
+    }
+}

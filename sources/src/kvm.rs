@@ -1,0 +1,294 @@
+//! A micro-VM of our own through /dev/kvm: the source that needs no other VMM.
+//!
+//! It has no devices and no kernel. Each vCPU runs a few bytes of real-mode code that compute, do
+//! port I/O and, unless the vCPU is one of the busy ones, halt until a timer of the VMM or a
+//! [kick](KvmProbe::kick) wakes it.
+//!
+//! Each vCPU has a thread, which owns the vCPU's sink and writes the runstate as it changes:
+//!
+//! * `running` in KVM_RUN and while its port I/O is handled;
+//! * `blocked` from the halt to the wake-up;
+//! * `runnable` from the wake-up until it is back in KVM_RUN, and whatever the host's scheduler
+//!   booked as the thread's wait for a CPU (steal: the second number of
+//!   /proc/thread-self/schedstat), which is taken from the state in which it passed;
+//! * `offline` until the thread runs for the first time, and after it has ended.
+//!
+//! A thread cannot write that it is not running: steal shows in the times afterwards, never as
+//! `state`. A vCPU that runs on is brought up to date every 10 ms to 20 ms. On a host without
+//! schedstat (CONFIG_SCHED_INFO) steal is not told apart and stays in the state it passed in.
+//!
+//! The threads use the first real-time signal; its handler, which does nothing, stays installed.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domstat_layout::latest::{Memory, VcpuState};
+use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{Clock, Group, Ns, Word};
+use kvm_bindings::{KVM_API_VERSION, kvm_regs};
+use kvm_ioctls::Kvm;
+use memmap2::MmapMut;
+use uuid::Uuid;
+
+use crate::host::{check_interval, check_name, check_sinks, now};
+use crate::{Description, Progress, Running, Source, SourceError};
+
+mod account;
+mod probe;
+mod program;
+mod stats_fd;
+mod sys;
+mod threads;
+mod vcpu;
+
+use account::Account;
+use probe::VcpuShared;
+pub use probe::{KvmProbe, VcpuCounts};
+pub use stats_fd::{KvmStat, StatsFd};
+use sys::{Vcpu, Vm, os};
+use threads::Threads;
+use vcpu::VcpuThread;
+
+/// The domain's memory in bytes; the program needs the first two pages.
+const MEMORY_BYTES: usize = 64 << 10;
+/// Where Intel processors without unrestricted guests may keep three pages of their own.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// What the micro-VM is to be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvmOptions {
+    /// The domain's name; not empty, no `/`.
+    pub name: String,
+    /// How many vCPUs it has, all from the start.
+    pub nr_vcpus: u32,
+    /// How many of them, from the first on, are busy: they never halt.
+    pub nr_busy: u32,
+    /// How often [`Running::tick`] wants to be called. vCPUs do not wait for it.
+    pub interval: Duration,
+}
+
+impl Default for KvmOptions {
+    /// Two vCPUs, the first of them busy, `micro-vm`, a tick per second.
+    fn default() -> Self {
+        let name = "micro-vm".to_owned();
+        Self { name, nr_vcpus: 2, nr_busy: 1, interval: Duration::from_secs(1) }
+    }
+}
+
+/// A micro-VM that is ready to run.
+///
+/// `domid` is the id of this process, `created` the time of [`KvmSource::new`], and the UUID is
+/// random.
+pub struct KvmSource {
+    description: Description,
+    interval: Duration,
+    nr_busy: u32,
+    // Declared before `vm`: nothing runs after the VM is gone.
+    vcpus: Vec<Vcpu>,
+    _vm: Vm,
+    shared: Arc<[Arc<VcpuShared>]>,
+}
+
+impl KvmSource {
+    /// Whether /dev/kvm can be used here.
+    ///
+    /// # Errors
+    /// [`SourceError`] that says why it cannot: missing, no permission, or not the API that
+    /// every Linux since 2.6.22 has.
+    pub fn available() -> Result<(), SourceError> {
+        open_kvm().map(|_| ())
+    }
+
+    /// Makes the VM with its memory and its vCPUs; nothing runs yet.
+    ///
+    /// # Errors
+    /// [`SourceError::BadParameter`] for options out of range, otherwise as
+    /// [`available`](KvmSource::available), or what KVM says.
+    pub fn new(options: &KvmOptions) -> Result<Self, SourceError> {
+        check_name(&options.name)?;
+        let interval = check_interval(options.interval)?;
+        let kvm = open_kvm()?;
+        check_nr_vcpus(options.nr_vcpus, kvm.get_max_vcpus())?;
+        let created = now(Clock::Monotonic);
+        let vm = create_vm(&kvm).map_err(|source| failed("create a VM with /dev/kvm", source))?;
+        let mut vcpus = Vec::new();
+        let mut shared = Vec::new();
+        for id in 0..options.nr_vcpus {
+            let vcpu = create_vcpu(&vm, id, id < options.nr_busy)
+                .map_err(|source| failed(&format!("create vCPU {id} with /dev/kvm"), source))?;
+            // Kernels before 5.14 have no statistics descriptor; the source does without.
+            let stats = StatsFd::open(vcpu.fd()).ok();
+            shared.push(Arc::new(VcpuShared::new(stats)));
+            vcpus.push(vcpu);
+        }
+        let description = Description {
+            source: "kvm",
+            domid: Some(u64::from(std::process::id())),
+            uuid: Some(Uuid::new_v4().into_bytes()),
+            name: options.name.clone(),
+            created: Some(created),
+            nr_vcpus: options.nr_vcpus,
+            clock: Clock::Monotonic,
+        };
+        let nr_busy = options.nr_busy;
+        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, shared: shared.into() })
+    }
+
+    /// A look at the VM from outside of what it publishes.
+    #[must_use]
+    pub fn probe(&self) -> KvmProbe {
+        KvmProbe { vcpus: Arc::clone(&self.shared) }
+    }
+}
+
+impl Source for KvmSource {
+    fn describe(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn start<D, V>(self, mut dom: D, vcpus: Vec<V>) -> Result<Box<dyn Running>, SourceError>
+    where
+        D: DomSink + 'static,
+        V: VcpuSink + 'static,
+    {
+        check_sinks(self.description.nr_vcpus, vcpus.len())?;
+        threads::prepare_kick_signal()
+            .map_err(|source| failed("install a handler for the first real-time signal", source))?;
+        let created = self.description.created.unwrap_or(Ns(0));
+        let mut bodies = Vec::new();
+        for (index, ((vcpu, shared), mut sink)) in
+            (0u32..).zip(self.vcpus.into_iter().zip(self.shared.iter()).zip(vcpus))
+        {
+            // Offline since the domain was created, until its thread runs.
+            let mut account = Account::new(created);
+            account.enter(VcpuState::Offline, now(Clock::Monotonic), None);
+            sink.write(&account.runstate(), account.as_of());
+            let halt = halt_time(index, self.nr_busy);
+            let (shared, signal) = (Arc::clone(shared), threads::kick_signal());
+            bodies.push(VcpuThread { vcpu, sink, shared, account, halt, signal });
+        }
+        write_memory(&mut dom);
+        let threads = Threads::start(self.shared, bodies)
+            .map_err(|source| failed("start the threads of the VM", source))?;
+        let name = self.description.name;
+        Ok(Box::new(RunningVm { dom, threads, interval: self.interval, name, over: false }))
+    }
+}
+
+/// A micro-VM that runs.
+struct RunningVm<D> {
+    dom: D,
+    threads: Threads,
+    interval: Duration,
+    name: String,
+    over: bool,
+}
+
+impl<D: DomSink> Running for RunningVm<D> {
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn tick(&mut self) -> Result<Progress, SourceError> {
+        if self.over {
+            return Ok(Progress::Ended);
+        }
+        if let Some(failure) = self.threads.take_failure() {
+            self.over = true;
+            self.threads.stop();
+            let action = format!("run vCPU {} of {}", failure.vcpu, self.name);
+            return Err(SourceError::Os { action, source: failure.source });
+        }
+        write_memory(&mut self.dom);
+        Ok(Progress::Continue)
+    }
+
+    fn stop(mut self: Box<Self>) {
+        self.threads.stop();
+    }
+}
+
+/// The memory does not change; what it costs the host is not known here.
+fn write_memory<D: DomSink>(dom: &mut D) {
+    let bytes = Word::from(u64::try_from(MEMORY_BYTES).ok());
+    let memory = Memory { current_bytes: bytes, maximum_bytes: bytes, ..Memory::NOT_PRODUCED };
+    dom.write(&memory, now(Clock::Monotonic));
+}
+
+/// How long a vCPU halts: 10 ms to 30 ms, different for neighbors. A busy one does not.
+fn halt_time(index: u32, nr_busy: u32) -> Duration {
+    if index < nr_busy {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(u64::from(index).wrapping_mul(7).wrapping_rem(21).wrapping_add(10))
+}
+
+fn open_kvm() -> Result<Kvm, SourceError> {
+    let kvm = Kvm::new().map_err(|error| match error.errno() {
+        libc::EACCES | libc::EPERM => SourceError::NotPermitted {
+            action: "open /dev/kvm".to_owned(),
+            hint: "run as root or as a member of the group that owns it, usually kvm",
+        },
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => SourceError::Unavailable {
+            what: "/dev/kvm".to_owned(),
+            hint: "use a host with hardware virtualization and load kvm_intel or kvm_amd",
+        },
+        _ => failed("open /dev/kvm", os(error)),
+    })?;
+    let version = kvm.get_api_version();
+    if u32::try_from(version) != Ok(KVM_API_VERSION) {
+        return Err(SourceError::Unavailable {
+            what: format!("version {KVM_API_VERSION} of the KVM API (found {version})"),
+            hint: "/dev/kvm must be the one of a Linux kernel since 2.6.22",
+        });
+    }
+    Ok(kvm)
+}
+
+fn check_nr_vcpus(nr_vcpus: u32, most: usize) -> Result<(), SourceError> {
+    if nr_vcpus > 0 && usize::try_from(nr_vcpus).is_ok_and(|nr| nr <= most) {
+        return Ok(());
+    }
+    Err(SourceError::BadParameter {
+        parameter: "nr_vcpus",
+        found: nr_vcpus.to_string(),
+        expected: format!("1 to {most}, which is what KVM allows here"),
+    })
+}
+
+fn create_vm(kvm: &Kvm) -> io::Result<Vm> {
+    let fd = kvm.create_vm().map_err(os)?;
+    // Only some processors need it; where it is refused, they are not these.
+    let _ = fd.set_tss_address(TSS_ADDRESS);
+    let mut memory = MmapMut::map_anon(MEMORY_BYTES)?;
+    let code = usize::try_from(program::ENTRY).ok().and_then(|entry| memory.get_mut(entry..));
+    for (to, from) in code.unwrap_or_default().iter_mut().zip(program::PROGRAM) {
+        *to = *from;
+    }
+    Vm::new(fd, memory)
+}
+
+fn create_vcpu(vm: &Vm, id: u32, busy: bool) -> io::Result<Vcpu> {
+    let vcpu = vm.vcpu(id)?;
+    let mut sregs = vcpu.fd().get_sregs().map_err(os)?;
+    sregs.cs.base = 0;
+    sregs.cs.selector = 0;
+    vcpu.fd().set_sregs(&sregs).map_err(os)?;
+    let regs = kvm_regs {
+        rip: program::ENTRY,
+        rbx: program::ROUNDS,
+        rsi: u64::from(!busy),
+        rflags: 2, // the bit that is always set
+        ..Default::default()
+    };
+    vcpu.fd().set_regs(&regs).map_err(os)?;
+    Ok(vcpu)
+}
+
+fn failed(action: &str, source: io::Error) -> SourceError {
+    SourceError::Os { action: action.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

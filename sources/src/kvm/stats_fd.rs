@@ -1,0 +1,194 @@
+//! KVM's binary statistics of a VM or vCPU: a header, descriptors, data (KVM_GET_STATS_FD, in
+//! the kernel's Documentation/virt/kvm/api.rst).
+//!
+//! Which statistics there are and where differs from kernel to kernel; everything is taken from
+//! the header and the descriptors, and nothing in them is trusted.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+/// Length of the header: six u32.
+const HEADER_LEN: usize = 24;
+/// Length of a descriptor without its name.
+const DESC_LEN: usize = 16;
+/// More than any kernel has, by far: what a header may ask us to read.
+const MAX_LEN: usize = 1 << 20;
+
+/// One statistic of KVM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvmStat {
+    /// KVM's name, such as `halt_exits`.
+    pub name: String,
+    /// Its values: one, or the buckets of a histogram. KVM's descriptor has the unit.
+    pub values: Vec<u64>,
+}
+
+/// An open statistics file descriptor.
+#[derive(Debug)]
+pub struct StatsFd {
+    file: File,
+    layout: Layout,
+}
+
+/// Where the statistics lie in the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    data_offset: u64,
+    data_len: usize,
+    descs: Vec<Desc>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Desc {
+    name: String,
+    offset: usize,
+    len: usize,
+}
+
+/// The header, as far as it is needed.
+#[derive(Debug)]
+struct Header {
+    name_len: usize,
+    nr_descs: usize,
+    desc_offset: u64,
+    data_offset: u64,
+}
+
+impl StatsFd {
+    /// Of a VM's or vCPU's file descriptor.
+    ///
+    /// # Errors
+    /// What the ioctl says (ENOTTY on kernels before 5.14), or `InvalidData` if header and
+    /// descriptors contradict each other.
+    pub(super) fn open<F: AsRawFd>(fd: &F) -> io::Result<Self> {
+        let file = super::sys::stats_file(fd)?;
+        let mut header = [0; HEADER_LEN];
+        file.read_exact_at(&mut header, 0)?;
+        let header = Header::parse(&header).ok_or_else(invalid)?;
+        let mut descs = vec![0; header.descs_len().ok_or_else(invalid)?];
+        file.read_exact_at(&mut descs, header.desc_offset)?;
+        let layout = Layout::parse(&header, &descs).ok_or_else(invalid)?;
+        Ok(Self { file, layout })
+    }
+
+    /// Reads all statistics, with one pread(2), in the kernel's order.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn read(&self) -> io::Result<Vec<KvmStat>> {
+        let mut data = vec![0; self.layout.data_len];
+        self.file.read_exact_at(&mut data, self.layout.data_offset)?;
+        self.layout.values(&data).ok_or_else(invalid)
+    }
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            name_len: usize::try_from(u32_at(bytes, 4)?).ok()?,
+            nr_descs: usize::try_from(u32_at(bytes, 8)?).ok()?,
+            desc_offset: u64::from(u32_at(bytes, 16)?),
+            data_offset: u64::from(u32_at(bytes, 20)?),
+        })
+    }
+
+    fn desc_stride(&self) -> Option<usize> {
+        self.name_len.checked_add(DESC_LEN)
+    }
+
+    fn descs_len(&self) -> Option<usize> {
+        self.nr_descs.checked_mul(self.desc_stride()?).filter(|&len| len <= MAX_LEN)
+    }
+}
+
+impl Layout {
+    fn parse(header: &Header, descs: &[u8]) -> Option<Self> {
+        let stride = header.desc_stride()?;
+        let descs: Vec<Desc> =
+            descs.chunks_exact(stride).map(Desc::parse).collect::<Option<_>>()?;
+        let mut data_len = 0;
+        for desc in &descs {
+            data_len = desc.offset.checked_add(desc.len)?.max(data_len);
+        }
+        (data_len <= MAX_LEN).then_some(Self { data_offset: header.data_offset, data_len, descs })
+    }
+
+    fn values(&self, data: &[u8]) -> Option<Vec<KvmStat>> {
+        let stat = |desc: &Desc| {
+            let bytes = data.get(desc.offset..desc.offset.checked_add(desc.len)?)?;
+            let (words, _) = bytes.as_chunks::<8>();
+            let values = words.iter().map(|&word| u64::from_ne_bytes(word)).collect();
+            Some(KvmStat { name: desc.name.clone(), values })
+        };
+        self.descs.iter().map(stat).collect()
+    }
+}
+
+impl Desc {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let size = bytes.get(6..8)?.try_into().ok().map(u16::from_ne_bytes)?;
+        let name = bytes.get(DESC_LEN..)?.split(|&b| b == 0).next()?;
+        Some(Self {
+            name: String::from_utf8_lossy(name).into_owned(),
+            offset: usize::try_from(u32_at(bytes, 8)?).ok()?,
+            len: usize::from(size).checked_mul(8)?,
+        })
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn invalid() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "KVM's statistics header contradicts itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn desc(size: u16, offset: u32, name: &[u8; 8]) -> Vec<u8> {
+        let mut bytes = vec![0; 6];
+        bytes.extend(size.to_ne_bytes());
+        bytes.extend(offset.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(name);
+        bytes
+    }
+
+    #[test]
+    fn statistics_are_where_the_descriptors_say() {
+        let header = Header { name_len: 8, nr_descs: 2, desc_offset: 0, data_offset: 0 };
+        let descs = [desc(1, 16, b"exits\0\0\0"), desc(2, 0, b"hist\0\0\0\0")].concat();
+        let layout = Layout::parse(&header, &descs).unwrap();
+        assert_eq!(layout.data_len, 24);
+        let data = [7u64, 8, 9].map(u64::to_ne_bytes).concat();
+        let stats = layout.values(&data).unwrap();
+        assert_eq!(stats[0], KvmStat { name: "exits".to_owned(), values: vec![9] });
+        assert_eq!(stats[1], KvmStat { name: "hist".to_owned(), values: vec![7, 8] });
+        assert_eq!(layout.values(&data[..16]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_read_much(
+            header in prop::collection::vec(any::<u8>(), 0..30),
+            descs in prop::collection::vec(any::<u8>(), 0..300),
+            data in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            if let Some(header) = Header::parse(&header) {
+                prop_assert!(header.descs_len().is_none_or(|len| len <= MAX_LEN));
+            }
+            let header = Header { name_len: 8, nr_descs: 1, desc_offset: 0, data_offset: 0 };
+            if let Some(layout) = Layout::parse(&header, &descs) {
+                prop_assert!(layout.data_len <= MAX_LEN);
+                let _ = layout.values(&data);
+            }
+        }
+    }
+}

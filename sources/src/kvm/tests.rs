@@ -1,0 +1,141 @@
+use std::time::Instant;
+
+use domstat_layout::latest::Runstate;
+use domstat_layout::{DomGroup, VcpuGroup};
+
+use super::*;
+
+/// A sink that keeps the last runstate.
+#[derive(Clone, Default)]
+struct Last(Arc<std::sync::Mutex<Vec<u64>>>);
+
+impl Last {
+    fn field(&self, index: usize) -> u64 {
+        self.0.lock().unwrap()[index]
+    }
+}
+
+struct Ignores;
+
+impl DomSink for Ignores {
+    fn write<G: DomGroup>(&mut self, _: &G, _: Ns) {}
+    fn deactivate<G: DomGroup>(&mut self) {}
+}
+
+impl VcpuSink for Last {
+    fn write<G: VcpuGroup>(&mut self, group: &G, _: Ns) {
+        assert_eq!(G::DESC, Runstate::DESC);
+        let (words, _) = group.as_bytes().as_chunks::<8>();
+        *self.0.lock().unwrap() = words.iter().map(|&word| u64::from_le_bytes(word)).collect();
+    }
+    fn deactivate<G: VcpuGroup>(&mut self) {}
+    fn renew(&mut self) {}
+}
+
+/// Without KVM there is nothing to test, unless it is required.
+fn skipped() -> bool {
+    let Err(error) = KvmSource::available() else { return false };
+    let required = std::env::var("DOMSTAT_REQUIRE").unwrap_or_default();
+    assert!(!required.contains("kvm"), "required, but {error}");
+    println!("skipped: {error}");
+    true
+}
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it does not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn parameters_out_of_range_are_refused() {
+    if skipped() {
+        return;
+    }
+    let good = KvmOptions::default();
+    for bad in [
+        KvmOptions { nr_vcpus: 0, ..good.clone() },
+        KvmOptions { nr_vcpus: u32::MAX, ..good.clone() },
+        KvmOptions { name: String::new(), ..good.clone() },
+        KvmOptions { interval: Duration::ZERO, ..good },
+    ] {
+        let error = KvmSource::new(&bad).err().unwrap();
+        assert!(matches!(error, SourceError::BadParameter { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_kvm_counts_and_what_the_vmm_saw_agree() {
+    if skipped() {
+        return;
+    }
+    let source = KvmSource::new(&KvmOptions::default()).unwrap();
+    let probe = source.probe();
+    assert_eq!(probe.counts(0), Some(VcpuCounts::default()));
+    assert_eq!(probe.counts(2), None);
+    let sinks = [Last::default(), Last::default()];
+    let running = source.start(Ignores, sinks.to_vec()).unwrap();
+    wait_until(|| {
+        probe.kick(1);
+        let [busy, idle] = [0, 1].map(|index| probe.counts(index).unwrap());
+        busy.io_exits > 3 && idle.hlt_exits > 3
+    });
+    running.stop();
+    let [busy, idle] = [0, 1].map(|index| probe.counts(index).unwrap());
+    assert_eq!(busy.hlt_exits, 0);
+    assert_ne!(busy.tid, idle.tid);
+    assert_eq!([0, 1].map(|index| sinks[index].field(0)), [3, 3], "offline in the end");
+    let Some(stats) = probe.kvm_stats(1).unwrap() else {
+        return println!("no KVM statistics to compare with");
+    };
+    if let Some(halts) = stats.iter().find(|stat| stat.name == "halt_exits") {
+        assert_eq!(halts.values, [idle.hlt_exits]);
+    }
+}
+
+#[test]
+fn a_vcpu_that_fails_is_offline_and_the_next_tick_says_so() {
+    if skipped() {
+        return;
+    }
+    let source = KvmSource::new(&KvmOptions::default()).unwrap();
+    // There is no memory where it is to fetch its first instruction.
+    let mut sregs = source.vcpus[1].fd().get_sregs().unwrap();
+    sregs.cs.base = 1 << 24;
+    source.vcpus[1].fd().set_sregs(&sregs).unwrap();
+    let sinks = [Last::default(), Last::default()];
+    let mut running = source.start(Ignores, sinks.to_vec()).unwrap();
+    let mut result = running.tick();
+    wait_until(|| {
+        if result.is_ok() {
+            result = running.tick();
+        }
+        result.is_err()
+    });
+    let error = result.unwrap_err();
+    assert!(error.to_string().contains("run vCPU 1 of micro-vm"), "{error}");
+    assert_eq!([0, 1].map(|index| sinks[index].field(0)), [3, 3]);
+    assert_eq!(running.tick().unwrap(), Progress::Ended, "nothing runs any more");
+}
+
+#[test]
+fn a_vcpu_that_never_exits_is_brought_up_to_date_and_can_be_stopped() {
+    if skipped() {
+        return;
+    }
+    let options = KvmOptions { nr_vcpus: 1, ..KvmOptions::default() };
+    let source = KvmSource::new(&options).unwrap();
+    let mut regs = source.vcpus[0].fd().get_regs().unwrap();
+    regs.rip = program::STUCK;
+    source.vcpus[0].fd().set_regs(&regs).unwrap();
+    let (probe, sink) = (source.probe(), Last::default());
+    let running = source.start(Ignores, vec![sink.clone()]).unwrap();
+    wait_until(|| sink.field(0) == 0);
+    let before = sink.field(2);
+    wait_until(|| sink.field(2) > before);
+    running.stop();
+    let counts = probe.counts(0).unwrap();
+    assert!(counts.io_exits == 0 && counts.intr_exits > 0, "{counts:?}");
+}

@@ -1,0 +1,156 @@
+//! The threads of a running micro-VM: one per vCPU, and one that kicks them.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use domstat_layout::sink::VcpuSink;
+use vmm_sys_util::errno;
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+
+use super::probe::VcpuShared;
+use super::sys::os;
+use super::vcpu::{REFRESH_NS, VcpuThread};
+
+/// How often vCPUs are kicked out of KVM_RUN until they have stopped. A signal that arrives
+/// between the look at `stop` and KVM_RUN is lost; the next one is not.
+const STOP_KICK: Duration = Duration::from_millis(1);
+
+/// Why a vCPU stopped without being told to.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) vcpu: usize,
+    pub(super) source: io::Error,
+}
+
+/// What the threads tell each other.
+#[derive(Debug, Default)]
+struct Control {
+    state: Mutex<ControlState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ControlState {
+    stop: bool,
+    failure: Option<Failure>,
+}
+
+/// The running threads. Dropping it stops them.
+pub(super) struct Threads {
+    vcpus: Arc<[Arc<VcpuShared>]>,
+    control: Arc<Control>,
+    kicker: Option<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts a thread for each vCPU.
+    pub(super) fn start<V: VcpuSink + 'static>(
+        vcpus: Arc<[Arc<VcpuShared>]>,
+        bodies: Vec<VcpuThread<V>>,
+    ) -> io::Result<Self> {
+        let control = Arc::new(Control::default());
+        let handles = Arc::new(Mutex::new(Vec::with_capacity(bodies.len())));
+        let kicker = {
+            let (vcpus, control, handles) =
+                (Arc::clone(&vcpus), Arc::clone(&control), Arc::clone(&handles));
+            let body = move || kick_until_stopped(&vcpus, &control, &handles);
+            Builder::new().name("domstat-kick".to_owned()).spawn(body)?
+        };
+        // From here on, dropping `threads` stops what has been started.
+        let threads = Self { vcpus, control, kicker: Some(kicker) };
+        for (index, body) in bodies.into_iter().enumerate() {
+            let control = Arc::clone(&threads.control);
+            let run = move || {
+                if let Err(source) = body.run() {
+                    control.fail(Failure { vcpu: index, source });
+                }
+            };
+            let handle = Builder::new().name(format!("domstat-vcpu{index}")).spawn(run)?;
+            lock(&handles).push((index, handle));
+        }
+        Ok(threads)
+    }
+
+    /// The first vCPU that failed, once.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        lock(&self.control.state).failure.take()
+    }
+
+    /// Stops all threads and waits for them.
+    pub(super) fn stop(&mut self) {
+        for vcpu in self.vcpus.iter() {
+            vcpu.request_stop();
+        }
+        lock(&self.control.state).stop = true;
+        self.control.changed.notify_all();
+        if let Some(kicker) = self.kicker.take() {
+            // A panic of that thread has been reported by the panic hook.
+            let _ = kicker.join();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Control {
+    fn fail(&self, failure: Failure) {
+        lock(&self.state).failure.get_or_insert(failure);
+    }
+}
+
+type Handles = Mutex<Vec<(usize, JoinHandle<()>)>>;
+
+/// Brings vCPUs out of KVM_RUN now and then, so that one that never exits is brought up to date,
+/// too; when all are to stop, brings them out until they have ended, and joins them.
+fn kick_until_stopped(vcpus: &[Arc<VcpuShared>], control: &Control, handles: &Handles) {
+    let mut state = lock(&control.state);
+    while !state.stop {
+        let timeout = Duration::from_nanos(REFRESH_NS);
+        state =
+            control.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        kick_all(vcpus, &lock(handles));
+    }
+    drop(state);
+    let handles = std::mem::take(&mut *lock(handles));
+    while handles.iter().any(|(_, handle)| !handle.is_finished()) {
+        kick_all(vcpus, &handles);
+        std::thread::sleep(STOP_KICK);
+    }
+    for (_, handle) in handles {
+        let _ = handle.join();
+    }
+}
+
+fn kick_all(vcpus: &[Arc<VcpuShared>], handles: &[(usize, JoinHandle<()>)]) {
+    for (index, handle) in handles {
+        let in_guest = vcpus.get(*index).is_some_and(|v| v.in_guest.load(Ordering::Relaxed));
+        if in_guest && !handle.is_finished() {
+            // It fails only for a thread that has just ended.
+            let _ = handle.kill(kick_signal());
+        }
+    }
+}
+
+/// The signal that brings a vCPU's thread out of KVM_RUN: the first real-time signal.
+pub(super) fn kick_signal() -> libc::c_int {
+    SIGRTMIN()
+}
+
+/// Makes the signal harmless for this process. It must have a handler, because an ignored signal
+/// interrupts nothing.
+pub(super) fn prepare_kick_signal() -> io::Result<()> {
+    static REGISTERED: OnceLock<Result<(), errno::Error>> = OnceLock::new();
+    extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+    (*REGISTERED.get_or_init(|| register_signal_handler(kick_signal(), nothing))).map_err(os)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

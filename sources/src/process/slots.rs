@@ -1,0 +1,168 @@
+//! Which thread is shown in which vCPU slot.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use domstat_layout::Ns;
+use domstat_layout::latest::{Memory, Runstate};
+use domstat_layout::sink::{DomSink, VcpuSink};
+
+use super::ProcessProbe;
+use super::books::Books;
+use super::reader::{Reader, ThreadKey, ThreadSample, Threads};
+use crate::{Progress, Running, SourceError};
+
+/// One vCPU slot.
+struct Slot<V> {
+    sink: V,
+    /// The thread shown in it.
+    books: Option<Books>,
+    /// Whether it has shown a thread before.
+    used: bool,
+    /// The last sample that found its thread alive.
+    seen: u64,
+}
+
+/// Samples a process until it ends.
+pub(super) struct Sampler<D, V> {
+    reader: Reader,
+    created: Ns,
+    interval: Duration,
+    probe: ProcessProbe,
+    dom: D,
+    slots: Vec<Slot<V>>,
+    free: BTreeSet<usize>,
+    shown: HashMap<ThreadKey, usize>,
+    samples: u64,
+    ended: bool,
+}
+
+impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
+    /// Takes the first sample.
+    pub(super) fn start(
+        reader: Reader,
+        created: Ns,
+        interval: Duration,
+        probe: ProcessProbe,
+        dom: D,
+        vcpus: Vec<V>,
+    ) -> Result<Self, SourceError> {
+        let pid = reader.pid;
+        let free = (0..vcpus.len()).collect();
+        let slots = vcpus
+            .into_iter()
+            .map(|sink| Slot { sink, books: None, used: false, seen: 0 })
+            .collect();
+        let shown = HashMap::new();
+        let mut sampler = Self {
+            reader,
+            created,
+            interval,
+            probe,
+            dom,
+            slots,
+            free,
+            shown,
+            samples: 0,
+            ended: false,
+        };
+        match sampler.sample()? {
+            Progress::Continue => Ok(sampler),
+            Progress::Ended => Err(SourceError::NoSuchProcess { pid }),
+        }
+    }
+
+    fn sample(&mut self) -> Result<Progress, SourceError> {
+        let Threads::Alive(threads) = self.reader.threads()? else {
+            return Ok(self.end());
+        };
+        let Some((memory, now)) = self.reader.memory()? else {
+            return Ok(self.end());
+        };
+        self.samples = self.samples.wrapping_add(1);
+        self.dom.write::<Memory>(&memory, now);
+
+        let mut fresh = Vec::new();
+        for thread in threads {
+            match self.shown.get(&thread.key).and_then(|&index| self.slots.get_mut(index)) {
+                Some(slot) => show(slot, &thread, self.created, self.samples),
+                None => fresh.push(thread),
+            }
+        }
+        self.retire();
+        let mut not_shown = 0usize;
+        for thread in fresh {
+            let index = self.free.pop_first();
+            match index.and_then(|index| Some((index, self.slots.get_mut(index)?))) {
+                Some((index, slot)) => {
+                    show(slot, &thread, self.created, self.samples);
+                    self.shown.insert(thread.key, index);
+                }
+                None => not_shown = not_shown.saturating_add(1),
+            }
+        }
+        self.probe.set_threads_not_shown(not_shown);
+        Ok(Progress::Continue)
+    }
+
+    /// Frees the slots whose threads the last sample did not find.
+    fn retire(&mut self) {
+        let (slots, free, samples) = (&mut self.slots, &mut self.free, self.samples);
+        self.shown.retain(|_, &mut index| {
+            let Some(slot) = slots.get_mut(index) else { return false };
+            if slot.seen == samples {
+                return true;
+            }
+            slot.sink.deactivate::<Runstate>();
+            slot.books = None;
+            free.insert(index);
+            false
+        });
+    }
+
+    /// The process is gone: so are its vCPUs and its memory.
+    fn end(&mut self) -> Progress {
+        self.samples = self.samples.wrapping_add(1);
+        self.retire();
+        if self.samples > 1 {
+            self.dom.deactivate::<Memory>();
+        }
+        self.probe.set_threads_not_shown(0);
+        self.ended = true;
+        Progress::Ended
+    }
+}
+
+/// Publishes a thread in its slot.
+fn show<V: VcpuSink>(slot: &mut Slot<V>, thread: &ThreadSample, created: Ns, sample: u64) {
+    let books = if let Some(books) = &mut slot.books {
+        books.advance(thread.reading, thread.now);
+        books
+    } else {
+        if slot.used {
+            slot.sink.renew();
+        }
+        slot.used = true;
+        // No thread is older than its process; the kernel rounds both down.
+        slot.books.insert(Books::new(thread.began.max(created), thread.reading, thread.now))
+    };
+    slot.seen = sample;
+    slot.sink.write(&books.runstate(), thread.now);
+}
+
+impl<D: DomSink, V: VcpuSink> Running for Sampler<D, V> {
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn tick(&mut self) -> Result<Progress, SourceError> {
+        if self.ended {
+            return Ok(Progress::Ended);
+        }
+        let result = self.sample();
+        self.ended |= result.is_err();
+        result
+    }
+
+    fn stop(self: Box<Self>) {}
+}
