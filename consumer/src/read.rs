@@ -112,21 +112,8 @@ impl Waiting {
         Self { patience, since: None }
     }
 
-    /// Calls `attempt` until it is not busy or patience is at its end.
-    #[inline]
-    pub(crate) fn retry<T>(
-        &mut self,
-        mut attempt: impl FnMut() -> Result<T, Busy>,
-        stalled: impl FnOnce(Busy, u32, Duration) -> WriterStalled,
-    ) -> Result<T, WriterStalled> {
-        match attempt() {
-            Ok(value) => Ok(value),
-            Err(busy) => self.retry_slowly(busy, attempt, stalled),
-        }
-    }
-
-    #[cold]
-    fn retry_slowly<T>(
+    /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
+    fn retry<T>(
         &mut self,
         mut busy: Busy,
         mut attempt: impl FnMut() -> Result<T, Busy>,
@@ -158,18 +145,11 @@ impl Waiting {
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     pub(crate) mem: ReadMem<'a>,
-    pub(crate) kind: RecordKind,
     pub(crate) index: Option<u32>,
 }
 
-/// What is read between the two looks at `seq`, beside the fields.
-#[derive(Clone, Copy)]
-pub(crate) struct Guarded {
-    pub(crate) active: u64,
-    pub(crate) generation: u32,
-}
-
 /// A copy of a group: its sequence number, when it was written, and the slot's generation.
+#[derive(Clone, Copy)]
 pub(crate) struct Copied {
     pub(crate) seq: u32,
     pub(crate) updated_ns: u64,
@@ -177,79 +157,137 @@ pub(crate) struct Copied {
 }
 
 impl<'a> Record<'a> {
-    #[inline]
-    fn guarded(&self) -> Guarded {
-        let generation = match self.kind {
+    #[inline(always)]
+    fn is_active(&self, desc: &GroupDesc) -> bool {
+        let active = self.mem.load_u64(desc.record.active_offset()).unwrap_or(0);
+        active & desc.mask() != 0
+    }
+
+    #[inline(always)]
+    fn generation(&self, desc: &GroupDesc) -> u32 {
+        match desc.record {
             RecordKind::Dom => 0,
             RecordKind::Vcpu => self.mem.load_u32(record::GENERATION).unwrap_or(0),
-        };
-        Guarded { active: self.active(), generation }
+        }
     }
 
-    #[inline]
-    fn active(&self) -> u64 {
-        self.mem.load_u64(self.kind.active_offset()).unwrap_or(0)
+    /// One attempt to copy a group's fields (raw words) to `to`.
+    #[inline(always)]
+    fn attempt(
+        &self,
+        desc: &GroupDesc,
+        group: ReadGroup<'a>,
+        to: &mut [u64],
+    ) -> Result<Reading<Copied>, Busy> {
+        let guarded = || (self.is_active(desc), self.generation(desc));
+        match group.try_read(to, guarded) {
+            Ok((seq, updated_ns, (true, generation))) => {
+                Ok(Reading::Active(Copied { seq, updated_ns, generation }))
+            }
+            Ok((_, _, (false, _))) => Ok(Reading::Inactive),
+            Err(busy) => self.unless_inactive(desc, busy),
+        }
     }
 
-    #[inline]
-    fn group(&self, desc: &GroupDesc) -> Option<ReadGroup<'a>> {
-        self.mem.group(desc.offset, desc.size)
+    /// A group that is not active is left in mid-update: that is not busy.
+    #[inline(always)]
+    fn unless_inactive<T>(&self, desc: &GroupDesc, busy: Busy) -> Result<Reading<T>, Busy> {
+        if self.is_active(desc) { Err(busy) } else { Ok(Reading::Inactive) }
     }
 
-    /// Copies a group's fields (raw words) to `to`.
-    #[inline]
+    /// Copies a group's fields (raw words) to `to`, waiting for a writer in mid-update.
     pub(crate) fn copy(
         &self,
         desc: &'static GroupDesc,
         to: &mut [u64],
         waiting: &mut Waiting,
     ) -> Result<Reading<Copied>, WriterStalled> {
-        let Some(group) = self.group(desc) else { return Ok(Reading::Unknown) };
-        let attempt = || {
-            // Looked at first as well, because a group that is not active is left in mid-update.
-            if self.active() & desc.mask() == 0 {
-                return Ok(Reading::Inactive);
-            }
-            let (seq, updated_ns, guarded) = group.try_read(to, || self.guarded())?;
-            if guarded.active & desc.mask() == 0 {
-                return Ok(Reading::Inactive);
-            }
-            Ok(Reading::Active(Copied { seq, updated_ns, generation: guarded.generation }))
-        };
-        waiting.retry(attempt, |busy, retries, waited| self.stalled(desc, busy, retries, waited))
-    }
-
-    fn read<G: Group>(&self, patience: Patience) -> Result<Reading<Sample<G>>, WriterStalled> {
-        let mut group = G::NOT_PRODUCED;
-        let Ok(words) = <[u64]>::mut_from_bytes(group.as_mut_bytes()) else {
+        let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Reading::Unknown);
         };
-        let reading = self.copy(G::DESC, words, &mut Waiting::new(patience))?;
+        match self.attempt(desc, group, to) {
+            Ok(reading) => Ok(reading),
+            Err(busy) => self.copy_slowly(desc, group, to, busy, waiting),
+        }
+    }
+
+    #[cold]
+    fn copy_slowly(
+        &self,
+        desc: &'static GroupDesc,
+        group: ReadGroup<'a>,
+        to: &mut [u64],
+        busy: Busy,
+        waiting: &mut Waiting,
+    ) -> Result<Reading<Copied>, WriterStalled> {
+        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+        waiting.retry(busy, || self.attempt(desc, group, to), stalled)
+    }
+
+    #[inline(always)]
+    fn read<G: Group>(&self, patience: Patience) -> Result<Reading<Sample<G>>, WriterStalled> {
+        let mut fields = G::NOT_PRODUCED;
+        let (Some(group), Ok(words)) = (
+            self.mem.group(G::DESC.offset, G::DESC.size),
+            <[u64]>::mut_from_bytes(fields.as_mut_bytes()),
+        ) else {
+            return Ok(Reading::Unknown);
+        };
+        let reading = match self.attempt(G::DESC, group, words) {
+            Ok(reading) => reading,
+            Err(busy) => {
+                self.copy_slowly(G::DESC, group, words, busy, &mut Waiting::new(patience))?
+            }
+        };
         Ok(match reading {
             Reading::Active(Copied { seq, updated_ns, generation }) => {
-                Reading::Active(Sample { group, updated: Ns(updated_ns), seq, generation })
+                Reading::Active(Sample { group: fields, updated: Ns(updated_ns), seq, generation })
             }
             Reading::Inactive => Reading::Inactive,
             Reading::Unknown => Reading::Unknown,
         })
     }
 
+    #[inline(always)]
     fn stat<G: Group>(&self, field: Field<G>, patience: Patience) -> Result<Stat, WriterStalled> {
         let desc = G::DESC;
-        let Some(group) = self.group(desc) else { return Ok(Stat::GroupInactive) };
-        let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
-        let attempt = || {
-            if self.active() & desc.mask() == 0 {
-                return Ok(Stat::GroupInactive);
-            }
-            let (word, active) = group.try_read_word(index, || self.active())?;
-            Ok(match word {
-                Some(raw) if active & desc.mask() != 0 => Word::from_raw(raw).get(),
-                _ => Stat::GroupInactive,
-            })
+        let Some(group) = self.mem.group(desc.offset, desc.size) else {
+            return Ok(Stat::GroupInactive);
         };
-        Waiting::new(patience)
-            .retry(attempt, |busy, retries, waited| self.stalled(desc, busy, retries, waited))
+        let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
+        let reading = match self.attempt_word(desc, group, index) {
+            Ok(reading) => reading,
+            Err(busy) => self.word_slowly(desc, group, index, busy, patience)?,
+        };
+        Ok(reading.stat(|word| *word))
+    }
+
+    /// One attempt to read the one word at `index` of a group's fields.
+    #[inline(always)]
+    fn attempt_word(
+        &self,
+        desc: &GroupDesc,
+        group: ReadGroup<'a>,
+        index: usize,
+    ) -> Result<Reading<Word>, Busy> {
+        match group.try_read_word(index, || self.is_active(desc)) {
+            Ok((Some(raw), true)) => Ok(Reading::Active(Word::from_raw(raw))),
+            Ok(_) => Ok(Reading::Inactive),
+            Err(busy) => self.unless_inactive(desc, busy),
+        }
+    }
+
+    #[cold]
+    fn word_slowly(
+        &self,
+        desc: &'static GroupDesc,
+        group: ReadGroup<'a>,
+        index: usize,
+        busy: Busy,
+        patience: Patience,
+    ) -> Result<Reading<Word>, WriterStalled> {
+        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+        Waiting::new(patience).retry(busy, || self.attempt_word(desc, group, index), stalled)
     }
 
     fn stalled(
@@ -259,7 +297,7 @@ impl<'a> Record<'a> {
         retries: u32,
         waited: Duration,
     ) -> WriterStalled {
-        let (record, index) = (self.kind, self.index);
+        let (record, index) = (desc.record, self.index);
         WriterStalled { record, index, group: desc.name, seq: busy.seq, retries, waited }
     }
 }
@@ -273,7 +311,7 @@ pub struct Dom<'a> {
 
 impl<'a> Dom<'a> {
     pub(crate) const fn new(mem: ReadMem<'a>, patience: Patience) -> Self {
-        Self { record: Record { mem, kind: RecordKind::Dom, index: None }, patience }
+        Self { record: Record { mem, index: None }, patience }
     }
 
     /// Reads a whole group, as of one write.
@@ -309,7 +347,7 @@ pub struct Vcpu<'a> {
 
 impl<'a> Vcpu<'a> {
     pub(crate) const fn new(mem: ReadMem<'a>, index: u32, patience: Patience) -> Self {
-        Self { record: Record { mem, kind: RecordKind::Vcpu, index: Some(index) }, index, patience }
+        Self { record: Record { mem, index: Some(index) }, index, patience }
     }
 
     /// The vCPU's number.

@@ -1,8 +1,9 @@
 //! A whole domain, copied into a buffer that is used again.
 
-use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN};
+use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
+use domstat_layout::header::record;
 use domstat_layout::latest::{DOM_GROUPS, DOM_SIZE, VCPU_GROUPS, VCPU_SIZE};
-use domstat_layout::{DomGroup, Group, GroupDesc, Ns, VcpuGroup};
+use domstat_layout::{DomGroup, Group, GroupDesc, Ns, RecordKind, VcpuGroup};
 use zerocopy::IntoBytes as _;
 
 use crate::read::{Copied, Record, Waiting};
@@ -17,10 +18,16 @@ const VCPU_WORDS: usize = VCPU_SIZE / 8;
 /// snapshot allocates nothing once the largest domain was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// The records as they lie in the region, one after the other, each as long as this build
+    /// knows it.
     dom: Vec<u64>,
-    dom_meta: Vec<Meta>,
     vcpus: Vec<u64>,
-    vcpu_meta: Vec<Meta>,
+    /// Records that could not be copied as a whole, by index, and how each of their groups went.
+    dom_odd: Vec<(u32, Vec<Meta>)>,
+    vcpus_odd: Vec<(u32, Vec<Meta>)>,
+    /// How long the records are in the region.
+    dom_size: usize,
+    vcpu_size: usize,
     nr_vcpus: u32,
     taken: Option<Ns>,
 }
@@ -41,48 +48,65 @@ impl Region {
     /// gives the error. All groups together are waited for no longer than one read would be.
     pub fn snapshot(&self, snapshot: &mut Snapshot) {
         let mut waiting = Waiting::new(self.patience());
-        let nr_vcpus = self.geometry().nr_vcpus();
-        snapshot.nr_vcpus = nr_vcpus;
+        let geometry = self.geometry();
+        let nr_vcpus = geometry.nr_vcpus();
         snapshot.dom.resize(DOM_WORDS, 0);
-        snapshot.dom_meta.clear();
         snapshot.vcpus.resize(nr_vcpus as usize * VCPU_WORDS, 0);
-        snapshot.vcpu_meta.clear();
+        snapshot.dom_odd.clear();
+        snapshot.vcpus_odd.clear();
+        snapshot.dom_size = geometry.dom_size();
+        snapshot.vcpu_size = geometry.vcpu_size();
+        snapshot.nr_vcpus = nr_vcpus;
         snapshot.taken = self.now();
-        copy(
-            self.dom().record(),
-            DOM_GROUPS,
-            &mut snapshot.dom,
-            &mut snapshot.dom_meta,
-            &mut waiting,
-        );
-        for (vcpu, words) in self.vcpus().zip(snapshot.vcpus.chunks_exact_mut(VCPU_WORDS)) {
-            copy(vcpu.record(), VCPU_GROUPS, words, &mut snapshot.vcpu_meta, &mut waiting);
-        }
+
+        let mem = self.mem();
+        let waiting = &mut waiting;
+        let dom = self.dom().record();
+        let odd = &mut snapshot.dom_odd;
+        let each = |_, words: &mut [u64; DOM_WORDS]| {
+            odd.push((0, copy(dom, DOM_GROUPS, words, waiting)));
+        };
+        mem.copy_records(geometry.dom_size(), RecordKind::Dom, DOM_GROUPS, &mut snapshot.dom, each);
+
+        let (offs, stride) = (geometry.vcpu_offs(), geometry.vcpu_stride());
+        // The geometry proves that the array is inside.
+        let Some(array) = mem.sub(offs, geometry.end() - offs) else { return };
+        let odd = &mut snapshot.vcpus_odd;
+        let each = |i, words: &mut [u64; VCPU_WORDS]| {
+            let vcpu = u32::try_from(i).ok().and_then(|index| self.vcpu(index));
+            if let Some(vcpu) = vcpu {
+                let meta = copy(vcpu.record(), VCPU_GROUPS, words, waiting);
+                odd.push((vcpu.index(), meta));
+            }
+        };
+        array.copy_records(stride, RecordKind::Vcpu, VCPU_GROUPS, &mut snapshot.vcpus, each);
     }
 }
 
-/// Copies a record's groups to the same offsets of `words`, and how each went to `meta`.
+/// Copies a record's groups to the same offsets of `words`, one by one, waiting where a writer is
+/// in mid-update; returns how each went.
+#[cold]
 fn copy(
     record: Record<'_>,
     groups: &'static [&'static GroupDesc],
     words: &mut [u64],
-    meta: &mut Vec<Meta>,
     waiting: &mut Waiting,
-) {
-    for desc in groups {
+) -> Vec<Meta> {
+    let copy_one = |desc: &&'static GroupDesc| {
         let result = match payload_mut(words, desc) {
             Some(to) => record.copy(desc, to, waiting),
             None => Ok(Reading::Unknown),
         };
-        meta.push(match result {
+        match result {
             Ok(Reading::Active(Copied { seq, updated_ns, generation })) => {
                 Meta::Active { seq, generation, updated_ns }
             }
             Ok(Reading::Inactive) => Meta::Inactive,
             Ok(Reading::Unknown) => Meta::Unknown,
             Err(stalled) => Meta::Stalled(stalled),
-        });
-    }
+        }
+    };
+    groups.iter().map(copy_one).collect()
 }
 
 fn payload_mut<'w>(words: &'w mut [u64], desc: &GroupDesc) -> Option<&'w mut [u64]> {
@@ -112,16 +136,22 @@ impl Snapshot {
     /// The dom record; without any group before a snapshot was taken.
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
-        SnapshotRecord { words: &self.dom, meta: &self.dom_meta }
+        SnapshotRecord {
+            words: &self.dom,
+            size: self.dom_size,
+            odd: self.dom_odd.first().map(|(_, meta)| meta.as_slice()),
+        }
     }
 
     /// The record of vCPU `index`; `None` past the domain's maximum.
     #[must_use]
     pub fn vcpu(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        let (index, groups) = (index as usize, VCPU_GROUPS.len());
+        let at = index as usize * VCPU_WORDS;
+        let odd = self.vcpus_odd.binary_search_by_key(&index, |(odd, _)| *odd);
         Some(SnapshotRecord {
-            words: self.vcpus.get(index * VCPU_WORDS..(index + 1) * VCPU_WORDS)?,
-            meta: self.vcpu_meta.get(index * groups..(index + 1) * groups)?,
+            words: self.vcpus.get(at..at + VCPU_WORDS)?,
+            size: self.vcpu_size,
+            odd: odd.ok().and_then(|i| self.vcpus_odd.get(i)).map(|(_, meta)| meta.as_slice()),
         })
     }
 }
@@ -130,7 +160,8 @@ impl Snapshot {
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotRecord<'a> {
     words: &'a [u64],
-    meta: &'a [Meta],
+    size: usize,
+    odd: Option<&'a [Meta]>,
 }
 
 impl SnapshotRecord<'_> {
@@ -171,24 +202,41 @@ impl SnapshotRecord<'_> {
     /// # Errors
     /// [`WriterStalled`] if it could not be copied.
     pub fn fields(&self, desc: &'static GroupDesc) -> Result<Reading<Fields<'_>>, WriterStalled> {
-        match self.meta.get(desc.bit as usize) {
-            Some(Meta::Active { seq, generation, updated_ns }) => {
-                let end = desc.end() / 8;
-                Ok(match self.words.get(end - desc.payload_words()..end) {
-                    Some(words) => Reading::Active(Fields {
-                        desc,
-                        words,
-                        updated: Ns(*updated_ns),
-                        seq: *seq,
-                        generation: *generation,
-                    }),
-                    None => Reading::Unknown,
-                })
+        let (seq, generation, updated_ns) = match self.meta(desc) {
+            Meta::Active { seq, generation, updated_ns } => (seq, generation, updated_ns),
+            Meta::Inactive => return Ok(Reading::Inactive),
+            Meta::Unknown => return Ok(Reading::Unknown),
+            Meta::Stalled(stalled) => return Err(stalled),
+        };
+        let end = desc.end() / 8;
+        Ok(match self.words.get(end - desc.payload_words()..end) {
+            Some(words) => {
+                Reading::Active(Fields { desc, words, updated: Ns(updated_ns), seq, generation })
             }
-            Some(Meta::Inactive) => Ok(Reading::Inactive),
-            Some(Meta::Stalled(stalled)) => Err(*stalled),
-            Some(Meta::Unknown) | None => Ok(Reading::Unknown),
+            None => Reading::Unknown,
+        })
+    }
+
+    /// How the copy of a group went: as noted, or, if the record was copied whole, as it says.
+    fn meta(&self, desc: &GroupDesc) -> Meta {
+        if let Some(odd) = self.odd {
+            return odd.get(desc.bit as usize).copied().unwrap_or(Meta::Unknown);
         }
+        if desc.end() > self.size {
+            return Meta::Unknown;
+        }
+        let word = |offset: usize| self.words.get(offset / 8).copied().map_or(0, u64::from_le);
+        if word(desc.record.active_offset()) & desc.mask() == 0 {
+            return Meta::Inactive;
+        }
+        // Both are the first of the two u32 in their word.
+        let first = |offset| u32::try_from(word(offset) & u64::from(u32::MAX)).unwrap_or(0);
+        let generation = match desc.record {
+            RecordKind::Dom => 0,
+            RecordKind::Vcpu => first(record::GENERATION),
+        };
+        let updated_ns = word(desc.offset + GROUP_UPDATED_NS);
+        Meta::Active { seq: first(desc.offset), generation, updated_ns }
     }
 }
 

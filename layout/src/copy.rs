@@ -49,6 +49,30 @@ impl Form {
         Self::BASELINE
     }
 
+    /// The form's number, for loops that are compiled once for each form so as not to ask again
+    /// and again which it is: [`Form::numbered`] gives it back.
+    pub(crate) const fn number(self) -> u8 {
+        match self.0 {
+            Width::Words => 0,
+            Width::V16 => 1,
+            Width::V32 => 2,
+            Width::V64 => 3,
+        }
+    }
+
+    /// `self`, known to the compiler to be the form with this number if it is.
+    #[inline(always)]
+    pub(crate) fn numbered<const NUMBER: u8>(self) -> Option<Self> {
+        let known = match NUMBER {
+            0 => Self(Width::Words),
+            1 => Self(Width::V16),
+            2 => Self(Width::V32),
+            _ => Self(Width::V64),
+        };
+        // A form is never made of a number alone: `self` is the proof that the CPU has it.
+        (known == self).then_some(known)
+    }
+
     /// Every form that this CPU has, narrowest first.
     pub fn all() -> impl Iterator<Item = Self> {
         let widest = Self::widest();
@@ -72,6 +96,13 @@ impl Form {
     /// Copies words out of shared memory, as many as both sides have.
     #[inline(always)]
     pub fn load(self, from: &[AtomicU64], to: &mut [u64]) {
+        self.load_unsettled(from, to);
+        self.settle(from.len().min(to.len()));
+    }
+
+    /// As [`Form::load`], for one of many copies after which [`Form::settle`] is called once.
+    #[inline(always)]
+    pub(crate) fn load_unsettled(self, from: &[AtomicU64], to: &mut [u64]) {
         let n = from.len().min(to.len());
         let (src, dst) = (from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
         // SAFETY: both sides have n words; `to` is borrowed mutably, so it does not overlap.
@@ -92,6 +123,19 @@ impl Form {
         if let (Some(to), Some(from)) = (to.get(done..n), from.get(done..n)) {
             seqlock::store_words(to, from);
         }
+        self.settle(n);
+    }
+
+    /// Clears the upper halves of the vector registers if copies of `n` words may have used them:
+    /// code compiled for SSE runs slowly on some CPUs while they are dirty.
+    #[inline(always)]
+    pub(crate) fn settle(self, n: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if self.0 >= Width::V32 && n >= 4 {
+            // SAFETY: the form proves that the CPU has AVX.
+            unsafe { x86_64::zero_upper() };
+        }
+        let _ = n;
     }
 
     /// Copies the part of `n` words that is worth vectors, in order; returns how many words.
@@ -118,6 +162,23 @@ impl Form {
     }
 }
 
+/// Asks the CPU to fetch `len` bytes from `at` on into its cache: a hint about an address, which
+/// need not be mapped.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const u8, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in (0..len).step_by(64) {
+        // SAFETY: prefetch instructions do not fault, whatever the address, and change nothing.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
+                at.wrapping_add(line).cast(),
+            );
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (at, len);
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 cpufeatures::new!(has_avx, "avx");
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -127,7 +188,7 @@ cpufeatures::new!(has_avx512, "avx512f");
 mod x86_64 {
     use core::arch::asm;
 
-    /// Copies 64 bytes.
+    /// Copies a fixed number of bytes.
     type Block = unsafe fn(*const u8, *mut u8);
 
     /// Defines a function that moves one block: every load before the first store. Not `readonly`,
@@ -156,6 +217,16 @@ mod x86_64 {
         "movups xmm0, [{src}]"
         "movups [{dst}], xmm0",
         "xmm0");
+    block!(move32_by_16,
+        "movups xmm0, [{src}]"
+        "movups xmm1, [{src} + 16]"
+        "movups [{dst}], xmm0"
+        "movups [{dst} + 16], xmm1",
+        "xmm0" "xmm1");
+    block!(move32,
+        "vmovups ymm0, [{src}]"
+        "vmovups [{dst}], ymm0",
+        "xmm0");
     block!(move64_by_16,
         "movups xmm0, [{src}]"
         "movups xmm1, [{src} + 16]"
@@ -172,29 +243,43 @@ mod x86_64 {
         "vmovups [{dst}], ymm0"
         "vmovups [{dst} + 32], ymm1",
         "xmm0" "xmm1");
-    block!(move64_by_64,
+    block!(move64,
         "vmovups zmm0, [{src}]"
         "vmovups [{dst}], zmm0",
         "xmm0");
+    // As `move16`, but it does not mix with the wider blocks' registers.
+    block!(vmove16,
+        "vmovups xmm0, [{src}]"
+        "vmovups [{dst}], xmm0",
+        "xmm0");
 
-    /// Copies blocks of 64 bytes, then of 16; returns how many words.
+    /// Copies blocks of 64 bytes, then one of 32, then one of 16, as far as `n` words go; returns
+    /// how many words.
     ///
     /// # Safety
-    /// `src` is readable and `dst` writable for `8 * n` bytes, they do not overlap, and `block`
-    /// copies 64 bytes with instructions that the CPU has.
+    /// `src` is readable and `dst` writable for `8 * n` bytes, they do not overlap, and the blocks
+    /// copy 64, 32 and 16 bytes with instructions that the CPU has.
     #[inline(always)]
-    unsafe fn copy(src: *const u8, dst: *mut u8, n: usize, block: Block) -> usize {
+    unsafe fn copy(src: *const u8, dst: *mut u8, n: usize, blocks: [Block; 3]) -> usize {
+        let [block64, block32, block16] = blocks;
+        let at = |done: usize| (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
         let mut done = 0;
         while done + 8 <= n {
-            let (src, dst) = (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
+            let (src, dst) = at(done);
             // SAFETY: 64 bytes of what the caller promised are left on both sides.
-            unsafe { block(src, dst) };
+            unsafe { block64(src, dst) };
             done += 8;
         }
-        while done + 2 <= n {
-            let (src, dst) = (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
-            // SAFETY: 16 bytes of what the caller promised are left on both sides; every x86-64 CPU has the instructions.
-            unsafe { move16(src, dst) };
+        if done + 4 <= n {
+            let (src, dst) = at(done);
+            // SAFETY: 32 bytes of what the caller promised are left on both sides.
+            unsafe { block32(src, dst) };
+            done += 4;
+        }
+        if done + 2 <= n {
+            let (src, dst) = at(done);
+            // SAFETY: 16 bytes of what the caller promised are left on both sides.
+            unsafe { block16(src, dst) };
             done += 2;
         }
         done
@@ -205,7 +290,7 @@ mod x86_64 {
     #[inline(always)]
     pub(super) unsafe fn copy16(src: *const u8, dst: *mut u8, n: usize) -> usize {
         // SAFETY: the caller's promise; every x86-64 CPU has the instructions.
-        unsafe { copy(src, dst, n, move64_by_16) }
+        unsafe { copy(src, dst, n, [move64_by_16, move32_by_16, move16]) }
     }
 
     /// # Safety
@@ -213,27 +298,23 @@ mod x86_64 {
     #[inline(always)]
     pub(super) unsafe fn copy32(src: *const u8, dst: *mut u8, n: usize) -> usize {
         // SAFETY: the caller's promise.
-        let done = unsafe { copy(src, dst, n, move64_by_32) };
-        zero_upper();
-        done
+        unsafe { copy(src, dst, n, [move64_by_32, move32, vmove16]) }
     }
 
     /// # Safety
     /// As for [`copy`], of the two pointers and `n`, and the CPU has AVX-512F.
     #[inline(always)]
     pub(super) unsafe fn copy64(src: *const u8, dst: *mut u8, n: usize) -> usize {
-        // SAFETY: the caller's promise.
-        let done = unsafe { copy(src, dst, n, move64_by_64) };
-        zero_upper();
-        done
+        // SAFETY: the caller's promise; a CPU that has AVX-512F has AVX.
+        unsafe { copy(src, dst, n, [move64, move32, vmove16]) }
     }
 
-    /// Clears the upper halves of the vector registers: code compiled for SSE runs slowly on some
-    /// CPUs while they are dirty. Called only after an AVX block.
+    /// # Safety
+    /// The CPU has AVX.
     #[inline(always)]
-    fn zero_upper() {
-        // SAFETY: changes registers only, and declares them; reached only with a form that
-        // proves AVX.
+    pub(super) unsafe fn zero_upper() {
+        // SAFETY: changes registers only, and declares them; the CPU has the instruction (promise
+        // of the caller).
         unsafe {
             asm!(
                 "vzeroupper",

@@ -73,9 +73,9 @@ groups! {
 /// This revision's number.
 pub const REVISION: u32 = 1;
 /// Groups of the dom record, in order of their bits.
-pub const DOM_GROUPS: &[&GroupDesc] = &[Identity::DESC, Memory::DESC];
+pub const DOM_GROUPS: &[&GroupDesc; 2] = &[Identity::DESC, Memory::DESC];
 /// Groups of the vcpu record, in order of their bits.
-pub const VCPU_GROUPS: &[&GroupDesc] = &[Runstate::DESC];
+pub const VCPU_GROUPS: &[&GroupDesc; 1] = &[Runstate::DESC];
 /// Length of the dom record as this revision builds it.
 pub const DOM_SIZE: usize = 400;
 /// Length of a vcpu record as this revision builds it.
