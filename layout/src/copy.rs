@@ -27,16 +27,27 @@ enum Width {
     V64,
 }
 
+/// Whether `--cfg domstat_portable` leaves nothing but the portable form, for tools that cannot
+/// look into assembly: `ci/tsan.sh`.
+#[allow(unexpected_cfgs, reason = "not a cfg that Cargo knows")]
+const PORTABLE: bool = cfg!(domstat_portable);
+
 impl Form {
     /// Relaxed atomic words, on every architecture.
     pub const WORDS: Self = Self(Width::Words);
     /// The best form that every CPU of the architecture has: 16 bytes on x86-64.
-    pub const BASELINE: Self =
-        Self(if cfg!(all(target_arch = "x86_64", not(miri))) { Width::V16 } else { Width::Words });
+    pub const BASELINE: Self = Self(if cfg!(all(target_arch = "x86_64", not(miri))) && !PORTABLE {
+        Width::V16
+    } else {
+        Width::Words
+    });
 
     /// The widest form that this CPU has.
     #[must_use]
     pub fn widest() -> Self {
+        if PORTABLE {
+            return Self::BASELINE;
+        }
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             if has_avx512::get() {

@@ -10,8 +10,9 @@
 //!
 //! Loom reads stores in the order in which they are made in the program (no load buffering), and
 //! its `compare_exchange_weak` never fails for no reason.
+#![allow(unexpected_cfgs, reason = "loom is not a cfg that Cargo knows")]
 #![cfg(loom)]
-#![allow(missing_docs)]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -64,10 +65,7 @@ fn assert_reached<T: Ord + Debug>(reached: &BTreeSet<T>, expected: impl IntoIter
 }
 
 /// Runs both threads, the second with what it returns.
-fn beside<T: 'static>(
-    writer: impl FnOnce() + 'static,
-    reader: impl FnOnce() -> T + 'static,
-) -> T {
+fn beside<T: 'static>(writer: impl FnOnce() + 'static, reader: impl FnOnce() -> T + 'static) -> T {
     let writer = thread::spawn(writer);
     let reader = thread::spawn(reader);
     writer.join().unwrap();
@@ -188,8 +186,7 @@ impl<const N: usize> Twins<N> {
 
     /// As `WriteTwins::write`.
     fn write(&self, n: u64) {
-        self.first.write(n);
-        self.second.write(n);
+        self.write_until(usize::MAX, n);
     }
 
     /// As `ReadTwins::try_read`.
@@ -225,10 +222,7 @@ fn twins_beside_one_write() {
     let reached = outcomes(3, || {
         let twins = Arc::new(Twins::<2>::at(1));
         let writer = Arc::clone(&twins);
-        beside(
-            move || writer.write(2),
-            move || twins.read().ok_or_else(|| twins.first.read()),
-        )
+        beside(move || writer.write(2), move || twins.read().ok_or_else(|| twins.first.read()))
     });
     assert_reached(&reached, [Ok(1), Ok(2), Err(Some(2)), Err(None)]);
 }
@@ -463,13 +457,11 @@ fn tenants_are_not_mixed() {
 
 #[test]
 fn three_tenants_are_not_mixed() {
-    // The group is written twice for one tenant, and the slot is handed on twice.
     let reached = outcomes(2, || {
         let record = Arc::new(Record::live());
         let writer = Arc::clone(&record);
         beside(
             move || {
-                writer.write(11);
                 writer.renew();
                 writer.write(20);
                 writer.renew();
@@ -481,14 +473,7 @@ fn three_tenants_are_not_mixed() {
     let active = |generation, n| Found::Active { generation, n };
     assert_reached(
         &reached,
-        [
-            Found::Inactive,
-            Found::Busy,
-            active(0, 10),
-            active(0, 11),
-            active(1, 20),
-            active(2, 30),
-        ],
+        [Found::Inactive, Found::Busy, active(0, 10), active(1, 20), active(2, 30)],
     );
 }
 

@@ -1,5 +1,8 @@
 //! What the cross-crate tests share.
 
+#[cfg(doctest)]
+mod readme;
+
 use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::{Group, Ns, Word};
 

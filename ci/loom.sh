@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# Runs the models of the seqlock protocol under every interleaving; arguments go to the tests.
+source "$(dirname "$0")/common.sh"
+RUSTFLAGS="--cfg loom" cargo test --locked -p domstat-layout --test loom --release -- --nocapture "$@"
