@@ -1,1 +1,34 @@
+//! Proves the rules of the domain-stats ABI on a region: one that lies in a file, or one that a
+//! producer is writing at this moment.
 //!
+//! Each rule is one file under `rules/`, with one corrupt fixture ([`fixtures`]) that trips it and
+//! only it. A rule passes, fails, or cannot be checked here, and then says why; a failure names
+//! the rule, the byte offset, what was expected and what was found.
+//!
+//! [`check`] takes one look; [`watch`] looks again and again, which the rules about change over
+//! time need.
+//!
+//! ```no_run
+//! use domstat_consumer::Mapped;
+//! use domstat_invariant_checker::{Options, Subject, check};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mapped = Mapped::open("/run/domstat/web1.domstat")?;
+//! let report = check(&Subject::new(mapped.mem()).with_file(mapped.file()), &Options::default())?;
+//! print!("{report}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod capture;
+pub mod fixtures;
+mod report;
+mod rules;
+mod run;
+mod subject;
+
+pub use capture::{Capture, GroupCopy, GroupLook, RecordAt};
+pub use report::{Finding, Outcome, Report, RuleReport, Verdict};
+pub use rules::{Look, RULES, Rule};
+pub use run::{NotAttachable, Options, check, watch, watch_steps};
+pub use subject::{FrameId, Subject};

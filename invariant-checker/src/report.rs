@@ -1,0 +1,182 @@
+//! Outcomes, and the report made of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A rule that is broken, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule, for example `I04`.
+    pub rule: &'static str,
+    /// Byte offset from the start of the region.
+    pub offset: u64,
+    /// What lies there, for example `vcpu[1].runstate.state`.
+    pub what: String,
+    /// What would have been right.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// What a rule says of a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds, as far as was looked.
+    Pass,
+    /// It does not.
+    Fail(Vec<Finding>),
+    /// It could not be checked here, and why.
+    NotCheckable(String),
+}
+
+impl From<Vec<Finding>> for Outcome {
+    fn from(findings: Vec<Finding>) -> Self {
+        if findings.is_empty() { Self::Pass } else { Self::Fail(findings) }
+    }
+}
+
+/// Whether any rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// No rule that could be checked is broken.
+    Pass,
+    /// At least one is.
+    Fail,
+}
+
+/// One rule's line of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleReport {
+    /// The rule, for example `I04`.
+    pub id: &'static str,
+    /// The rule in a few words.
+    pub title: &'static str,
+    /// Where the rule comes from.
+    pub source: &'static str,
+    /// `pass`, `fail` or `not_checkable`.
+    pub outcome: &'static str,
+    /// Why it could not be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was found, up to [`RuleReport::MAX_FINDINGS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// How many more were found.
+    pub more_findings: u64,
+}
+
+impl RuleReport {
+    /// Findings of one rule that are kept.
+    pub const MAX_FINDINGS: usize = 8;
+
+    pub(crate) fn new(id: &'static str, title: &'static str, source: &'static str) -> Self {
+        Self {
+            id,
+            title,
+            source,
+            outcome: "not_checkable",
+            reason: None,
+            findings: Vec::new(),
+            more_findings: 0,
+        }
+    }
+
+    /// Adds the outcome of one more look: a failure stays, and a pass outweighs what could not be
+    /// checked.
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Fail(findings) => {
+                self.outcome = "fail";
+                self.reason = None;
+                for finding in findings {
+                    if self.findings.iter().any(|f| f.offset == finding.offset) {
+                        continue;
+                    }
+                    if self.findings.len() < Self::MAX_FINDINGS {
+                        self.findings.push(finding);
+                    } else {
+                        self.more_findings += 1;
+                    }
+                }
+            }
+            Outcome::Pass if self.outcome == "not_checkable" => {
+                self.outcome = "pass";
+                self.reason = None;
+            }
+            Outcome::NotCheckable(reason) if self.outcome == "not_checkable" => {
+                self.reason = Some(reason);
+            }
+            Outcome::Pass | Outcome::NotCheckable(_) => {}
+        }
+    }
+
+    /// Whether the rule is broken.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.outcome == "fail"
+    }
+}
+
+/// What was found out about a region.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether any rule is broken.
+    pub verdict: Verdict,
+    /// How often the region was looked at.
+    pub looks: u64,
+    /// For how long.
+    pub seconds: f64,
+    /// Each rule's outcome, in order of their numbers.
+    pub rules: Vec<RuleReport>,
+}
+
+impl Report {
+    pub(crate) fn new(rules: Vec<RuleReport>, looks: u64, time: Duration) -> Self {
+        let failed = rules.iter().any(RuleReport::failed);
+        let verdict = if failed { Verdict::Fail } else { Verdict::Pass };
+        Self { verdict, looks, seconds: time.as_secs_f64(), rules }
+    }
+
+    /// Whether no rule is broken.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.verdict == Verdict::Pass
+    }
+
+    fn count(&self, outcome: &str) -> usize {
+        self.rules.iter().filter(|r| r.outcome == outcome).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for rule in &self.rules {
+            match &rule.reason {
+                None => writeln!(f, "{}  {:<13}  {}", rule.id, rule.outcome, rule.title)?,
+                Some(why) => writeln!(f, "{}  not checkable  {}: {why}", rule.id, rule.title)?,
+            }
+            for Finding { offset, what, expected, found, .. } in &rule.findings {
+                writeln!(f, "     at byte {offset}: {what}: expected {expected}, found {found}")?;
+            }
+            if rule.more_findings > 0 {
+                writeln!(f, "     and {} more", rule.more_findings)?;
+            }
+        }
+        let verdict = match self.verdict {
+            Verdict::Pass => "PASS",
+            Verdict::Fail => "FAIL",
+        };
+        writeln!(
+            f,
+            "{verdict}: {} rules hold, {} are broken, {} cannot be checked here; {} looks in {:.1} s",
+            self.count("pass"),
+            self.count("fail"),
+            self.count("not_checkable"),
+            self.looks,
+            self.seconds,
+        )
+    }
+}

@@ -1,0 +1,23 @@
+//! The first word says that this is a region, of an ABI that this build understands.
+
+use super::{Look, Rule, finding};
+use crate::Outcome;
+use domstat_layout::DOM_MAGIC;
+use domstat_layout::header::dom;
+
+pub(super) const RULE: Rule = Rule {
+    id: "I01",
+    title: "the dom record's magic is known",
+    source: "design mail",
+    requires: &[],
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let found = look.current.header.magic;
+    if found == DOM_MAGIC {
+        return Outcome::Pass;
+    }
+    let (expected, found) = (format!("{DOM_MAGIC:#010x}"), format!("{found:#010x}"));
+    Outcome::Fail(vec![finding("I01", dom::MAGIC, "magic", expected, found)])
+}

@@ -1,0 +1,34 @@
+//! Each record of an array starts with its kind's magic, and says at which position it stands.
+
+use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
+use crate::Outcome;
+use domstat_layout::header::record;
+use domstat_layout::{RecordKind, VCPU_MAGIC};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I02",
+    title: "every vcpu record carries its magic and its index",
+    source: "design mail",
+    requires: SHAPE_AND_SECTIONS,
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let mut findings = Vec::new();
+    for at in look.current.records() {
+        if at.kind != RecordKind::Vcpu {
+            continue;
+        }
+        let mut word = |offset: usize, name: &str, expected: u32, hex: bool| {
+            let found = look.current.u32(at.base + offset);
+            if found != expected {
+                let show = |n: u32| if hex { format!("{n:#010x}") } else { n.to_string() };
+                let what = format!("{}.{name}", at.name());
+                findings.push(finding("I02", at.base + offset, what, show(expected), show(found)));
+            }
+        };
+        word(record::MAGIC, "magic", VCPU_MAGIC, true);
+        word(record::INDEX, "index", at.index, false);
+    }
+    findings.into()
+}

@@ -1,0 +1,22 @@
+//! The dom record holds at least its header and lies inside the mapping.
+
+use super::{Look, Rule, finding};
+use crate::Outcome;
+use domstat_layout::header::{DOM_HEADER_LEN, dom};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I03",
+    title: "header <= dom_size <= mapping",
+    source: "design mail",
+    requires: &["I01"],
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let (found, mapped) = (look.current.header.dom_size, look.current.mapped_len);
+    if (DOM_HEADER_LEN..=mapped).contains(&(found as usize)) {
+        return Outcome::Pass;
+    }
+    let expected = format!("{DOM_HEADER_LEN} to {mapped}");
+    Outcome::Fail(vec![finding("I03", dom::DOM_SIZE, "dom_size", expected, found)])
+}

@@ -1,0 +1,36 @@
+//! What is reserved is zero, so that a later revision can give it a meaning.
+
+use super::{Look, Rule, SHAPE, finding};
+use crate::Outcome;
+use domstat_layout::RecordKind;
+use domstat_layout::descriptor::GROUP_RSVD;
+use domstat_layout::header::{DOM_HEADER_LEN, RECORD_HEADER_LEN, dom, record};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I11",
+    title: "reserved words are zero",
+    source: "design mail",
+    requires: SHAPE,
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let mut findings = Vec::new();
+    for at in look.current.records() {
+        let reserved = match at.kind {
+            RecordKind::Dom => dom::RESERVED..DOM_HEADER_LEN,
+            RecordKind::Vcpu => record::RESERVED..RECORD_HEADER_LEN,
+        };
+        let of_groups = at.known_groups().iter().filter(|g| g.end() <= at.size);
+        let of_groups = of_groups.map(|g| (g.offset + GROUP_RSVD, format!("{}.rsvd", g.name)));
+        let words = reserved.step_by(4).map(|offset| (offset, "reserved".to_owned()));
+        for (offset, name) in words.chain(of_groups) {
+            let found = look.current.u32(at.base + offset);
+            if found != 0 {
+                let what = format!("{}.{name}", at.name());
+                findings.push(finding("I11", at.base + offset, what, 0, format!("{found:#x}")));
+            }
+        }
+    }
+    findings.into()
+}

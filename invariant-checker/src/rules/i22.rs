@@ -1,0 +1,62 @@
+//! What has named values holds one of them, and text ends inside its bounds. (The legality of schema entries is a rule about sections that revision 1 does not have.)
+
+use super::{Look, Rule, finding};
+use crate::{GroupLook, Outcome};
+use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
+use domstat_layout::header::dom;
+use domstat_layout::{Name, Stat, State, Word};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I22",
+    title: "enum fields are in range, strings are terminated",
+    source: "KVM binary statistics",
+    requires: &["I13"],
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let mut findings = Vec::new();
+    let state = look.current.u32(dom::STATE);
+    if State::from_number(state).is_none() {
+        findings.push(finding("I22", dom::STATE, "state", "0 to 2", state));
+    }
+    let clock = look.current.header.clock;
+    if clock > 3 {
+        findings.push(finding("I22", dom::CLOCK, "clock", "0 to 3", clock));
+    }
+    for group in &look.current.groups {
+        let GroupLook::Whole { fields, .. } = &group.look else { continue };
+        for field in group.desc.fields {
+            let index = (field.offset - group.desc.offset - GROUP_HEADER_LEN) / 8;
+            let Some(words) = fields.get(index..index + field.width / 8) else { continue };
+            let at = group.record.base + field.offset;
+            let what = format!("{}.{}", group.name(), field.name);
+            match (field.kind, words) {
+                (Kind::State(names), [raw]) => {
+                    let found = Word::from_raw(raw.to_le()).get();
+                    let in_range = match found {
+                        Stat::Value(v) => v < names.len() as u64,
+                        Stat::NotProduced => true,
+                        Stat::Saturated | Stat::GroupInactive => false,
+                    };
+                    if !in_range {
+                        let expected = format!("0 to {}", names.len() - 1);
+                        findings.push(finding("I22", at, what, expected, found));
+                    }
+                }
+                (Kind::Text, _) => {
+                    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+                    let Ok(bytes) = bytes.try_into() else { continue };
+                    let name = Name(bytes);
+                    if name != Name::NOT_PRODUCED && name.as_str().is_none() {
+                        let expected = "UTF-8 with a zero byte at its end";
+                        let found = if bytes.contains(&0) { "no UTF-8" } else { "no zero byte" };
+                        findings.push(finding("I22", at, what, expected, found));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    findings.into()
+}

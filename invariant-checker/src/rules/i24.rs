@@ -1,0 +1,52 @@
+//! Who is given a region to read can do nothing else with it, and nobody can pull it away. Tried, not only looked up: the memory is mapped writable through the descriptor and by opening it anew, and both must fail.
+
+use super::{Look, Rule, finding};
+use crate::Outcome;
+use memmap2::MmapOptions;
+use rustix::fs::SealFlags;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I24",
+    title: "a mapping cannot be made writable, and the region cannot shrink",
+    source: "xen-devel review",
+    requires: &["I01"],
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    let Some(file) = look.subject.file else {
+        return Outcome::NotCheckable("where the pages come from is not known".to_owned());
+    };
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = std::fs::read_link(&path).map(|p| p.to_string_lossy().into_owned());
+    if !link.is_ok_and(|name| name.starts_with("/memfd:")) {
+        return Outcome::NotCheckable(
+            "a plain file has no seals: its owner can truncate it (a memfd, as published without \
+             --file, cannot be)"
+                .to_owned(),
+        );
+    }
+    let seals = rustix::fs::fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+    let wanted = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
+    let mut findings = Vec::new();
+    // A seal against all writing serves as well as one against future mappings.
+    let writes = seals.intersects(SealFlags::FUTURE_WRITE | SealFlags::WRITE);
+    if !writes || !seals.contains(SealFlags::SHRINK) {
+        let expected = format!("{wanted:?}");
+        findings.push(finding("I24", 0, "seals of the memfd", expected, format!("{seals:?}")));
+    } else if writable(file, &path) {
+        let found = "it was mapped writable";
+        findings.push(finding("I24", 0, "mapping", "no way to map it writable", found));
+    }
+    findings.into()
+}
+
+/// Whether the memory can be mapped writable through the descriptor, or by opening it anew.
+fn writable(file: BorrowedFd<'_>, path: &str) -> bool {
+    let map = |file: &File| MmapOptions::new().map_raw(file).is_ok();
+    let ours = file.try_clone_to_owned().is_ok_and(|fd| map(&File::from(fd)));
+    let anew = File::options().read(true).write(true).open(path).is_ok_and(|f| map(&f));
+    ours || anew
+}

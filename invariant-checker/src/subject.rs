@@ -1,0 +1,55 @@
+//! What is judged.
+
+use std::os::fd::BorrowedFd;
+
+use domstat_layout::{Clock, Ns, ReadMem};
+
+/// A region to be judged: its bytes, and what is known of where they come from.
+pub struct Subject<'a> {
+    pub(crate) mem: ReadMem<'a>,
+    pub(crate) file: Option<BorrowedFd<'a>>,
+    pub(crate) frames: Vec<FrameId>,
+    pub(crate) clock: Box<dyn Fn(Clock) -> Option<Ns> + 'a>,
+}
+
+/// What tells the memory of one frame from that of another: the file's device and inode, and where
+/// in the file the frame starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameId {
+    /// Device of the file (`st_dev`).
+    pub device: u64,
+    /// Inode of the file (`st_ino`).
+    pub inode: u64,
+    /// Byte offset in the file.
+    pub offset: u64,
+}
+
+impl<'a> Subject<'a> {
+    /// The bytes, about whose origin nothing is known.
+    #[must_use]
+    pub fn new(mem: ReadMem<'a>) -> Self {
+        Self { mem, file: None, frames: Vec::new(), clock: Box::new(domstat_consumer::now) }
+    }
+
+    /// The file that was mapped.
+    #[must_use]
+    pub fn with_file(mut self, file: BorrowedFd<'a>) -> Self {
+        self.file = Some(file);
+        self
+    }
+
+    /// The frames of a page-granular region that were mapped side by side: the dom record's, then
+    /// each vCPU's.
+    #[must_use]
+    pub fn with_frames(mut self, frames: Vec<FrameId>) -> Self {
+        self.frames = frames;
+        self
+    }
+
+    /// Another source of the time on the region's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn(Clock) -> Option<Ns> + 'a) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+}
