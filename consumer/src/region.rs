@@ -84,6 +84,14 @@ impl Mapped {
         Self::from_file(File::from(fd), path.display().to_string())
     }
 
+    /// Maps the file behind `fd`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do; never for what the bytes say.
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
+        Self::from_file(File::from(fd.into()), "the descriptor".to_owned())
+    }
+
     fn from_file(file: File, what: String) -> Result<Self, AttachError> {
         let found = length(&file, &what)?;
         if found == 0 {
@@ -134,7 +142,7 @@ impl Region {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
-        Mapped::from_file(File::from(fd.into()), "the descriptor".to_owned())?.attach()
+        Mapped::from_fd(fd)?.attach()
     }
 
     /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the

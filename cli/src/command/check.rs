@@ -1,0 +1,83 @@
+//! `domstat check`: prove the layout's rules.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args as ClapArgs;
+use domstat_consumer::Mapped;
+use domstat_invariant_checker::{Options, Report, Subject, check, watch_steps};
+
+use super::show::seconds;
+use crate::error::Failure;
+use crate::find;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat check web1                 one look
+  domstat check web1 --watch 10      ten seconds of looks: also the rules about change over time
+  domstat check ./some.region --json | jq '.rules[] | select(.outcome != \"pass\")'
+
+Exit codes: 0 no rule is broken, 1 a rule is broken, 3 there is no region to judge.
+A rule that cannot be checked here is reported as such and breaks nothing.";
+
+/// Prove the layout's rules on a region
+#[derive(ClapArgs)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The domain's name, or the path of its region
+    domain: String,
+    /// Look again and again for this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    watch: Option<Duration>,
+    /// Time between two looks while watching
+    #[arg(long, value_name = "SECONDS", default_value = "0.01", value_parser = seconds, requires = "watch")]
+    interval: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    let path = find::region_path(&args.domain, dir)?;
+    let report = judge(&path, args.watch, args.interval)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Report, Failure> {
+    let mapped = Mapped::open(path)?;
+    let subject = Subject::new(mapped.mem()).with_file(mapped.file());
+    let options = Options::default();
+    let report = match time {
+        None => check(&subject, &options),
+        Some(time) => {
+            let start = Instant::now();
+            let progress = std::io::stderr().is_terminal();
+            let report = watch_steps(&subject, &options, |looks| {
+                let passed = start.elapsed();
+                if progress {
+                    eprint!(
+                        "\r{looks} looks, {:.0} of {:.0} s ",
+                        passed.as_secs_f64(),
+                        time.as_secs_f64()
+                    );
+                }
+                std::thread::sleep(interval.min(time.saturating_sub(passed)));
+                start.elapsed() < time
+            });
+            if progress {
+                eprint!("\r\x1b[K");
+            }
+            report
+        }
+    };
+    report.map_err(|source| Failure::NotAttachable { path: path.display().to_string(), source })
+}

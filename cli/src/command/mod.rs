@@ -1,0 +1,7 @@
+//! One file per verb.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod ls;
+pub(crate) mod run;
+pub(crate) mod show;

@@ -1,0 +1,97 @@
+//! `domstat show`: a domain's statistics.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use domstat_consumer::{Region, Snapshot};
+use domstat_layout::State;
+
+use crate::error::Failure;
+use crate::signals::Stop;
+use crate::{find, render};
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat show web1
+  domstat show web1 --watch --interval 0.5
+  domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
+
+In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
+is not active has no fields: none of them is ever 0.";
+
+/// Show the statistics of a domain
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The domain's name, or the path of its region
+    domain: String,
+    /// Print JSON, one line for each sample
+    #[arg(long)]
+    json: bool,
+    /// Show again and again until the domain is gone
+    #[arg(long)]
+    watch: bool,
+    /// Time between two samples
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+    /// End after this many samples
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Seconds from 0.01 to a day.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(s) if (0.01..=86_400.0).contains(&s) => Ok(Duration::from_secs_f64(s)),
+        _ => Err("expected seconds from 0.01 to 86400".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    let path = find::region_path(&args.domain, dir)?;
+    let region = Region::open(&path)?;
+    let mut out = std::io::stdout().lock();
+    let mut snapshot = Snapshot::new();
+    let mut before = Snapshot::new();
+    if !args.watch {
+        region.snapshot(&mut snapshot);
+        let state = region.status().state;
+        if args.json {
+            writeln!(out, "{}", render::json(&region, &snapshot, state))?;
+        } else {
+            render::text(&mut out, &region, &snapshot, None, state)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = Stop::on_signals()?;
+    let live_screen = out.is_terminal() && !args.json;
+    let mut shown = 0;
+    loop {
+        region.snapshot(&mut snapshot);
+        let status = region.status();
+        if status.state != Some(State::Retired) && !path.exists() {
+            return Err(Failure::ProducerGone { name: args.domain.clone() });
+        }
+        if args.json {
+            writeln!(out, "{}", render::json(&region, &snapshot, status.state))?;
+        } else {
+            if live_screen {
+                // Home, and clear to the end: the table is drawn over the last one.
+                write!(out, "\x1b[H\x1b[J")?;
+            } else if shown > 0 {
+                writeln!(out)?;
+            }
+            let earlier = (shown > 0).then_some(&before);
+            render::text(&mut out, &region, &snapshot, earlier, status.state)?;
+        }
+        out.flush()?;
+        shown += 1;
+        let ended = status.state == Some(State::Retired);
+        if ended || args.count.is_some_and(|n| shown >= n) || stop.wait(args.interval) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::mem::swap(&mut snapshot, &mut before);
+    }
+}

@@ -1,0 +1,59 @@
+//! What ends a command, as one line that says what and what to do.
+
+use std::io;
+use std::process::ExitCode;
+
+use domstat_consumer::AttachError;
+use domstat_invariant_checker::NotAttachable;
+use domstat_producer::{AnnounceError, CreateError};
+use domstat_sources::SourceError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error("{path}: {source}")]
+    NotAttachable { path: String, source: NotAttachable },
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Announce(#[from] AnnounceError),
+    #[error("{}", with_sources(.0))]
+    Source(#[from] SourceError),
+    #[error(
+        "no directory for regions: set DOMSTAT_DIR, or XDG_RUNTIME_DIR as a login session does"
+    )]
+    NoDirectory,
+    #[error("the producer of {name} is gone: its last values are no longer shown")]
+    ProducerGone { name: String },
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot {action}: {source}")]
+    Os { action: &'static str, source: io::Error },
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Attach(_)
+            | Self::NotAttachable { .. }
+            | Self::Create(_)
+            | Self::Announce(_)
+            | Self::Source(_)
+            | Self::NoDirectory
+            | Self::ProducerGone { .. } => ExitCode::from(3),
+            Self::Output(_) | Self::Os { .. } => ExitCode::from(4),
+        }
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        line.push_str(": ");
+        line.push_str(&source.to_string());
+        next = source.source();
+    }
+    line
+}

@@ -1,0 +1,71 @@
+//! `domstat`: statistics of virtual machines through shared memory.
+
+mod command;
+mod error;
+mod find;
+mod publish;
+mod render;
+mod signals;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Failure;
+
+const AFTER_HELP: &str = "\
+Examples:
+  domstat demo                          boot a micro-VM, publish it, read it from another process
+  domstat run process --pid 4242 &      publish the threads of a process as vCPUs
+  domstat ls                            what is published on this host
+  domstat show web1 --watch             a live table
+  domstat check web1 --watch 10         prove the layout's rules on the live region
+
+Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
+$XDG_RUNTIME_DIR/domstat for others.
+
+Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
+            3 a region cannot be attached or published, 4 anything else.";
+
+/// Statistics of virtual machines, their vCPUs and devices through shared memory, read without a
+/// system call, a hypercall or a lock.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Directory in which regions are found
+    #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(command::demo::Args),
+    Run(command::run::Args),
+    Ls(command::ls::Args),
+    Show(command::show::Args),
+    Check(command::check::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let dir = cli.dir.as_deref();
+    let result = match cli.command {
+        Command::Demo(args) => command::demo::run(&args, dir),
+        Command::Run(args) => command::run::run(&args, dir),
+        Command::Ls(args) => command::ls::run(&args, dir),
+        Command::Show(args) => command::show::run(&args, dir),
+        Command::Check(args) => command::check::run(&args, dir),
+    };
+    match result {
+        Ok(code) => code,
+        // Who reads our output has seen enough.
+        Err(Failure::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("domstat: {failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From a source to a published region.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use domstat_producer::{Announcement, Placement, Region, RegionBuilder};
+use domstat_sources::{Description, Progress, Running, Source};
+
+use crate::error::Failure;
+use crate::signals::Stop;
+
+/// A domain that is being published; dropping it retires the region.
+pub(crate) struct Published {
+    running: Option<Box<dyn Running>>,
+    next_tick: Instant,
+    // Dropped before the region, so that the entry never outlives it.
+    _announcement: Option<Announcement>,
+    _region: Region,
+    path: PathBuf,
+}
+
+/// Why publishing came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    DomainGone,
+    Asked,
+}
+
+/// Publishes what `source` knows: in `file` if given, else in a sealed memfd that is announced in
+/// `dir`.
+pub(crate) fn publish<S: Source>(
+    source: S,
+    placement: Placement,
+    file: Option<&Path>,
+    dir: impl FnOnce() -> Result<PathBuf, Failure>,
+) -> Result<Published, Failure> {
+    let Description { domid, uuid, name, created, nr_vcpus, clock, .. } = source.describe();
+    let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
+    if let Some(domid) = domid {
+        builder = builder.domid(domid);
+    }
+    if let Some(uuid) = uuid {
+        builder = builder.uuid(uuid);
+    }
+    if let Some(created) = created {
+        builder = builder.created(created);
+    }
+    let new = match file {
+        Some(path) => builder.create_file(path)?,
+        None => builder.create_memfd()?,
+    };
+    let running = source.start(new.dom, new.vcpus)?;
+    let region = new.unpublished.publish()?;
+    let (announcement, path) = match file {
+        Some(path) => (None, path.to_owned()),
+        None => {
+            let announcement = region.announce(&dir()?, &name)?;
+            let path = announcement.path().to_owned();
+            (Some(announcement), path)
+        }
+    };
+    let next_tick = Instant::now() + running.interval();
+    Ok(Published {
+        running: Some(running),
+        next_tick,
+        _announcement: announcement,
+        _region: region,
+        path,
+    })
+}
+
+impl Published {
+    /// Where consumers find the region.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps the region up to date until the domain is gone, the user asks for an end, or the
+    /// time is up.
+    pub(crate) fn keep(&mut self, stop: &Stop, time: Option<Duration>) -> Result<End, Failure> {
+        let until = time.map(|time| Instant::now() + time);
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(End::Asked);
+            }
+            if let Some(end) = self.step(stop, left.unwrap_or(Duration::MAX))? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Waits for the source's interval, at most `at_most`, and brings the region up to date;
+    /// says so if that was the end.
+    pub(crate) fn step(&mut self, stop: &Stop, at_most: Duration) -> Result<Option<End>, Failure> {
+        let Some(running) = &mut self.running else { return Ok(Some(End::DomainGone)) };
+        let due = self.next_tick.saturating_duration_since(Instant::now());
+        if stop.wait(due.min(at_most)) {
+            return Ok(Some(End::Asked));
+        }
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + running.interval();
+            if running.tick()? == Progress::Ended {
+                return Ok(Some(End::DomainGone));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        // Nothing is written any more when the region says that it is retired.
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
