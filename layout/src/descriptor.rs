@@ -139,6 +139,9 @@ pub struct GroupDesc {
     pub size: usize,
     /// The revision that added it.
     pub since: u32,
+    /// The earlier group of the same record that this one is a second copy of, if it is one: its
+    /// twin. Both have the same fields; the writer writes the earlier one first.
+    pub twin_of: Option<&'static Self>,
     /// What it is, who writes it and when it changes.
     pub doc: &'static str,
     /// Its fields, in order.
@@ -156,6 +159,22 @@ impl GroupDesc {
     #[must_use]
     pub const fn mask(&self) -> u64 {
         1 << self.bit
+    }
+
+    /// The group's twin among its record's groups, if it has one.
+    #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
+    pub const fn twin_in(&self, groups: &[&'static Self]) -> Option<&'static Self> {
+        let mut i = 0;
+        while i < groups.len() {
+            if let Some(first) = groups[i].twin_of
+                && first.bit == self.bit
+            {
+                return Some(groups[i]);
+            }
+            i += 1;
+        }
+        None
     }
 
     /// 64-bit words of the group's fields, without its header.
@@ -208,7 +227,7 @@ impl<G> Field<G> {
 /// Checks a record's group list at compile time: bits are 0, 1, 2 ..., each group starts where
 /// the one before ended (groups are only ever appended), nothing overlaps.
 #[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
-pub(crate) const fn assert_appended(groups: &[&GroupDesc], header_len: usize) {
+pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: usize) {
     let mut end = header_len;
     let mut i = 0;
     while i < groups.len() {
@@ -226,6 +245,11 @@ pub(crate) const fn assert_appended(groups: &[&GroupDesc], header_len: usize) {
             f += 1;
         }
         assert!(field_end == g.end(), "every field of the group is listed");
+        if let Some(first) = g.twin_of {
+            assert!(first.bit < g.bit && groups[first.bit as usize].offset == first.offset);
+            assert!(first.twin_of.is_none() && first.twin_in(groups).is_some());
+            assert!(first.size == g.size && first.fields.len() == g.fields.len());
+        }
         end = g.end();
         i += 1;
     }
@@ -238,15 +262,20 @@ pub(crate) const fn assert_appended(groups: &[&GroupDesc], header_len: usize) {
 /// reads: bit 0 of the dom record, at byte 128 of it, 176 bytes with header, added by revision 1;
 /// the field `domid` lies 16 bytes into the group. The numbers are the frozen ABI, written out so
 /// that a review sees them; a declaration whose numbers disagree with the types does not compile.
+///
+/// `... 4 RunstateTwin "runstate_twin" twin of Runstate { ... }` makes the group the second copy of
+/// an earlier one, with the same fields.
 macro_rules! groups {
     (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
     (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
+    (@twin) => { None };
+    (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
     (@kind dom) => { $crate::descriptor::RecordKind::Dom };
     (@kind vcpu) => { $crate::descriptor::RecordKind::Vcpu };
     ($(
         $(#[doc = $gdoc:literal])+
         $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
-        $group:ident $gname:literal {
+        $group:ident $gname:literal $(twin of $first:ident)? {
             $(
                 $(#[doc = $fdoc:literal])+
                 $foff:literal $field:ident : $ty:ty, $kind:expr, $unit:expr;
@@ -277,6 +306,7 @@ macro_rules! groups {
                 offset: $at,
                 size: $len,
                 since: $since,
+                twin_of: groups!(@twin $($first)?),
                 doc: concat!($($gdoc),+),
                 fields: &[$( $crate::descriptor::FieldDesc {
                     name: stringify!($field),
@@ -302,3 +332,6 @@ macro_rules! groups {
     )+ };
 }
 pub(crate) use groups;
+
+#[cfg(test)]
+mod tests;

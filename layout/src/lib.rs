@@ -81,13 +81,15 @@ pub mod seqlock;
 pub mod sink;
 mod sync;
 pub mod table;
+mod twins;
 mod value;
 
 pub use copy::Form;
 pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
-pub use mem::{Busy, ReadGroup, ReadMem, ReadTwins, WriteGroup, WriteMem, WriteTwins};
+pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use twins::{ReadTwins, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
 /// The newest revision that this build knows.

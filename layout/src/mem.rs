@@ -391,8 +391,9 @@ impl<'a> WriteMem<'a> {
     /// Stores a u64 at `offset`; `None` past the end or misaligned.
     #[must_use]
     pub fn store_u64(self, offset: usize, value: u64) -> Option<()> {
-        // ORDERING: release, pairs with the acquire fence in `read_begin`: a reader that sees a
-        // group's new bit sees that its seq is odd.
+        // ORDERING: release: a reader that sees the bit and then fences sees what was stored before
+        // it, the group's odd seq included. Readers of a group do not depend on it, because they
+        // look at the bit between their two looks at seq; tools that list what is active do.
         self.0.u64(offset)?.store(value.to_le(), Ordering::Release);
         Some(())
     }
@@ -468,57 +469,5 @@ impl WriteGroup<'_> {
         if u32::from_le(self.0.seq.load(Ordering::Relaxed)) & 1 == 0 {
             seqlock::write_begin(self.0.seq);
         }
-    }
-}
-
-/// A group of which there are two copies, for reading: beside a writer that never pauses a reader
-/// of one copy can starve, a reader of two cannot, and when a writer dies one copy is whole.
-#[derive(Clone, Copy)]
-pub struct ReadTwins<'a> {
-    /// The copy that is written first.
-    pub first: ReadGroup<'a>,
-    /// The copy that is written second.
-    pub second: ReadGroup<'a>,
-}
-
-impl ReadTwins<'_> {
-    /// As [`ReadGroup::try_read`], of whichever copy is whole.
-    ///
-    /// # Errors
-    /// [`Busy`] if the writer was in the first copy, then in the second.
-    #[inline]
-    pub fn try_read<T>(
-        &self,
-        to: &mut [u64],
-        guarded: impl Fn() -> T,
-    ) -> Result<(u32, u64, T), Busy> {
-        if let Ok(read) = self.first.try_read(to, &guarded) {
-            return Ok(read);
-        }
-        self.second.try_read(to, guarded)
-    }
-}
-
-/// A group of which there are two copies, for its one writer.
-pub struct WriteTwins<'a> {
-    /// The copy that is written first.
-    pub first: WriteGroup<'a>,
-    /// The copy that is written second.
-    pub second: WriteGroup<'a>,
-}
-
-impl WriteTwins<'_> {
-    /// Writes both copies, one after the other.
-    #[inline]
-    pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
-        self.first.write(updated_ns, from);
-        self.second.write(updated_ns, from);
-    }
-
-    /// Writes one field of both copies, one after the other.
-    #[inline]
-    pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
-        self.first.write_word(updated_ns, index, raw);
-        self.second.write_word(updated_ns, index, raw);
     }
 }

@@ -78,6 +78,9 @@ fn group_table(f: &mut fmt::Formatter<'_>, g: &GroupDesc) -> fmt::Result {
         g.since
     )?;
     writeln!(f, "{}\n", g.doc.trim())?;
+    if let Some(first) = g.twin_of {
+        writeln!(f, "Twin of {}: written after it, with the same values.\n", first.name)?;
+    }
     writeln!(f, "| offset | bytes | field | kind | unit | meaning |\n|---|---|---|---|---|---|")?;
     writeln!(f, "| {} | 4 | seq | | | odd: update in progress |", g.offset)?;
     writeln!(f, "| {} | 4 | rsvd | | | zero |", g.offset + GROUP_RSVD)?;
