@@ -69,6 +69,30 @@ STEPS = [
         "    fence(Ordering::Acquire);\n    now != begin\n",
     ),
     (
+        "many looks: odd is taken",
+        SEQLOCK,
+        "self.changed == 0 && u32::from_le(self.odd) & 1 == 0",
+        "self.changed == 0",
+    ),
+    (
+        "many looks: changes are not looked at",
+        SEQLOCK,
+        "self.changed == 0 && u32::from_le(self.odd) & 1 == 0",
+        "u32::from_le(self.odd) & 1 == 0",
+    ),
+    (
+        "many looks: only the last change counts",
+        SEQLOCK,
+        "self.changed |= seq.load",
+        "self.changed = seq.load",
+    ),
+    (
+        "many looks: what is not active counts",
+        SEQLOCK,
+        "self.odd |= begin & active;",
+        "self.odd |= begin | active * 0;",
+    ),
+    (
         "published: fence before the look",
         SEQLOCK,
         "    let word = u32::from_le(place.load(Ordering::Relaxed));\n    fence(Ordering::Acquire);\n",
@@ -143,8 +167,9 @@ STEPS = [
     (
         "record copied at once: generation after the second looks",
         MODELS,
-        "        Some((generation, found))\n",
-        "        Some((self.generation.load(Ordering::Relaxed) + generation * 0, found))\n",
+        "        looks.whole().then_some((generation, found))\n",
+        "        let later = self.generation.load(Ordering::Relaxed) + generation * 0;\n"
+        "        looks.whole().then_some((later, found))\n",
     ),
     (
         "retire: before the last write",

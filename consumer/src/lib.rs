@@ -38,6 +38,7 @@ mod mapping;
 mod read;
 mod region;
 mod snapshot;
+mod words;
 
 pub use clock::now;
 pub use error::{AttachError, WriterStalled};

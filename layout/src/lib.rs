@@ -77,6 +77,7 @@ pub mod geometry;
 pub mod header;
 mod mem;
 pub mod r1;
+mod records;
 pub mod seqlock;
 pub mod sink;
 mod sync;
@@ -89,6 +90,7 @@ pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
 pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use records::RecordArray;
 pub use twins::{ReadTwins, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
