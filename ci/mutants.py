@@ -32,6 +32,13 @@ WEAKER = {
     "SeqCst": ["AcqRel"],
 }
 
+# Models that take long: run only where the others find nothing.
+SLOW = [
+    "three_tenants_are_not_mixed",
+    "tenants_are_not_mixed_in_a_record_copied_at_once",
+    "twins_beside_two_writes_never_go_back",
+]
+
 # Steps changed: name, file, what stands there (exactly once), what stands there in the mutant.
 STEPS = [
     ("write_begin: seq stays even", SEQLOCK, ".wrapping_add(1) | 1;", ".wrapping_add(2) & !1;"),
@@ -266,17 +273,20 @@ def cargo(workspace, target, *arguments):
 
 
 def judge(workspace, target):
-    """Models that fail, or an error."""
+    """Models that fail, the slow ones only if no other did; or an error."""
     built = cargo(workspace, target, "--no-run")
     if built.returncode != 0:
         return None, "does not compile:\n" + built.stdout
-    run = cargo(workspace, target)
-    failed = sorted(re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.M))
-    if run.returncode == 0:
-        return [], None
-    if not failed or "test result: FAILED" not in run.stdout:
-        return None, "ended without a verdict:\n" + run.stdout
-    return failed, None
+    skips = [argument for model in SLOW for argument in ("--skip", model)]
+    for models in (skips, SLOW):
+        run = cargo(workspace, target, "--", "--exact", *models)
+        failed = sorted(re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.M))
+        if run.returncode == 0 and re.search(r"^test result: ok\. [1-9]", run.stdout, re.M):
+            continue
+        if not failed or "test result: FAILED" not in run.stdout:
+            return None, "ended without a verdict:\n" + run.stdout
+        return failed, None
+    return [], None
 
 
 def main():

@@ -122,7 +122,7 @@ impl<'a> ReadMem<'a> {
     }
 
     /// The u32 at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn load_u32(self, offset: usize) -> Option<u32> {
         // ORDERING: relaxed, the only kind that works on a read-only page; callers that need
@@ -138,7 +138,7 @@ impl<'a> ReadMem<'a> {
     }
 
     /// The u64 at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn load_u64(self, offset: usize) -> Option<u64> {
         // ORDERING: relaxed, as for `load_u32`.
@@ -153,7 +153,7 @@ impl<'a> ReadMem<'a> {
     }
 
     /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn group(self, offset: usize, size: usize) -> Option<ReadGroup<'a>> {
         Some(ReadGroup { words: GroupWords::of(self.bytes, offset, size)?, form: self.form })
@@ -169,7 +169,7 @@ struct GroupWords<'a> {
 }
 
 impl<'a> GroupWords<'a> {
-    #[inline]
+    #[inline(always)]
     fn of(bytes: Bytes<'a>, offset: usize, size: usize) -> Option<Self> {
         let payload_bytes = size.checked_sub(GROUP_HEADER_LEN)?;
         Some(Self {
@@ -196,7 +196,7 @@ pub struct Busy {
 
 impl ReadGroup<'_> {
     /// The sequence number now.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn seq(&self) -> u32 {
         // ORDERING: relaxed; information only.
@@ -211,7 +211,7 @@ impl ReadGroup<'_> {
     ///
     /// # Errors
     /// [`Busy`] if an update is or was in progress. `to` then holds no usable value.
-    #[inline]
+    #[inline(always)]
     pub fn try_read<T>(
         &self,
         to: &mut [u64],
@@ -235,7 +235,7 @@ impl ReadGroup<'_> {
     ///
     /// # Errors
     /// [`Busy`] if an update is or was in progress.
-    #[inline]
+    #[inline(always)]
     pub fn try_read_word<T>(
         &self,
         index: usize,
@@ -343,7 +343,7 @@ impl<'a> WriteMem<'a> {
     }
 
     /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn group(self, offset: usize, size: usize) -> Option<WriteGroup<'a>> {
         Some(WriteGroup(GroupWords::of(self.0, offset, size)?))
@@ -355,7 +355,7 @@ pub struct WriteGroup<'a>(GroupWords<'a>);
 
 impl WriteGroup<'_> {
     /// Writes `updated_ns` and every field (raw little-endian words).
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
         let words = &self.0;
         let odd = seqlock::write_begin(words.seq);
@@ -366,7 +366,7 @@ impl WriteGroup<'_> {
     }
 
     /// Writes `updated_ns` and the one field at word `index`; nothing if there is no such word.
-    #[inline]
+    #[inline(always)]
     pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
         let words = &self.0;
         let Some(word) = words.payload.get(index) else { return };

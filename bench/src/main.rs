@@ -1,0 +1,141 @@
+//! Measures domstat as ratios to a floor, and beside its peers, in one run.
+
+mod attach;
+mod contended;
+mod harness;
+mod mem;
+mod mmap_sync_peer;
+mod peers;
+mod plot;
+mod report;
+mod snapshot;
+mod today;
+mod uncontended;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::harness::Effort;
+use crate::report::Report;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat-bench --quick
+  domstat-bench --json ratios.json
+  domstat-bench --docs docs        # rewrites docs/performance.md and its plots
+
+Leave the machine alone meanwhile: what else runs on it is in the figures.";
+
+/// Measure domstat as ratios to a floor, and beside its peers, in one run
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Args {
+    /// Take half a minute instead of a few; figures are less steady
+    #[arg(long)]
+    quick: bool,
+    /// Write the figures by name, each with median, smallest and largest
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write performance.md with its plots into this directory
+    #[arg(long, value_name = "DIR")]
+    docs: Option<PathBuf>,
+    /// Write the plots into this directory
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Only see that everything runs; the figures mean nothing
+    #[arg(long, hide = true)]
+    smoke: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("domstat-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A part of the bench: adds its tables and figures to the report.
+type Stage = fn(Effort, &mut Report);
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let effort = match (args.smoke, args.quick) {
+        (true, _) => Effort::SMOKE,
+        (false, true) => Effort::QUICK,
+        (false, false) => Effort::FULL,
+    };
+    let mut report = Report::default();
+    let stages: [(&str, Stage); 5] = [
+        ("one thread alone", uncontended::run),
+        ("readers beside a writer", contended::run),
+        ("snapshots", snapshot::run),
+        ("10,000 domains", attach::run),
+        ("what there is today", today::run),
+    ];
+    let begin = Instant::now();
+    for (i, (what, stage)) in stages.iter().enumerate() {
+        eprintln!("[{}/{}, {:3.0} s] {what}", i + 1, stages.len(), begin.elapsed().as_secs_f64());
+        stage(effort, &mut report);
+    }
+    let tables = report.markdown();
+    println!("{tables}");
+    if let Some(path) = &args.json {
+        write(path, &format!("{:#}\n", report.json()))?;
+    }
+    if let Some(directory) = args.plots.as_deref().or(args.docs.as_deref()) {
+        plots(directory, &report)?;
+    }
+    if let Some(directory) = &args.docs {
+        write(&directory.join("performance.md"), &page(&tables))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    fs::write(path, text)
+        .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+}
+
+fn plots(directory: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
+    let at = |name: &str| directory.join(name);
+    plot::draw(&at("performance-size.svg"), "Cost against size", "bytes", "ns", &report.by_size)?;
+    plot::draw(
+        &at("performance-vcpus.svg"),
+        "Cost per vCPU against the number of vCPUs",
+        "vCPUs",
+        "ns per vCPU",
+        &report.by_vcpus,
+    )
+}
+
+/// docs/performance.md: the tables, and where they come from.
+fn page(tables: &str) -> String {
+    let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = file("/proc/cpuinfo");
+    let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cpu = cpu.map_or("unknown CPU", |(_, name)| name);
+    let kernel = file("/proc/sys/kernel/osrelease");
+    let cpus = harness::nr_cpus();
+    let widest = domstat_layout::Form::widest().name();
+    format!(
+        "<!-- Written by domstat-bench -->\n\
+         # Performance\n\n\
+         Everything here was measured in one run of\n\n\
+         ```sh\ncargo run --release -p domstat-bench -- --docs docs\n```\n\n\
+         on {cpus} CPUs of an {cpu} with Linux {}, whose widest form is {widest}. Compare ratios, not \
+         nanoseconds: each is the median of several runs in which both sides took turns, with the \
+         smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
+         `--json FILE` the figures by name.\n\n\
+         ![Cost against size](performance-size.svg)\n\n\
+         ![Cost per vCPU against the number of vCPUs](performance-vcpus.svg)\n\n\
+         ## Targets\n\n{tables}",
+        kernel.trim()
+    )
+}
