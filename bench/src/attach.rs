@@ -60,7 +60,11 @@ pub fn run(effort: Effort, report: &mut Report) {
     let runs = race(
         effort,
         &mut [
-            again(|| regions.iter().for_each(|region| region.snapshot(black_box(&mut snapshot)))),
+            again(|| {
+                let now = domstat_consumer::now(Clock::Monotonic);
+                let snapshot = black_box(&mut snapshot);
+                regions.iter().for_each(|region| region.snapshot_at(now, snapshot));
+            }),
             again(|| {
                 for floor in &floors {
                     floor.copy_records(0, 0, black_box(&mut dom));

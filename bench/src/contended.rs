@@ -47,19 +47,7 @@ pub fn run(effort: Effort, report: &mut Report) {
     ] {
         let mut all: Vec<(&str, Vec<Duel>)> = Vec::new();
         for _ in 0..effort.rounds {
-            let duels = [
-                duel::<peers::Torn>(effort, pace),
-                duel::<peers::Domstat>(effort, pace),
-                duel::<peers::DomstatTwins>(effort, pace),
-                duel::<peers::SeqLock>(effort, pace),
-                duel::<peers::Crossbeam>(effort, pace),
-                duel::<peers::ParkingLot>(effort, pace),
-                duel::<peers::StdRwLock>(effort, pace),
-                duel::<peers::Swap>(effort, pace),
-                duel::<peers::SwapCache>(effort, pace),
-                duel::<MmapSync>(effort, pace),
-            ];
-            for (i, (name, duel)) in duels.into_iter().enumerate() {
+            for (i, (name, duel)) in one_run(effort, pace).into_iter().enumerate() {
                 match all.get_mut(i) {
                     Some((_, duels)) => duels.push(duel),
                     None => all.push((name, vec![duel])),
@@ -72,6 +60,44 @@ pub fn run(effort: Effort, report: &mut Report) {
     report.section("The machine's own noise", NOISE, &["p50", "p99", "p99.9", "max"]);
     report.row(quantiles(&noise));
     writers(effort, report);
+}
+
+/// Every subject in turn, several times; what a run found is the median of its slices.
+fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
+    let mut slices: Vec<(&str, Vec<Duel>)> = Vec::new();
+    for _ in 0..effort.duels {
+        let each = [
+            duel::<peers::Torn>(effort, pace),
+            duel::<peers::Domstat>(effort, pace),
+            duel::<peers::DomstatTwins>(effort, pace),
+            duel::<peers::SeqLock>(effort, pace),
+            duel::<peers::Crossbeam>(effort, pace),
+            duel::<peers::ParkingLot>(effort, pace),
+            duel::<peers::StdRwLock>(effort, pace),
+            duel::<peers::Swap>(effort, pace),
+            duel::<peers::SwapCache>(effort, pace),
+            duel::<MmapSync>(effort, pace),
+        ];
+        for (i, (name, duel)) in each.into_iter().enumerate() {
+            match slices.get_mut(i) {
+                Some((_, duels)) => duels.push(duel),
+                None => slices.push((name, vec![duel])),
+            }
+        }
+    }
+    let median = |duels: &[Duel], of: fn(&Duel) -> f64| {
+        Spread::of(&duels.iter().map(of).collect::<Vec<_>>()).median
+    };
+    let runs = slices.into_iter().map(|(name, duels)| {
+        let run = Duel {
+            reads_per_s: median(&duels, |duel| duel.reads_per_s),
+            retries_per_read: median(&duels, |duel| duel.retries_per_read),
+            most_retries: duels.iter().map(|duel| duel.most_retries).max().unwrap_or(0),
+            latency: merged(&duels),
+        };
+        (name, run)
+    });
+    runs.collect()
 }
 
 const DUELS: &str = "128 bytes, the writer on one CPU and the reader on another. Reads/s of a \

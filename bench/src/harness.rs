@@ -13,7 +13,9 @@ pub struct Effort {
     pub slices: usize,
     /// Length of a slice.
     pub slice: Duration,
-    /// Length of one run of two threads side by side.
+    /// Slices of a run of two threads side by side.
+    pub duels: usize,
+    /// Length of such a slice.
     pub duel: Duration,
     /// Whether the large cases are left out.
     pub quick: bool,
@@ -25,7 +27,8 @@ impl Effort {
         rounds: 7,
         slices: 15,
         slice: Duration::from_millis(2),
-        duel: Duration::from_millis(400),
+        duels: 5,
+        duel: Duration::from_millis(40),
         quick: false,
     };
     /// Less than half a minute in all.
@@ -33,6 +36,7 @@ impl Effort {
         rounds: 5,
         slices: 5,
         slice: Duration::from_micros(500),
+        duels: 1,
         duel: Duration::from_millis(40),
         quick: true,
     };
@@ -41,6 +45,7 @@ impl Effort {
         rounds: 1,
         slices: 1,
         slice: Duration::from_micros(20),
+        duels: 1,
         duel: Duration::from_millis(2),
         quick: true,
     };

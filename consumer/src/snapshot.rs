@@ -48,6 +48,12 @@ impl Region {
     /// A group whose writer is stalled does not spoil the others: reading it from the snapshot
     /// gives the error. All groups together are waited for no longer than one read would be.
     pub fn snapshot(&self, snapshot: &mut Snapshot) {
+        self.snapshot_at(self.now(), snapshot);
+    }
+
+    /// As [`Region::snapshot`], for a pass over many domains with one look at the clock: `now` is
+    /// noted as the time at which the snapshot was taken.
+    pub fn snapshot_at(&self, now: Option<Ns>, snapshot: &mut Snapshot) {
         let mut waiting = Waiting::new(self.patience());
         let geometry = self.geometry();
         let nr_vcpus = geometry.nr_vcpus();
@@ -58,7 +64,7 @@ impl Region {
         snapshot.dom_size = geometry.dom_size();
         snapshot.vcpu_size = geometry.vcpu_size();
         snapshot.nr_vcpus = nr_vcpus;
-        snapshot.taken = self.now();
+        snapshot.taken = now;
 
         let mem = self.mem();
         let waiting = &mut waiting;
