@@ -221,7 +221,8 @@ fn groups(
     taken: Option<Ns>,
 ) -> Value {
     let mut map = Map::new();
-    for desc in known {
+    // What a twin says its first copy says, too.
+    for desc in known.iter().filter(|desc| desc.twin_of.is_none()) {
         let value = match record.fields(desc) {
             Ok(Reading::Active(fields)) => active_group(&fields, taken),
             Ok(Reading::Inactive) => json!({ "status": "inactive" }),

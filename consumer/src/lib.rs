@@ -32,17 +32,21 @@
 //! is mapped, a read ends in SIGBUS. Attach to plain files of producers that you trust.
 
 mod clock;
+mod described;
 mod error;
 mod find;
 mod mapping;
 mod read;
+mod records;
 mod region;
 mod snapshot;
 mod words;
 
 pub use clock::now;
+pub use described::{Described, Stalled};
 pub use error::{AttachError, WriterStalled};
 pub use find::{Found, REGION_SUFFIX, find};
-pub use read::{Dom, Patience, Reading, Sample, Vcpu};
+pub use read::{Patience, Reading, Sample};
+pub use records::{Blk, Dom, Net, Vcpu};
 pub use region::{Backing, Mapped, Region, Status};
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};

@@ -5,12 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
-use domstat_layout::header::record;
-use domstat_layout::latest::Runstate;
-use domstat_layout::{
-    Busy, DomGroup, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, RecordKind, Stat, VcpuGroup,
-    Word,
-};
+use domstat_layout::latest::{REV, Runstate};
+use domstat_layout::{Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, Stat, Word};
 use zerocopy::FromBytes;
 
 use crate::WriterStalled;
@@ -113,12 +109,12 @@ impl Waiting {
     }
 
     /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
-    fn retry<T>(
+    pub(crate) fn retry<T, E>(
         &mut self,
         mut busy: Busy,
         mut attempt: impl FnMut() -> Result<T, Busy>,
-        stalled: impl FnOnce(Busy, u32, Duration) -> WriterStalled,
-    ) -> Result<T, WriterStalled> {
+        stalled: impl FnOnce(Busy, u32, Duration) -> E,
+    ) -> Result<T, E> {
         let backoff = Backoff::new();
         let mut retries = 0;
         loop {
@@ -165,10 +161,8 @@ impl<'a> Record<'a> {
 
     #[inline(always)]
     fn generation(&self, desc: &GroupDesc) -> u32 {
-        match desc.record {
-            RecordKind::Dom => 0,
-            RecordKind::Vcpu => self.mem.load_u32(record::GENERATION).unwrap_or(0),
-        }
+        let at = desc.record.generation_offset();
+        at.and_then(|at| self.mem.load_u32(at)).unwrap_or(0)
     }
 
     /// One attempt to copy a group's fields (raw words) to `to`.
@@ -195,6 +189,27 @@ impl<'a> Record<'a> {
         if self.is_active(desc) { Err(busy) } else { Ok(Reading::Inactive) }
     }
 
+    /// One attempt to copy a group, or else its twin.
+    fn attempt_both(
+        &self,
+        desc: &GroupDesc,
+        group: ReadGroup<'a>,
+        twin: Option<&GroupDesc>,
+        to: &mut [u64],
+    ) -> Result<Reading<Copied>, Busy> {
+        let busy = match self.attempt(desc, group, to) {
+            Err(busy) => busy,
+            read => return read,
+        };
+        let Some(twin) = twin else { return Err(busy) };
+        let Some(second) = self.mem.group(twin.offset, twin.size) else { return Err(busy) };
+        match self.attempt(twin, second, to) {
+            Ok(Reading::Active(copied)) => Ok(Reading::Active(copied)),
+            // A twin whose bit is clear says nothing of the first copy.
+            _ => Err(busy),
+        }
+    }
+
     /// Copies a group's fields (raw words) to `to`, waiting for a writer in mid-update.
     pub(crate) fn copy(
         &self,
@@ -207,7 +222,10 @@ impl<'a> Record<'a> {
         };
         match self.attempt(desc, group, to) {
             Ok(reading) => Ok(reading),
-            Err(busy) => self.copy_slowly(desc, group, to, busy, waiting),
+            Err(_) => {
+                let twin = desc.twin_in(REV.groups(desc.record));
+                self.copy_slowly(desc, group, twin, to, waiting)
+            }
         }
     }
 
@@ -216,16 +234,25 @@ impl<'a> Record<'a> {
         &self,
         desc: &'static GroupDesc,
         group: ReadGroup<'a>,
+        twin: Option<&'static GroupDesc>,
         to: &mut [u64],
-        busy: Busy,
         waiting: &mut Waiting,
     ) -> Result<Reading<Copied>, WriterStalled> {
-        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
-        waiting.retry(busy, || self.attempt(desc, group, to), stalled)
+        let mut attempt = || self.attempt_both(desc, group, twin, to);
+        match attempt() {
+            Ok(reading) => Ok(reading),
+            Err(busy) => {
+                let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+                waiting.retry(busy, attempt, stalled)
+            }
+        }
     }
 
     #[inline(always)]
-    fn read<G: Group>(&self, patience: Patience) -> Result<Reading<Sample<G>>, WriterStalled> {
+    pub(crate) fn read<G: Group>(
+        &self,
+        patience: Patience,
+    ) -> Result<Reading<Sample<G>>, WriterStalled> {
         let mut fields = G::NOT_PRODUCED;
         let (Some(group), Ok(words)) = (
             self.mem.group(G::DESC.offset, G::DESC.size),
@@ -235,8 +262,9 @@ impl<'a> Record<'a> {
         };
         let reading = match self.attempt(G::DESC, group, words) {
             Ok(reading) => reading,
-            Err(busy) => {
-                self.copy_slowly(G::DESC, group, words, busy, &mut Waiting::new(patience))?
+            Err(_) => {
+                let waiting = &mut Waiting::new(patience);
+                self.copy_slowly(G::DESC, group, G::TWIN, words, waiting)?
             }
         };
         Ok(match reading {
@@ -249,7 +277,11 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    fn stat<G: Group>(&self, field: Field<G>, patience: Patience) -> Result<Stat, WriterStalled> {
+    pub(crate) fn stat<G: Group>(
+        &self,
+        field: Field<G>,
+        patience: Patience,
+    ) -> Result<Stat, WriterStalled> {
         let desc = G::DESC;
         let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Stat::GroupInactive);
@@ -257,7 +289,7 @@ impl<'a> Record<'a> {
         let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
         let reading = match self.attempt_word(desc, group, index) {
             Ok(reading) => reading,
-            Err(busy) => self.word_slowly(desc, group, index, busy, patience)?,
+            Err(_) => self.word_slowly(desc, group, G::TWIN, index, patience)?,
         };
         Ok(reading.stat(|word| *word))
     }
@@ -282,12 +314,29 @@ impl<'a> Record<'a> {
         &self,
         desc: &'static GroupDesc,
         group: ReadGroup<'a>,
+        twin: Option<&'static GroupDesc>,
         index: usize,
-        busy: Busy,
         patience: Patience,
     ) -> Result<Reading<Word>, WriterStalled> {
-        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
-        Waiting::new(patience).retry(busy, || self.attempt_word(desc, group, index), stalled)
+        let second = twin.and_then(|t| Some((t, self.mem.group(t.offset, t.size)?)));
+        let attempt = || {
+            let busy = match self.attempt_word(desc, group, index) {
+                Err(busy) => busy,
+                read => return read,
+            };
+            let Some((twin, second)) = second else { return Err(busy) };
+            match self.attempt_word(twin, second, index) {
+                Ok(Reading::Active(word)) => Ok(Reading::Active(word)),
+                _ => Err(busy),
+            }
+        };
+        match attempt() {
+            Ok(reading) => Ok(reading),
+            Err(busy) => {
+                let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+                Waiting::new(patience).retry(busy, attempt, stalled)
+            }
+        }
     }
 
     fn stalled(
@@ -299,82 +348,5 @@ impl<'a> Record<'a> {
     ) -> WriterStalled {
         let (record, index) = (desc.record, self.index);
         WriterStalled { record, index, group: desc.name, seq: busy.seq, retries, waited }
-    }
-}
-
-/// The dom record of an attached region.
-#[derive(Clone, Copy)]
-pub struct Dom<'a> {
-    record: Record<'a>,
-    patience: Patience,
-}
-
-impl<'a> Dom<'a> {
-    pub(crate) const fn new(mem: ReadMem<'a>, patience: Patience) -> Self {
-        Self { record: Record { mem, index: None }, patience }
-    }
-
-    /// Reads a whole group, as of one write.
-    ///
-    /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
-    #[inline]
-    pub fn read<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
-        self.record.read(self.patience)
-    }
-
-    /// Reads one field.
-    ///
-    /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
-    #[inline]
-    pub fn stat<G: DomGroup>(&self, field: Field<G>) -> Result<Stat, WriterStalled> {
-        self.record.stat(field, self.patience)
-    }
-
-    pub(crate) const fn record(&self) -> Record<'a> {
-        self.record
-    }
-}
-
-/// One vCPU's record of an attached region.
-#[derive(Clone, Copy)]
-pub struct Vcpu<'a> {
-    record: Record<'a>,
-    index: u32,
-    patience: Patience,
-}
-
-impl<'a> Vcpu<'a> {
-    pub(crate) const fn new(mem: ReadMem<'a>, index: u32, patience: Patience) -> Self {
-        Self { record: Record { mem, index: Some(index) }, index, patience }
-    }
-
-    /// The vCPU's number.
-    #[must_use]
-    pub const fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Reads a whole group, as of one write.
-    ///
-    /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
-    #[inline]
-    pub fn read<G: VcpuGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
-        self.record.read(self.patience)
-    }
-
-    /// Reads one field.
-    ///
-    /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
-    #[inline]
-    pub fn stat<G: VcpuGroup>(&self, field: Field<G>) -> Result<Stat, WriterStalled> {
-        self.record.stat(field, self.patience)
-    }
-
-    pub(crate) const fn record(&self) -> Record<'a> {
-        self.record
     }
 }

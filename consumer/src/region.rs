@@ -7,12 +7,14 @@ use std::path::Path;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{
-    Clock, DomHeader, Form, Geometry, GeometryError, MAX_VCPUS, Ns, ReadMem, State,
+    Clock, DomHeader, Form, Geometry, GeometryError, MAX_DEVICES, MAX_VCPUS, Ns, ReadMem,
+    RecordKind, State,
 };
 use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 
 use crate::mapping::{Mapping, Reserved};
-use crate::{AttachError, Dom, Patience, Vcpu};
+use crate::read::Record;
+use crate::{AttachError, Dom, Patience};
 
 /// What a region's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub struct Status {
 }
 
 /// No region is longer: what the largest strides that the header can express would need.
-const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 1);
+const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 2 * MAX_DEVICES as u64 + 3);
 
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
 /// [`Region`] would refuse.
@@ -145,11 +147,13 @@ impl Region {
     }
 
     /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
-    /// dom record, `vcpus` one vCPU record each, in order. They are mapped side by side.
+    /// dom record and the domain's arch slot, `others` one vCPU record each, in order, and last,
+    /// if the region has more than these, a frame with all that follows. They are mapped side by
+    /// side.
     ///
     /// # Errors
     /// [`AttachError`], which says what to do.
-    pub fn from_frames(dom: impl AsFd, vcpus: &[impl AsFd]) -> Result<Self, AttachError> {
+    pub fn from_frames(dom: impl AsFd, others: &[impl AsFd]) -> Result<Self, AttachError> {
         let what = "the dom record's frame";
         let mut files = vec![duplicate(&dom)?];
         let file = File::from(duplicate(&dom)?);
@@ -162,30 +166,32 @@ impl Region {
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
         let short = GeometryError::TooShort { mapped_len: 0 };
         let header = DomHeader::load(first.mem(Form::BASELINE)).ok_or(bad(short))?;
-        // What the frames add up to is what the header is held against.
-        let stride = u64::from(header.vcpu_stride);
-        let offs = u64::from(header.vcpu_offs);
-        let total = usize::try_from(offs + stride * vcpus.len() as u64).unwrap_or(usize::MAX);
-        let geometry = Geometry::validate(&header, total).map_err(bad)?;
+        let geometry = Geometry::validate(&header, usize::MAX).map_err(bad)?;
+        let vcpus = geometry.array(RecordKind::Vcpu);
         let frame = |index, found, expected| AttachError::Frame { index, found, expected };
-        let page = rustix::param::page_size() as u64;
-        if !offs.is_multiple_of(page) || !stride.is_multiple_of(page) || dom_len < offs {
-            return Err(frame(0, dom_len, offs.next_multiple_of(page)));
+        let page = rustix::param::page_size();
+        let whole_pages = vcpus.offs.is_multiple_of(page) && vcpus.stride.is_multiple_of(page);
+        if !whole_pages || dom_len < vcpus.offs as u64 {
+            return Err(frame(0, dom_len, vcpus.offs.next_multiple_of(page) as u64));
         }
-        if vcpus.len() != geometry.nr_vcpus() as usize {
-            return Err(frame(vcpus.len(), 0, stride));
+        // Where each frame goes, and how much of it is looked at.
+        let mut places = (0..vcpus.nr)
+            .filter_map(|i| Some((vcpus.offset(i)?, vcpus.stride)))
+            .collect::<Vec<_>>();
+        if geometry.end() > vcpus.end() {
+            places.push((vcpus.end(), geometry.end() - vcpus.end()));
+        }
+        if others.len() != places.len() {
+            return Err(frame(others.len(), 0, vcpus.stride as u64));
         }
         let os = |source| AttachError::Os { action: "map the frames".into(), source };
-        let mut range = Reserved::new(geometry.end()).map_err(os)?;
-        range.map(0, geometry.vcpu_offs(), &file).map_err(os)?;
-        for (index, fd) in (0u32..).zip(vcpus) {
+        let mut range = Reserved::new(geometry.end().next_multiple_of(page)).map_err(os)?;
+        range.map(0, vcpus.offs, &file).map_err(os)?;
+        for (i, (fd, (at, len))) in others.iter().zip(places).enumerate() {
             let file = File::from(duplicate(fd)?);
-            let found = length(&file, "a vcpu record's frame")?;
-            let at = geometry.vcpu_offset(index).unwrap_or(usize::MAX);
-            let fits =
-                found >= stride && range.map(at, geometry.vcpu_stride(), &file).map_err(os)?;
-            if !fits {
-                return Err(frame(index as usize + 1, found, stride));
+            let found = length(&file, "a record's frame")?;
+            if found < len as u64 || !range.map(at, len, &file).map_err(os)? {
+                return Err(frame(i + 1, found, len as u64));
             }
             files.push(file.into());
         }
@@ -229,23 +235,15 @@ impl Region {
         Dom::new(self.sub(0, self.geometry.dom_size()), self.patience)
     }
 
-    /// The record of vCPU `index`; `None` past the domain's maximum.
-    #[must_use]
-    pub fn vcpu(&self, index: u32) -> Option<Vcpu<'_>> {
-        let at = self.geometry.vcpu_offset(index)?;
-        Some(Vcpu::new(self.sub(at, self.geometry.vcpu_size()), index, self.patience))
+    /// A record by its kind and index, for copies by descriptor.
+    pub(crate) fn record(&self, kind: RecordKind, index: u32) -> Option<Record<'_>> {
+        let array = self.geometry.array(kind);
+        let mem = self.sub(array.offset(index)?, array.size);
+        let index = (kind != RecordKind::Dom).then_some(index);
+        Some(Record { mem, index })
     }
 
-    /// Every vCPU record, in order.
-    pub fn vcpus(&self) -> impl ExactSizeIterator<Item = Vcpu<'_>> {
-        let size = self.geometry.vcpu_size();
-        (0..self.geometry.nr_vcpus()).map(move |index| {
-            let at = self.geometry.vcpu_offset(index).unwrap_or(0);
-            Vcpu::new(self.sub(at, size), index, self.patience)
-        })
-    }
-
-    fn sub(&self, offset: usize, len: usize) -> ReadMem<'_> {
+    pub(crate) fn sub(&self, offset: usize, len: usize) -> ReadMem<'_> {
         let mem = self.mapping.mem(self.form);
         mem.sub(offset, len).or_else(|| mem.sub(0, 0)).unwrap_or(mem)
     }

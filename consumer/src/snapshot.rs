@@ -1,17 +1,47 @@
 //! A whole domain, copied into a buffer that is used again.
 
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
-use domstat_layout::header::record;
-use domstat_layout::latest::{DOM_GROUPS, DOM_SIZE, VCPU_GROUPS, VCPU_SIZE};
-use domstat_layout::{DomGroup, Group, GroupDesc, Ns, RecordArray, RecordKind, VcpuGroup};
+use domstat_layout::geometry::Array;
+use domstat_layout::{
+    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, latest,
+};
 use zerocopy::IntoBytes as _;
 
 use crate::read::{Copied, Record, Waiting};
 use crate::words::Words;
 use crate::{Reading, Region, Sample, WriterStalled};
 
-const DOM_WORDS: usize = DOM_SIZE / 8;
-const VCPU_WORDS: usize = VCPU_SIZE / 8;
+/// How many groups of a record are copied: all but twins at its end, whose first copies are.
+#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
+const fn copied(groups: &[&'static GroupDesc]) -> usize {
+    let mut n = groups.len();
+    while n > 0 && groups[n - 1].twin_of.is_some() {
+        n -= 1;
+    }
+    n
+}
+
+/// Words up to the end of the last of them.
+#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
+const fn words(groups: &[&'static GroupDesc]) -> usize {
+    groups[groups.len() - 1].end() / 8
+}
+
+/// The groups of a kind of record that a snapshot copies, and the words that they need.
+macro_rules! copied_groups {
+    ($groups:ident, $nr:ident, $words:ident, $latest:path) => {
+        const $nr: usize = copied($latest);
+        const $groups: &[&GroupDesc; $nr] = match $latest.first_chunk::<$nr>() {
+            Some(groups) => groups,
+            None => unreachable!(),
+        };
+        const $words: usize = words($groups);
+    };
+}
+copied_groups!(DOM, DOM_NR, DOM_WORDS, latest::DOM_GROUPS);
+copied_groups!(VCPU, VCPU_NR, VCPU_WORDS, latest::VCPU_GROUPS);
+copied_groups!(BLK, BLK_NR, BLK_WORDS, latest::BLK_GROUPS);
+copied_groups!(NET, NET_NR, NET_WORDS, latest::NET_GROUPS);
 
 /// Every group of a domain that this build knows, each as of one write.
 ///
@@ -19,18 +49,65 @@ const VCPU_WORDS: usize = VCPU_SIZE / 8;
 /// snapshot allocates nothing once the largest domain was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    dom: Rows<DOM_WORDS, DOM_NR>,
+    vcpus: Rows<VCPU_WORDS, VCPU_NR>,
+    blks: Rows<BLK_WORDS, BLK_NR>,
+    nets: Rows<NET_WORDS, NET_NR>,
+    taken: Option<Ns>,
+}
+
+/// Copies of records of one kind.
+#[derive(Clone, Debug, Default)]
+struct Rows<const WORDS: usize, const GROUPS: usize> {
     /// The records as they lie in the region, one after the other, each as long as this build
     /// knows it.
-    dom: Words,
-    vcpus: Words,
+    words: Words,
     /// Records that could not be copied as a whole, by index, and how each of their groups went.
-    dom_odd: Vec<(u32, [Meta; DOM_GROUPS.len()])>,
-    vcpus_odd: Vec<(u32, [Meta; VCPU_GROUPS.len()])>,
+    odd: Vec<(u32, [Meta; GROUPS])>,
     /// How long the records are in the region.
-    dom_size: usize,
-    vcpu_size: usize,
-    nr_vcpus: u32,
-    taken: Option<Ns>,
+    size: usize,
+    nr: u32,
+}
+
+impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
+    #[inline]
+    fn take(
+        &mut self,
+        region: &Region,
+        kind: RecordKind,
+        groups: &'static [&'static GroupDesc; GROUPS],
+        waiting: &mut Waiting,
+    ) {
+        let Array { offs, size, stride, nr } = region.geometry().array(kind);
+        self.words.resize(nr as usize * WORDS);
+        self.odd.clear();
+        (self.size, self.nr) = (size, nr);
+        if nr == 0 {
+            return;
+        }
+        let mem = region.mem();
+        // The geometry proves that the array is inside.
+        let Some(records) = mem.sub(offs, nr as usize * stride) else { return };
+        let odd = &mut self.odd;
+        let each = |i, words: &mut [u64; WORDS]| {
+            let index = u32::try_from(i).ok();
+            if let Some((index, record)) = index.and_then(|i| Some((i, region.record(kind, i)?))) {
+                odd.push((index, copy(record, groups, words, waiting)));
+            }
+        };
+        let array = RecordArray { kind, size, stride };
+        records.copy_records(array, groups, self.words.get_mut(), each);
+    }
+
+    fn get(&self, index: u32) -> Option<SnapshotRecord<'_>> {
+        let at = index as usize * WORDS;
+        let odd = self.odd.binary_search_by_key(&index, |(odd, _)| *odd);
+        Some(SnapshotRecord {
+            words: self.words.get().get(at..at + WORDS)?,
+            size: self.size,
+            odd: odd.ok().and_then(|i| self.odd.get(i)).map(|(_, meta)| meta.as_slice()),
+        })
+    }
 }
 
 /// How the copy of one group went.
@@ -54,45 +131,12 @@ impl Region {
     /// As [`Region::snapshot`], for a pass over many domains with one look at the clock: `now` is
     /// noted as the time at which the snapshot was taken.
     pub fn snapshot_at(&self, now: Option<Ns>, snapshot: &mut Snapshot) {
-        let mut waiting = Waiting::new(self.patience());
-        let geometry = self.geometry();
-        let nr_vcpus = geometry.nr_vcpus();
-        snapshot.dom.resize(DOM_WORDS);
-        snapshot.vcpus.resize(nr_vcpus as usize * VCPU_WORDS);
-        snapshot.dom_odd.clear();
-        snapshot.vcpus_odd.clear();
-        snapshot.dom_size = geometry.dom_size();
-        snapshot.vcpu_size = geometry.vcpu_size();
-        snapshot.nr_vcpus = nr_vcpus;
+        let waiting = &mut Waiting::new(self.patience());
         snapshot.taken = now;
-
-        let mem = self.mem();
-        let waiting = &mut waiting;
-        let dom = self.dom().record();
-        let odd = &mut snapshot.dom_odd;
-        let each = |_, words: &mut [u64; DOM_WORDS]| {
-            odd.push((0, copy(dom, DOM_GROUPS, words, waiting)));
-        };
-        let to = snapshot.dom.get_mut();
-        let size = geometry.dom_size();
-        let array = RecordArray { kind: RecordKind::Dom, size, stride: size };
-        mem.copy_records(array, DOM_GROUPS, to, each);
-
-        let offs = geometry.vcpu_offs();
-        // The geometry proves that the array is inside.
-        let Some(records) = mem.sub(offs, geometry.end() - offs) else { return };
-        let odd = &mut snapshot.vcpus_odd;
-        let each = |i, words: &mut [u64; VCPU_WORDS]| {
-            let vcpu = u32::try_from(i).ok().and_then(|index| self.vcpu(index));
-            if let Some(vcpu) = vcpu {
-                let meta = copy(vcpu.record(), VCPU_GROUPS, words, waiting);
-                odd.push((vcpu.index(), meta));
-            }
-        };
-        let to = snapshot.vcpus.get_mut();
-        let (size, stride) = (geometry.vcpu_size(), geometry.vcpu_stride());
-        let array = RecordArray { kind: RecordKind::Vcpu, size, stride };
-        records.copy_records(array, VCPU_GROUPS, to, each);
+        snapshot.dom.take(self, RecordKind::Dom, DOM, waiting);
+        snapshot.vcpus.take(self, RecordKind::Vcpu, VCPU, waiting);
+        snapshot.blks.take(self, RecordKind::Blk, BLK, waiting);
+        snapshot.nets.take(self, RecordKind::Net, NET, waiting);
     }
 }
 
@@ -142,29 +186,43 @@ impl Snapshot {
     /// vCPU records in it.
     #[must_use]
     pub const fn nr_vcpus(&self) -> u32 {
-        self.nr_vcpus
+        self.vcpus.nr
+    }
+
+    /// Block device records in it.
+    #[must_use]
+    pub const fn nr_blks(&self) -> u32 {
+        self.blks.nr
+    }
+
+    /// Network interface records in it.
+    #[must_use]
+    pub const fn nr_nets(&self) -> u32 {
+        self.nets.nr
     }
 
     /// The dom record; without any group before a snapshot was taken.
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
-        SnapshotRecord {
-            words: self.dom.get(),
-            size: self.dom_size,
-            odd: self.dom_odd.first().map(|(_, meta)| meta.as_slice()),
-        }
+        self.dom.get(0).unwrap_or(SnapshotRecord { words: &[], size: 0, odd: None })
     }
 
     /// The record of vCPU `index`; `None` past the domain's maximum.
     #[must_use]
     pub fn vcpu(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        let at = index as usize * VCPU_WORDS;
-        let odd = self.vcpus_odd.binary_search_by_key(&index, |(odd, _)| *odd);
-        Some(SnapshotRecord {
-            words: self.vcpus.get().get(at..at + VCPU_WORDS)?,
-            size: self.vcpu_size,
-            odd: odd.ok().and_then(|i| self.vcpus_odd.get(i)).map(|(_, meta)| meta.as_slice()),
-        })
+        self.vcpus.get(index)
+    }
+
+    /// The record of block device slot `index`; `None` past the last.
+    #[must_use]
+    pub fn blk(&self, index: u32) -> Option<SnapshotRecord<'_>> {
+        self.blks.get(index)
+    }
+
+    /// The record of network interface slot `index`; `None` past the last.
+    #[must_use]
+    pub fn net(&self, index: u32) -> Option<SnapshotRecord<'_>> {
+        self.nets.get(index)
     }
 }
 
@@ -193,6 +251,22 @@ impl SnapshotRecord<'_> {
         self.read()
     }
 
+    /// A group of a block device's record.
+    ///
+    /// # Errors
+    /// [`WriterStalled`] if it could not be copied.
+    pub fn blk_group<G: BlkGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+        self.read()
+    }
+
+    /// A group of a network interface's record.
+    ///
+    /// # Errors
+    /// [`WriterStalled`] if it could not be copied.
+    pub fn net_group<G: NetGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+        self.read()
+    }
+
     fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
         Ok(match self.fields(G::DESC)? {
             Reading::Active(fields) => match G::read_from_bytes(fields.words.as_bytes()) {
@@ -209,7 +283,8 @@ impl SnapshotRecord<'_> {
         })
     }
 
-    /// A group by its row in the descriptor table, for tools that show whatever there is.
+    /// A group by its row in the descriptor table, for tools that show whatever there is. Twins
+    /// are not copied: [`Reading::Unknown`].
     ///
     /// # Errors
     /// [`WriterStalled`] if it could not be copied.
@@ -243,10 +318,7 @@ impl SnapshotRecord<'_> {
         }
         // Both are the first of the two u32 in their word.
         let first = |offset| u32::try_from(word(offset) & u64::from(u32::MAX)).unwrap_or(0);
-        let generation = match desc.record {
-            RecordKind::Dom => 0,
-            RecordKind::Vcpu => first(record::GENERATION),
-        };
+        let generation = desc.record.generation_offset().map_or(0, first);
         let updated_ns = word(desc.offset + GROUP_UPDATED_NS);
         Meta::Active { seq: first(desc.offset), generation, updated_ns }
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
-use domstat_layout::header::{DOM_HEADER_LEN, record};
-use domstat_layout::latest::{DOM_GROUPS, VCPU_GROUPS};
+use domstat_layout::header::DOM_HEADER_LEN;
+use domstat_layout::latest::REV;
 use domstat_layout::{DomHeader, Geometry, GroupDesc, Ns, ReadMem, RecordKind};
 
 use crate::Subject;
@@ -35,8 +35,6 @@ pub struct RecordAt {
     pub base: usize,
     /// Its length as the producer was built.
     pub size: usize,
-    /// Bytes that belong to it, with the gap.
-    pub slot: usize,
 }
 
 impl RecordAt {
@@ -44,18 +42,15 @@ impl RecordAt {
     #[must_use]
     pub fn name(&self) -> String {
         match self.kind {
-            RecordKind::Dom => self.kind.name().to_owned(),
-            RecordKind::Vcpu => format!("{}[{}]", self.kind.name(), self.index),
+            RecordKind::Dom | RecordKind::ArchDom => self.kind.name().to_owned(),
+            _ => format!("{}[{}]", self.kind.name(), self.index),
         }
     }
 
     /// The groups that this build knows of this kind of record.
     #[must_use]
     pub fn known_groups(&self) -> &'static [&'static GroupDesc] {
-        match self.kind {
-            RecordKind::Dom => DOM_GROUPS,
-            RecordKind::Vcpu => VCPU_GROUPS,
-        }
+        REV.groups(self.kind)
     }
 }
 
@@ -164,23 +159,27 @@ impl Capture {
     #[must_use]
     pub fn records(&self) -> Vec<RecordAt> {
         let Some(g) = self.geometry else { return Vec::new() };
-        let dom = RecordAt {
-            kind: RecordKind::Dom,
-            index: 0,
-            base: 0,
-            size: g.dom_size(),
-            slot: g.vcpu_offs(),
-        };
-        let vcpus = (0..g.nr_vcpus()).filter_map(|index| {
-            Some(RecordAt {
-                kind: RecordKind::Vcpu,
-                index,
-                base: g.vcpu_offset(index)?,
-                size: g.vcpu_size(),
-                slot: g.vcpu_stride(),
+        let records = RecordKind::ALL.into_iter().flat_map(|kind| {
+            let array = g.array(kind);
+            (0..array.nr).filter_map(move |index| {
+                Some(RecordAt { kind, index, base: array.offset(index)?, size: array.size })
             })
         });
-        std::iter::once(dom).chain(vcpus).collect()
+        records.collect()
+    }
+
+    /// `len` bytes from `offset` on, from the raw words; fewer past what was captured.
+    #[must_use]
+    pub fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
+        let words = self.words.get(offset / 8..).unwrap_or_default();
+        words.iter().take(len / 8).flat_map(|w| w.to_ne_bytes()).collect()
+    }
+
+    /// The bytes of the region's schema, if the header speaks of one.
+    #[must_use]
+    pub fn schema(&self) -> Option<Vec<u8>> {
+        let section = self.geometry?.schema();
+        (section.size > 0).then(|| self.bytes(section.offs, section.size))
     }
 }
 
@@ -195,9 +194,9 @@ fn look(
     let mem = mem.sub(at.base, at.size)?;
     let active =
         || mem.load_u64(at.kind.active_offset()).is_some_and(|active| active & desc.mask() != 0);
-    let generation = || match at.kind {
-        RecordKind::Dom => 0,
-        RecordKind::Vcpu => mem.load_u32(record::GENERATION).unwrap_or(0),
+    let generation = || {
+        let word = at.kind.generation_offset();
+        word.and_then(|word| mem.load_u32(word)).unwrap_or(0)
     };
     let Some(group) = mem.group(desc.offset, desc.size) else {
         return active().then_some(GroupLook::Outside);

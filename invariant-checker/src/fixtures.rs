@@ -4,7 +4,7 @@
 //! two looks, and the one finding that must come of it.
 
 use domstat_layout::header::{RECORD_HEADER_LEN, dom, record};
-use domstat_layout::latest::{DOM_SIZE, Identity, Memory, REVISION, Runstate, VCPU_SIZE};
+use domstat_layout::r1::{DOM_SIZE, Identity, Memory, REVISION, Runstate, VCPU_SIZE};
 use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC};
 
 use crate::Finding;
@@ -222,9 +222,9 @@ fn header_fixtures() -> Vec<Fixture> {
         ),
         fixture(
             "i11-reserved-word-of-the-header",
-            |b| b.u64(dom::RESERVED + 4, 1),
+            |b| b.u32(dom::UNUSED + 4, 1),
             "I11",
-            dom::RESERVED + 4,
+            dom::UNUSED + 4,
             "dom.reserved",
             "0",
             "0x1",

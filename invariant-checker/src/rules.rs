@@ -83,9 +83,9 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// The rules that must hold before anything in a record can be judged.
-const SHAPE: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08"];
+const SHAPE: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23"];
 /// As [`SHAPE`], and no record lies in another's place.
-const SHAPE_AND_SECTIONS: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I10"];
+const SHAPE_AND_SECTIONS: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23", "I10"];
 
 fn finding(
     rule: &'static str,

@@ -12,15 +12,66 @@ pub enum RecordKind {
     Dom,
     /// A record of the vCPU array.
     Vcpu,
+    /// A record of the array of block devices (revision 2).
+    Blk,
+    /// A record of the array of network interfaces (revision 4).
+    Net,
+    /// The domain's arch slot: groups that are described at run time (revision 4).
+    ArchDom,
+    /// A vCPU's arch slot, which lies in the stride of its record (revision 4).
+    ArchVcpu,
 }
 
 impl RecordKind {
+    /// Every kind that this build knows.
+    pub const ALL: [Self; 6] =
+        [Self::Dom, Self::Vcpu, Self::Blk, Self::Net, Self::ArchDom, Self::ArchVcpu];
+
+    /// The kind's number in a schema.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Dom => 1,
+            Self::Vcpu => 2,
+            Self::Blk => 3,
+            Self::Net => 4,
+            Self::ArchDom => 5,
+            Self::ArchVcpu => 6,
+        }
+    }
+
+    /// The kind with this number in a schema, if this build knows it.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Dom),
+            2 => Some(Self::Vcpu),
+            3 => Some(Self::Blk),
+            4 => Some(Self::Net),
+            5 => Some(Self::ArchDom),
+            6 => Some(Self::ArchVcpu),
+            _ => None,
+        }
+    }
+
+    /// What a record of this kind starts with.
+    #[must_use]
+    pub const fn magic(self) -> u32 {
+        match self {
+            Self::Dom => crate::header::DOM_MAGIC,
+            Self::Vcpu => crate::header::VCPU_MAGIC,
+            Self::Blk => crate::header::BLK_MAGIC,
+            Self::Net => crate::header::NET_MAGIC,
+            Self::ArchDom | Self::ArchVcpu => crate::header::ARCH_MAGIC,
+        }
+    }
+
     /// Bytes before the first group.
     #[must_use]
     pub const fn header_len(self) -> usize {
         match self {
             Self::Dom => crate::header::DOM_HEADER_LEN,
-            Self::Vcpu => crate::header::RECORD_HEADER_LEN,
+            _ => crate::header::RECORD_HEADER_LEN,
         }
     }
 
@@ -29,7 +80,16 @@ impl RecordKind {
     pub const fn active_offset(self) -> usize {
         match self {
             Self::Dom => crate::header::dom::STATS_ACTIVE,
-            Self::Vcpu => crate::header::record::STATS_ACTIVE,
+            _ => crate::header::record::STATS_ACTIVE,
+        }
+    }
+
+    /// Offset of the record's `generation` word; the dom record has none.
+    #[must_use]
+    pub const fn generation_offset(self) -> Option<usize> {
+        match self {
+            Self::Dom => None,
+            _ => Some(crate::header::record::GENERATION),
         }
     }
 
@@ -40,16 +100,20 @@ impl RecordKind {
             Self::Dom => {
                 matches!(offset, crate::header::dom::STATS_ACTIVE | crate::header::dom::INCARNATION)
             }
-            Self::Vcpu => offset == crate::header::record::STATS_ACTIVE,
+            _ => offset == crate::header::record::STATS_ACTIVE,
         }
     }
 
-    /// `dom` or `vcpu`.
+    /// `dom`, `vcpu`, `blk`, `net`, `arch_dom` or `arch_vcpu`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dom => "dom",
             Self::Vcpu => "vcpu",
+            Self::Blk => "blk",
+            Self::Net => "net",
+            Self::ArchDom => "arch_dom",
+            Self::ArchVcpu => "arch_vcpu",
         }
     }
 }
@@ -203,12 +267,19 @@ pub trait Group: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send +
     const DESC: &'static GroupDesc;
     /// Every field not produced: the value to start from when only some are.
     const NOT_PRODUCED: Self;
+    /// The group's second copy, if the latest revision has one.
+    const TWIN: Option<&'static GroupDesc> =
+        Self::DESC.twin_in(crate::latest::REV.groups(Self::DESC.record));
 }
 
 /// A group of the dom record.
 pub trait DomGroup: Group {}
 /// A group of the vcpu record.
 pub trait VcpuGroup: Group {}
+/// A group of the blk record.
+pub trait BlkGroup: Group {}
+/// A group of the net record.
+pub trait NetGroup: Group {}
 
 /// One 64-bit field of group `G`, for reading or updating it alone.
 pub struct Field<G> {
@@ -235,114 +306,8 @@ impl<G> Field<G> {
     }
 }
 
-/// Checks a record's group list at compile time: bits are 0, 1, 2 ..., each group starts where
-/// the one before ended (groups are only ever appended), nothing overlaps.
-#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
-pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: usize) {
-    let mut end = header_len;
-    let mut i = 0;
-    while i < groups.len() {
-        let g = groups[i];
-        assert!(g.bit as usize == i, "bits are given out in order");
-        assert!(g.bit < 64, "the bitmap word is full: append another one");
-        assert!(g.offset == end, "a group starts where the one before it ends");
-        assert!(g.offset.is_multiple_of(GROUP_ALIGN) && g.size.is_multiple_of(GROUP_ALIGN));
-        let mut field_end = g.offset + GROUP_HEADER_LEN;
-        let mut f = 0;
-        while f < g.fields.len() {
-            assert!(g.fields[f].offset == field_end, "fields leave no hole");
-            assert!(g.fields[f].width.is_multiple_of(8));
-            field_end += g.fields[f].width;
-            f += 1;
-        }
-        assert!(field_end == g.end(), "every field of the group is listed");
-        if let Some(first) = g.twin_of {
-            assert!(first.bit < g.bit && groups[first.bit as usize].offset == first.offset);
-            assert!(first.twin_of.is_none() && first.twin_in(groups).is_some());
-            assert!(first.size == g.size && first.fields.len() == g.fields.len());
-        }
-        end = g.end();
-        i += 1;
-    }
-}
-
-/// Declares stat groups: from one declaration come the typed struct, its offsets, its row in the
-/// descriptor table and the compile-time checks.
-///
-/// `dom 0 at 128 len 176 since 1 Identity "identity" { 16 domid: Word, Kind::Id, Unit::None; }`
-/// reads: bit 0 of the dom record, at byte 128 of it, 176 bytes with header, added by revision 1;
-/// the field `domid` lies 16 bytes into the group. The numbers are the frozen ABI, written out so
-/// that a review sees them; a declaration whose numbers disagree with the types does not compile.
-///
-/// `... 4 RunstateTwin "runstate_twin" twin of Runstate { ... }` makes the group the second copy of
-/// an earlier one, with the same fields.
-macro_rules! groups {
-    (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
-    (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
-    (@twin) => { None };
-    (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
-    (@kind dom) => { $crate::descriptor::RecordKind::Dom };
-    (@kind vcpu) => { $crate::descriptor::RecordKind::Vcpu };
-    ($(
-        $(#[doc = $gdoc:literal])+
-        $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
-        $group:ident $gname:literal $(twin of $first:ident)? {
-            $(
-                $(#[doc = $fdoc:literal])+
-                $foff:literal $field:ident : $ty:ty, $kind:expr, $unit:expr;
-            )+
-        }
-    )+) => { $(
-        $(#[doc = $gdoc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
-        #[repr(C)]
-        pub struct $group {
-            $( $(#[doc = $fdoc])+ pub $field: $ty, )+
-        }
-
-        #[allow(non_upper_case_globals)]
-        impl $group {
-            $(
-                #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
-                pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($at + $foff);
-            )+
-        }
-
-        impl $crate::descriptor::Group for $group {
-            const DESC: &'static $crate::descriptor::GroupDesc = &$crate::descriptor::GroupDesc {
-                name: $gname,
-                record: groups!(@kind $record),
-                bit: $bit,
-                offset: $at,
-                size: $len,
-                since: $since,
-                twin_of: groups!(@twin $($first)?),
-                doc: concat!($($gdoc),+),
-                fields: &[$( $crate::descriptor::FieldDesc {
-                    name: stringify!($field),
-                    offset: $at + $foff,
-                    width: size_of::<$ty>(),
-                    kind: $kind,
-                    unit: $unit,
-                    doc: concat!($($fdoc),+),
-                } ),+],
-            };
-            const NOT_PRODUCED: Self = Self { $( $field: <$ty>::NOT_PRODUCED, )+ };
-        }
-        groups!(@marker $record $group);
-
-        const _: () = {
-            $( assert!(
-                core::mem::offset_of!($group, $field) + $crate::descriptor::GROUP_HEADER_LEN == $foff,
-                "a field is not where the table says"
-            ); )+
-            assert!(size_of::<$group>() + $crate::descriptor::GROUP_HEADER_LEN == $len);
-            assert!(align_of::<$group>() == 8);
-        };
-    )+ };
-}
-pub(crate) use groups;
+mod declare;
+pub(crate) use declare::{assert_appended, groups};
 
 #[cfg(test)]
 mod tests;

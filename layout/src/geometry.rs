@@ -2,20 +2,74 @@
 
 use core::fmt;
 
-use crate::header::{DOM_HEADER_LEN, DOM_MAGIC, DomHeader, MAX_VCPUS, RECORD_HEADER_LEN, dom};
+use crate::descriptor::RecordKind;
+use crate::header::{
+    ARCH_DOM_PLACE, ARCH_VCPU_PLACE, ArrayPlace, ArrayWords, BLK_PLACE, DOM_HEADER_LEN, DOM_MAGIC,
+    DomHeader, MAX_DEVICES, MAX_VCPUS, NET_PLACE, RECORD_HEADER_LEN, SCHEMA_PLACE, SectionPlace,
+    SectionWords, VCPU_PLACE, dom,
+};
 
 /// The validated shape of a region.
 ///
-/// Holding one proves, for the mapped length it was validated against: the dom record and every
-/// vcpu record lie inside the mapping, hold at least their headers, do not overlap each other, and
-/// start at multiples of 8. It says nothing about the bytes in them.
+/// Holding one proves, for the mapped length it was validated against: the dom record, every
+/// record of every array, the arch slots and the schema lie inside the mapping, hold at least
+/// their headers, do not overlap each other, and start at multiples of 8. It says nothing about
+/// the bytes in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     dom_size: usize,
-    vcpu_offs: usize,
-    vcpu_size: usize,
-    vcpu_stride: usize,
-    nr_vcpus: u32,
+    vcpus: Array,
+    blks: Array,
+    nets: Array,
+    arch_dom: Section,
+    arch_vcpu: Section,
+    schema: Section,
+    end: usize,
+}
+
+/// Records of one kind: where they lie. An array that a region does not have has no records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Array {
+    /// Start of the first, from the region start.
+    pub offs: usize,
+    /// Length of each as the producer was built.
+    pub size: usize,
+    /// Distance between them.
+    pub stride: usize,
+    /// How many there are.
+    pub nr: u32,
+}
+
+impl Array {
+    /// Start of record `index`, or `None` past the end of the array.
+    #[inline]
+    #[must_use]
+    pub const fn offset(&self, index: u32) -> Option<usize> {
+        if index < self.nr { Some(self.offs + index as usize * self.stride) } else { None }
+    }
+
+    /// First byte after the array, the last record's gap included.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.offs + self.nr as usize * self.stride
+    }
+}
+
+/// A run of bytes; empty if the region does not have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// Its start.
+    pub offs: usize,
+    /// Its length.
+    pub size: usize,
+}
+
+impl Section {
+    /// First byte after it.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.offs + self.size
+    }
 }
 
 /// Why a header cannot be used, with what a reader would have to see.
@@ -70,6 +124,8 @@ pub enum Expected {
     MultipleOf(u64),
     /// So that the array ends at this byte or before.
     ArrayEndAtMost(u64),
+    /// Not from the first to before the second, where another part of the region lies.
+    Outside(u64, u64),
 }
 
 impl fmt::Display for Expected {
@@ -80,6 +136,7 @@ impl fmt::Display for Expected {
             Self::Between(a, b) => write!(f, "{a} to {b}"),
             Self::MultipleOf(n) => write!(f, "a multiple of {n}"),
             Self::ArrayEndAtMost(n) => write!(f, "an array that ends at byte {n} or before"),
+            Self::Outside(a, b) => write!(f, "nothing between {a} and {b}, which are taken"),
         }
     }
 }
@@ -116,42 +173,47 @@ impl Geometry {
             let least = Expected::AtLeast(u64::from(h.dom_size));
             return word("I04", "vcpu_offs", dom::VCPU_OFFS, least, h.vcpu_offs);
         }
-        if (h.vcpu_size as usize) < RECORD_HEADER_LEN {
-            let least = Expected::AtLeast(RECORD_HEADER_LEN as u64);
-            return word("I05", "vcpu_size", dom::VCPU_SIZE, least, h.vcpu_size);
+        if !h.dom_size.is_multiple_of(8) {
+            return word("I08", "dom_size", dom::DOM_SIZE, Expected::MultipleOf(8), h.dom_size);
         }
-        if h.vcpu_stride < h.vcpu_size {
-            let least = Expected::AtLeast(u64::from(h.vcpu_size));
-            return word("I05", "vcpu_stride", dom::VCPU_STRIDE, least, h.vcpu_stride);
-        }
-        if h.nr_vcpus == 0 || h.nr_vcpus > MAX_VCPUS {
-            let range = Expected::Between(1, u64::from(MAX_VCPUS));
-            return word("I07", "nr_vcpus", dom::NR_VCPUS, range, h.nr_vcpus);
-        }
-        let words = [
-            ("dom_size", dom::DOM_SIZE, h.dom_size),
-            ("vcpu_offs", dom::VCPU_OFFS, h.vcpu_offs),
-            ("vcpu_size", dom::VCPU_SIZE, h.vcpu_size),
-            ("vcpu_stride", dom::VCPU_STRIDE, h.vcpu_stride),
+        let vcpus = array(&VCPU_PLACE, &h.vcpu(), mapped)?;
+        let sections = Sections { header: h, mapped, vcpus };
+        let geometry = Self {
+            dom_size: h.dom_size as usize,
+            vcpus,
+            blks: sections.array(&BLK_PLACE, &h.blk)?,
+            nets: sections.array(&NET_PLACE, &h.net)?,
+            arch_dom: sections.section(&ARCH_DOM_PLACE, &h.arch_dom, RECORD_HEADER_LEN)?,
+            arch_vcpu: sections.arch_vcpu()?,
+            schema: sections.section(&SCHEMA_PLACE, &h.schema, crate::schema::HEADER_LEN)?,
+            end: 0,
+        };
+        let end = geometry.disjoint()?;
+        Ok(Self { end, ..geometry })
+    }
+
+    /// Checks that no two parts of the region share a byte (I10); returns the end of the last.
+    fn disjoint(&self) -> Result<usize, GeometryError> {
+        let parts = [
+            ("dom_size", dom::DOM_SIZE, 0, self.dom_size),
+            ("vcpu_offs", dom::VCPU_OFFS, self.vcpus.offs, self.vcpus.end()),
+            ("blk_offs", dom::BLK_OFFS, self.blks.offs, self.blks.end()),
+            ("net_offs", dom::NET_OFFS, self.nets.offs, self.nets.end()),
+            ("arch_dom_offs", dom::ARCH_DOM_OFFS, self.arch_dom.offs, self.arch_dom.end()),
+            ("schema_offs", dom::SCHEMA_OFFS, self.schema.offs, self.schema.end()),
         ];
-        for (field, offset, found) in words {
-            if !found.is_multiple_of(8) {
-                return word("I08", field, offset, Expected::MultipleOf(8), found);
+        let mut last = 0;
+        for (i, (_, _, start, end)) in parts.into_iter().enumerate() {
+            last = last.max(end);
+            for (field, offset, other, other_end) in parts.into_iter().skip(i + 1) {
+                if start < other_end && other < end {
+                    let (rule, found) = ("I10", other as u64);
+                    let expected = Expected::Outside(start as u64, end as u64);
+                    return Err(GeometryError::Word { rule, field, offset, expected, found });
+                }
             }
         }
-        // No wrap: each factor is below 2^32, so the product and the sum are below 2^64.
-        let array_end = u64::from(h.vcpu_offs) + u64::from(h.nr_vcpus) * u64::from(h.vcpu_stride);
-        if array_end > mapped {
-            let end = Expected::ArrayEndAtMost(mapped);
-            return word("I06", "nr_vcpus", dom::NR_VCPUS, end, h.nr_vcpus);
-        }
-        Ok(Self {
-            dom_size: h.dom_size as usize,
-            vcpu_offs: h.vcpu_offs as usize,
-            vcpu_size: h.vcpu_size as usize,
-            vcpu_stride: h.vcpu_stride as usize,
-            nr_vcpus: h.nr_vcpus,
-        })
+        Ok(last)
     }
 
     /// Length of the dom record as the producer was built.
@@ -163,109 +225,176 @@ impl Geometry {
     /// Start of the vcpu array.
     #[must_use]
     pub const fn vcpu_offs(&self) -> usize {
-        self.vcpu_offs
+        self.vcpus.offs
     }
 
     /// Length of a vcpu record as the producer was built.
     #[must_use]
     pub const fn vcpu_size(&self) -> usize {
-        self.vcpu_size
+        self.vcpus.size
     }
 
     /// Distance between vcpu records.
     #[must_use]
     pub const fn vcpu_stride(&self) -> usize {
-        self.vcpu_stride
+        self.vcpus.stride
     }
 
     /// Records in the vcpu array.
     #[must_use]
     pub const fn nr_vcpus(&self) -> u32 {
-        self.nr_vcpus
+        self.vcpus.nr
     }
 
-    /// First byte after the vcpu array; inside the mapping.
+    /// First byte after the last part of the region; inside the mapping.
     #[must_use]
     pub const fn end(&self) -> usize {
-        self.vcpu_offs + self.nr_vcpus as usize * self.vcpu_stride
+        self.end
     }
 
     /// Start of vcpu record `index`, or `None` past the end of the array.
     #[must_use]
     pub const fn vcpu_offset(&self, index: u32) -> Option<usize> {
-        if index < self.nr_vcpus {
-            Some(self.vcpu_offs + index as usize * self.vcpu_stride)
-        } else {
-            None
+        self.vcpus.offset(index)
+    }
+
+    /// The records of a kind. The dom record is an array of one; so is the domain's arch slot,
+    /// and the vCPUs' arch slots are as many as there are vCPUs, if there are any.
+    #[inline]
+    #[must_use]
+    pub const fn array(&self, kind: RecordKind) -> Array {
+        match kind {
+            RecordKind::Dom => Array { offs: 0, size: self.dom_size, stride: self.dom_size, nr: 1 },
+            RecordKind::Vcpu => self.vcpus,
+            RecordKind::Blk => self.blks,
+            RecordKind::Net => self.nets,
+            RecordKind::ArchDom => {
+                let Section { offs, size } = self.arch_dom;
+                Array { offs, size, stride: size, nr: if size == 0 { 0 } else { 1 } }
+            }
+            RecordKind::ArchVcpu => {
+                let Section { offs, size } = self.arch_vcpu;
+                let nr = if size == 0 { 0 } else { self.vcpus.nr };
+                Array { offs: self.vcpus.offs + offs, size, stride: self.vcpus.stride, nr }
+            }
         }
+    }
+
+    /// Where a vCPU's arch slot lies in the stride of its record.
+    #[must_use]
+    pub const fn arch_vcpu(&self) -> Section {
+        self.arch_vcpu
+    }
+
+    /// Where the schema lies.
+    #[must_use]
+    pub const fn schema(&self) -> Section {
+        self.schema
+    }
+}
+
+fn bad(
+    rule: &'static str,
+    (offset, field): (usize, &'static str),
+    expected: Expected,
+    found: u32,
+) -> GeometryError {
+    GeometryError::Word { rule, field, offset, expected, found: u64::from(found) }
+}
+
+/// Checks the words of an array, but for where it starts.
+fn array(place: &ArrayPlace, words: &ArrayWords, mapped: u64) -> Result<Array, GeometryError> {
+    let least = RECORD_HEADER_LEN as u64;
+    if u64::from(words.size) < least {
+        return Err(bad("I05", place.size, Expected::AtLeast(least), words.size));
+    }
+    if words.stride < words.size {
+        let least = Expected::AtLeast(u64::from(words.size));
+        return Err(bad("I05", place.stride, least, words.stride));
+    }
+    let most = if place.kind == RecordKind::Vcpu { MAX_VCPUS } else { MAX_DEVICES };
+    if words.nr == 0 || words.nr > most {
+        return Err(bad("I07", place.nr, Expected::Between(1, u64::from(most)), words.nr));
+    }
+    let eights = [(place.offs, words.offs), (place.size, words.size), (place.stride, words.stride)];
+    for (place, found) in eights {
+        if !found.is_multiple_of(8) {
+            return Err(bad("I08", place, Expected::MultipleOf(8), found));
+        }
+    }
+    // No wrap: each factor is below 2^32, so the product and the sum are below 2^64.
+    let end = u64::from(words.offs) + u64::from(words.nr) * u64::from(words.stride);
+    if end > mapped {
+        return Err(bad("I06", place.nr, Expected::ArrayEndAtMost(mapped), words.nr));
+    }
+    Ok(Array {
+        offs: words.offs as usize,
+        size: words.size as usize,
+        stride: words.stride as usize,
+        nr: words.nr,
+    })
+}
+
+/// What the checks of later sections need.
+struct Sections<'a> {
+    header: &'a DomHeader,
+    mapped: u64,
+    vcpus: Array,
+}
+
+impl Sections<'_> {
+    /// An array that a region need not have.
+    fn array(&self, place: &ArrayPlace, words: &ArrayWords) -> Result<Array, GeometryError> {
+        if words.is_absent() {
+            return Ok(Array::default());
+        }
+        array(place, words, self.mapped)
+    }
+
+    /// A section that a region need not have.
+    fn section(
+        &self,
+        place: &SectionPlace,
+        words: &SectionWords,
+        least: usize,
+    ) -> Result<Section, GeometryError> {
+        if words.is_absent() {
+            return Ok(Section::default());
+        }
+        for (place, found) in [(place.offs, words.offs), (place.size, words.size)] {
+            if !found.is_multiple_of(8) {
+                return Err(bad("I08", place, Expected::MultipleOf(8), found));
+            }
+        }
+        // A slot that is too small for its header is not inside its area (I23).
+        if (words.size as usize) < least {
+            let least = Expected::AtLeast(least as u64);
+            return Err(bad("I23", place.size, least, words.size));
+        }
+        // Where a vCPU's slot has to end is judged by its caller.
+        let end = u64::from(words.offs) + u64::from(words.size);
+        if end > self.mapped && *place != ARCH_VCPU_PLACE {
+            return Err(bad("I06", place.size, Expected::ArrayEndAtMost(self.mapped), words.size));
+        }
+        Ok(Section { offs: words.offs as usize, size: words.size as usize })
+    }
+
+    /// Where the vCPUs' arch slots lie in their strides.
+    fn arch_vcpu(&self) -> Result<Section, GeometryError> {
+        let (place, words) = (&ARCH_VCPU_PLACE, &self.header.arch_vcpu);
+        let section = self.section(place, words, RECORD_HEADER_LEN)?;
+        if section.size > 0 && section.offs < self.vcpus.size {
+            let least = Expected::AtLeast(self.vcpus.size as u64);
+            return Err(bad("I23", place.offs, least, words.offs));
+        }
+        // No wrap: both were 32 bits wide.
+        if section.end() > self.vcpus.stride {
+            let most = Expected::ArrayEndAtMost(self.vcpus.stride as u64);
+            return Err(bad("I23", place.size, most, words.size));
+        }
+        Ok(section)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn good() -> DomHeader {
-        DomHeader {
-            magic: DOM_MAGIC,
-            dom_size: 400,
-            vcpu_offs: 448,
-            vcpu_size: 96,
-            vcpu_stride: 128,
-            nr_vcpus: 4,
-            align: 64,
-            incarnation: 1,
-            revision: 1,
-            clock: 1,
-        }
-    }
-
-    fn rule(header: DomHeader, len: usize) -> Option<&'static str> {
-        match Geometry::validate(&header, len) {
-            Err(GeometryError::Word { rule, .. }) => Some(rule),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn bounds_are_exact() {
-        assert!(Geometry::validate(&good(), 448 + 4 * 128).is_ok());
-        assert_eq!(rule(good(), 448 + 4 * 128 - 1), Some("I06"));
-        assert_eq!(rule(DomHeader { dom_size: 120, ..good() }, 4096), Some("I03"));
-        assert_eq!(rule(DomHeader { dom_size: 4104, ..good() }, 4096), Some("I03"));
-        assert_eq!(rule(DomHeader { vcpu_offs: 392, ..good() }, 4096), Some("I04"));
-        assert_eq!(rule(DomHeader { vcpu_size: 24, ..good() }, 4096), Some("I05"));
-        assert_eq!(rule(DomHeader { vcpu_stride: 88, ..good() }, 4096), Some("I05"));
-        assert_eq!(rule(DomHeader { nr_vcpus: 0, ..good() }, 4096), Some("I07"));
-        assert_eq!(rule(DomHeader { nr_vcpus: u32::MAX, ..good() }, 4096), Some("I07"));
-        assert_eq!(rule(DomHeader { vcpu_offs: 452, ..good() }, 4096), Some("I08"));
-        let swapped = DomHeader { magic: DOM_MAGIC.swap_bytes(), ..good() };
-        assert_eq!(Geometry::validate(&swapped, 4096), Err(GeometryError::WrongEndian));
-        let unpublished = DomHeader { magic: 0, ..good() };
-        assert_eq!(Geometry::validate(&unpublished, 4096), Err(GeometryError::NotReady));
-        assert!(matches!(Geometry::validate(&good(), 127), Err(GeometryError::TooShort { .. })));
-    }
-
-    proptest! {
-        /// Whatever the header says, an accepted geometry stays inside the mapping.
-        #[test]
-        fn accepted_means_inside(
-            words in prop::array::uniform5(prop_oneof![0u32..10_000, any::<u32>()]),
-            len in 0usize..200_000,
-        ) {
-            let [dom_size, vcpu_offs, vcpu_size, vcpu_stride, nr_vcpus] = words.map(|w| w & !7);
-            let header = DomHeader {
-                dom_size, vcpu_offs, vcpu_size, vcpu_stride, nr_vcpus: nr_vcpus >> 3, ..good()
-            };
-            if let Ok(g) = Geometry::validate(&header, len) {
-                prop_assert!(g.dom_size() >= DOM_HEADER_LEN && g.dom_size() <= g.vcpu_offs());
-                let last = g.vcpu_offset(g.nr_vcpus() - 1).unwrap();
-                prop_assert!(last + g.vcpu_size() <= g.end() && g.end() <= len);
-                prop_assert!(last.is_multiple_of(8));
-                prop_assert_eq!(g.vcpu_offset(g.nr_vcpus()), None);
-            }
-        }
-    }
-}
+mod tests;

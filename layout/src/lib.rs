@@ -19,13 +19,26 @@
 //! | dom record     | gap (0)  | vcpu record 0 | gap(0) | vcpu record 1 | gap(0)| ...
 //! +----------------+----------+------------------------+-----------------------+----
 //! | header | groups|          | header | groups|
+//!
+//! blk_offs                net_offs               schema_offs
+//! +------------------------+----------------------+-----------+
+//! | blk record 0 | gap | ..| net record 0 | gap|..| schema    |   each only if the header says so
+//! +------------------------+----------------------+-----------+
 //! ```
+//!
+//! blk and net records are made as vcpu records are, with magics of their own.
+//!
+//! An *arch slot* is a record, too, whose groups no table knows: `arch_dom_offs` says where the
+//! domain's lies in the region, `arch_vcpu_offs` where a vCPU's lies in the stride of its record,
+//! after the record. What is in them only the [`schema`] says.
 //!
 //! * *packed*: `vcpu_offs` and `vcpu_stride` are the sizes rounded up to `align`;
 //! * *page-granular*: both are multiples of the page size, and each record may have frames of its
-//!   own, which a consumer maps side by side.
+//!   own, which a consumer maps side by side: the dom record's with the domain's arch slot, one
+//!   for each vcpu record, and one for all that follows them.
 //!
-//! A consumer that follows the header cannot tell them apart.
+//! A consumer that follows the header cannot tell them apart. All parts but the vCPUs' arch slots
+//! may stand in any order; they do not overlap.
 //!
 //! ## Groups, and what a word says
 //!
@@ -45,7 +58,10 @@
 //!   change only while the `seq` of each group they concern is odd. So what `seq` guards includes
 //!   them: a reader that looks at the bit and the generation between its two looks at `seq` can
 //!   neither read a group that was never published nor take one tenant's numbers for another's.
-//! * The header's other words, `state` and `notify` apart, do not change within an incarnation.
+//! * A group that has a *twin* is written twice: the first copy whole, then the second. Both bits
+//!   are set and cleared together.
+//! * The header's other words, `state` and `notify` apart, do not change within an incarnation,
+//!   nor does the schema.
 //!
 //! ## Reading
 //!
@@ -54,12 +70,13 @@
 //! * A group may be read if its bit is set and it ends inside the producer's record size.
 //! * Relaxed loads and acquire fences only: anything stronger may fault on a read-only page.
 //! * A retry loop has a bound. A writer that was killed in mid-update leaves `seq` odd for ever.
-//! * Unknown bits and larger sizes are fine; smaller sizes mean fewer groups.
+//! * Unknown bits, larger sizes and parts are fine; smaller sizes mean fewer groups.
+//! * Where a group has a twin and the first copy is busy, the second is read.
 //!
 //! ## Compatibility
 //!
-//! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`]), plus
-//! [`latest`]. `revision` in the header is information; sizes and bits decide what is read. An
+//! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`] to
+//! [`r4`]), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is information; sizes and bits decide what is read. An
 //! incompatible change would be a new magic.
 //!
 //! A group takes updates at up to about a million a second; beside a writer that never pauses,
@@ -77,7 +94,12 @@ pub mod geometry;
 pub mod header;
 mod mem;
 pub mod r1;
+pub mod r2;
+pub mod r3;
+pub mod r4;
 mod records;
+pub mod revision;
+pub mod schema;
 pub mod seqlock;
 pub mod sink;
 mod sync;
@@ -86,15 +108,19 @@ mod twins;
 mod value;
 
 pub use copy::Form;
-pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
+pub use descriptor::{
+    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, VcpuGroup,
+};
 pub use geometry::{Geometry, GeometryError};
-pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
+pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_VCPUS, State, VCPU_MAGIC};
 pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
 pub use records::RecordArray;
+pub use revision::{REVISIONS, Revision};
+pub use schema::{Schema, SchemaError};
 pub use twins::{ReadTwins, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
 /// The newest revision that this build knows.
 pub mod latest {
-    pub use crate::r1::*;
+    pub use crate::r4::*;
 }

@@ -2,7 +2,7 @@
 //! writers): groups by type, never an offset.
 
 use crate::descriptor::{DomGroup, VcpuGroup};
-use crate::value::Ns;
+use crate::value::{Ns, Word};
 
 /// Takes the groups of one domain's dom record.
 pub trait DomSink: Send {
@@ -10,6 +10,11 @@ pub trait DomSink: Send {
     fn write<G: DomGroup>(&mut self, group: &G, now: Ns);
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: DomGroup>(&mut self);
+    /// Publishes the group of the domain's arch slot that was described at position `index`, a
+    /// word for each of its words. Nothing is published of a sink that has no such group.
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        let _ = (index, words, now);
+    }
 }
 
 /// Takes the groups of one vCPU's record. One per vCPU, so that each vCPU's own thread can hold it.
@@ -18,6 +23,10 @@ pub trait VcpuSink: Send {
     fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns);
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: VcpuGroup>(&mut self);
+    /// As [`DomSink::write_arch`], in this vCPU's arch slot.
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        let _ = (index, words, now);
+    }
     /// Gives the slot to something else: every group off, `generation` bumped. Counters of what
     /// follows may start from zero.
     fn renew(&mut self);

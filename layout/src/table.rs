@@ -29,12 +29,31 @@ pub const DOM_HEADER: &[(usize, &str, &str, &str)] = &[
         "clock",
         "1 CLOCK_MONOTONIC, 2 CLOCK_BOOTTIME, 3 Xen system time, 0 unknown",
     ),
-    (dom::RESERVED, "", "reserved", "zero, up to byte 128"),
+    (dom::ARCH_DOM_OFFS, "u32", "arch_dom_offs", "start of the domain's arch slot (revision 4)"),
+    (dom::ARCH_DOM_SIZE, "u32", "arch_dom_size", "its length"),
+    (
+        dom::ARCH_VCPU_OFFS,
+        "u32",
+        "arch_vcpu_offs",
+        "start of a vCPU's arch slot in the stride of its record (revision 4)",
+    ),
+    (dom::ARCH_VCPU_SIZE, "u32", "arch_vcpu_size", "its length"),
+    (dom::SCHEMA_OFFS, "u32", "schema_offs", "start of the schema (revision 4)"),
+    (dom::SCHEMA_SIZE, "u32", "schema_size", "its length"),
+    (dom::BLK_OFFS, "u32", "blk_offs", "start of the blk array (revision 2)"),
+    (dom::BLK_SIZE, "u32", "blk_size", "length of one blk record as the producer was built"),
+    (dom::BLK_STRIDE, "u32", "blk_stride", "distance between blk records"),
+    (dom::NR_BLKS, "u32", "nr_blks", "records in the blk array"),
+    (dom::NET_OFFS, "u32", "net_offs", "start of the net array (revision 4)"),
+    (dom::NET_SIZE, "u32", "net_size", "length of one net record as the producer was built"),
+    (dom::NET_STRIDE, "u32", "net_stride", "distance between net records"),
+    (dom::NR_NETS, "u32", "nr_nets", "records in the net array"),
+    (dom::UNUSED, "", "reserved", "zero, up to byte 128"),
 ];
 
 /// Rows of an array record's header: offset, type, name, meaning.
 pub const RECORD_HEADER: &[(usize, &str, &str, &str)] = &[
-    (record::MAGIC, "u32", "magic", "\"VCP\" and 1 for a vcpu record"),
+    (record::MAGIC, "u32", "magic", "of its kind: \"VCP\", \"BLK\", \"NET\" or \"ARC\", and 1"),
     (record::INDEX, "u32", "index", "position of the record in its array"),
     (record::STATS_ACTIVE, "u64", "stats_active", "one bit per group that is produced"),
     (record::GENERATION, "u32", "generation", "bumped when the slot is given to something else"),
@@ -43,13 +62,18 @@ pub const RECORD_HEADER: &[(usize, &str, &str, &str)] = &[
 
 impl fmt::Display for LayoutTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::latest::{DOM_GROUPS, DOM_SIZE, REVISION, VCPU_GROUPS, VCPU_SIZE};
+        use crate::latest::{BLK_SIZE, DOM_SIZE, NET_SIZE, REV, REVISION, VCPU_SIZE};
         writeln!(f, "<!-- Generated from the descriptor table by ci/generated.sh --fix -->")?;
         writeln!(f, "# Layout of revision {REVISION}\n")?;
-        writeln!(f, "dom record: {DOM_SIZE} bytes. vcpu record: {VCPU_SIZE} bytes.\n")?;
+        writeln!(
+            f,
+            "dom record: {DOM_SIZE} bytes. vcpu record: {VCPU_SIZE} bytes. blk record: {BLK_SIZE} \
+             bytes. net record: {NET_SIZE} bytes. In the header, words that are 0 from \
+             `arch_dom_offs` on say that the region has no such part.\n"
+        )?;
         header(f, "dom record, header", DOM_HEADER)?;
-        header(f, "vcpu record, header", RECORD_HEADER)?;
-        for group in DOM_GROUPS.iter().chain(VCPU_GROUPS) {
+        header(f, "vcpu, blk and net records and arch slots, header", RECORD_HEADER)?;
+        for group in REV.all_groups() {
             group_table(f, group)?;
         }
         Ok(())

@@ -1,22 +1,25 @@
 //! From wishes to a region that waits to be published.
 
 use std::any::Any;
-use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domstat_layout::header::{dom, record};
+use domstat_layout::header::dom;
 use domstat_layout::latest::Identity;
-use domstat_layout::{Clock, Group, Name, Ns, State, Uuid, VCPU_MAGIC, Word};
-use memmap2::MmapOptions;
-use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
+use domstat_layout::schema::GroupSpec;
+use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
 
+use crate::arch::{ArchLayout, ArchWriter};
 use crate::mapping::{Pages, Piece};
+use crate::memory::{Memory, frame_lens};
 use crate::plan::Wishes;
 use crate::region::Storage;
-use crate::{CreateError, DomWriter, Placement, Plan, PlanError, Unpublished, VcpuWriter};
+use crate::storage::{allocate, map, memfd, os, random};
+use crate::{
+    BlkWriter, CreateError, DomWriter, NetWriter, Placement, Plan, PlanError, Unpublished,
+    VcpuWriter, schema,
+};
 
 /// Says what a region is for and how it is laid out, then creates it.
 #[derive(Clone, Debug)]
@@ -25,6 +28,9 @@ pub struct RegionBuilder {
     identity: Identity,
     clock: Clock,
     wishes: Wishes,
+    schema: Option<bool>,
+    arch_dom: ArchLayout,
+    arch_vcpu: ArchLayout,
 }
 
 /// A region that was created and is not visible yet, and its writers.
@@ -37,6 +43,10 @@ pub struct Created {
     pub dom: DomWriter,
     /// Writes the vCPU records, in order.
     pub vcpus: Vec<VcpuWriter>,
+    /// Writes the block device records, in order.
+    pub blks: Vec<BlkWriter>,
+    /// Writes the network interface records, in order.
+    pub nets: Vec<NetWriter>,
 }
 
 impl RegionBuilder {
@@ -48,13 +58,30 @@ impl RegionBuilder {
             identity: Identity { name: Name::new(name), ..Identity::NOT_PRODUCED },
             clock: Clock::Unknown,
             wishes: Wishes {
+                revision: domstat_layout::latest::REVISION,
                 nr_vcpus: 1,
+                nr_blks: 0,
+                nr_nets: 0,
+                arch_dom_size: 0,
+                arch_vcpu_size: 0,
+                schema_size: 0,
                 placement: Placement::Packed,
                 align: None,
                 vcpu_offs: None,
                 vcpu_stride: None,
             },
+            schema: None,
+            arch_dom: ArchLayout::default(),
+            arch_vcpu: ArchLayout::default(),
         }
+    }
+
+    /// Writes as a build of this revision would: its sizes, bits and header words. The default is
+    /// the newest.
+    #[must_use]
+    pub fn revision(mut self, revision: u32) -> Self {
+        self.wishes.revision = revision;
+        self
     }
 
     /// The host's number for the domain.
@@ -83,6 +110,47 @@ impl RegionBuilder {
     pub fn vcpus(mut self, nr_vcpus: u32) -> Self {
         self.wishes.nr_vcpus = nr_vcpus;
         self
+    }
+
+    /// Slots for block devices: the most that the domain will have at one time. Revision 2.
+    #[must_use]
+    pub fn blks(mut self, nr_blks: u32) -> Self {
+        self.wishes.nr_blks = nr_blks;
+        self
+    }
+
+    /// Slots for network interfaces: the most that the domain will have at one time. Revision 4.
+    #[must_use]
+    pub fn nets(mut self, nr_nets: u32) -> Self {
+        self.wishes.nr_nets = nr_nets;
+        self
+    }
+
+    /// Whether the region describes itself; by default it does from revision 4 on.
+    #[must_use]
+    pub fn schema(mut self, schema: bool) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Groups of the domain that no table knows; [`DomWriter::write_arch`] writes them by their
+    /// position here. Revision 4.
+    ///
+    /// # Errors
+    /// [`PlanError::Described`].
+    pub fn arch_dom(mut self, groups: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
+        self.arch_dom = ArchLayout::new(groups)?;
+        Ok(self)
+    }
+
+    /// Groups of each vCPU that no table knows; [`VcpuWriter::write_arch`] writes them by their
+    /// position here. Revision 4.
+    ///
+    /// # Errors
+    /// [`PlanError::Described`].
+    pub fn arch_vcpu(mut self, groups: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
+        self.arch_vcpu = ArchLayout::new(groups)?;
+        Ok(self)
     }
 
     /// What every point in time counts that the writers are given.
@@ -125,7 +193,25 @@ impl RegionBuilder {
     /// # Errors
     /// [`PlanError`] if the wishes break a rule of the layout.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        Plan::new(self.wishes, rustix::param::page_size())
+        let mut wishes = Wishes {
+            arch_dom_size: self.arch_dom.size(),
+            arch_vcpu_size: self.arch_vcpu.size(),
+            ..self.wishes
+        };
+        let page_size = rustix::param::page_size();
+        let plan = Plan::new(wishes, page_size)?;
+        if !self.schema.unwrap_or(plan.revision.arch_and_schema) {
+            return Ok(plan);
+        }
+        // Its length does not depend on where things lie.
+        wishes.schema_size = self.encode_schema(&plan).len();
+        Plan::new(wishes, page_size)
+    }
+
+    fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
+        let (arch_dom, arch_vcpu) = (&self.arch_dom, &self.arch_vcpu);
+        let described = schema::Described { revision: plan.revision, arch_dom, arch_vcpu };
+        schema::encode(&described, &plan.geometry())
     }
 
     /// Creates the region in a memfd, which [`Unpublished::publish`] seals so that consumers can
@@ -140,8 +226,9 @@ impl RegionBuilder {
         self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
     }
 
-    /// Creates the region in one memfd for the dom record and one for each vCPU record, which
-    /// consumers map side by side. Page-granular placement only.
+    /// Creates the region in one memfd for the dom record, one for each vCPU record, and one for
+    /// what follows them, if anything does; consumers map them side by side. Page-granular
+    /// placement only.
     ///
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
@@ -153,9 +240,9 @@ impl RegionBuilder {
         let whole = map(&dom_file, "map the dom record")?;
         let mut files = vec![OwnedFd::from(dom_file)];
         let mut frames = Vec::new();
-        for _ in 0..geometry.nr_vcpus() {
-            let file = memfd(&self.name, geometry.vcpu_stride())?;
-            frames.push(map(&file, "map a vcpu record")?);
+        for len in frame_lens(&geometry) {
+            let file = memfd(&self.name, len.next_multiple_of(rustix::param::page_size()))?;
+            frames.push(map(&file, "map a frame")?);
             files.push(OwnedFd::from(file));
         }
         self.create(plan, whole, &frames, Storage::Frames(files))
@@ -190,15 +277,16 @@ impl RegionBuilder {
     }
 
     /// Creates the region in pages that the caller owns: `dom` holds the dom record and, if
-    /// `vcpus` is empty, everything else; otherwise `vcpus` holds one run of pages for each vCPU
-    /// record. `owner` is kept until the region and every writer are dropped.
+    /// `others` is empty, everything else; otherwise `others` holds one run of pages for each vCPU
+    /// record, and one for what follows them, if anything does. `owner` is kept until the region
+    /// and every writer are dropped.
     ///
     /// # Errors
     /// [`CreateError::Pages`] if they do not fit the plan.
     pub fn create_in(
         self,
         dom: Pages,
-        vcpus: &[Pages],
+        others: &[Pages],
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Result<Created, CreateError> {
         let plan = self.plan()?;
@@ -208,29 +296,27 @@ impl RegionBuilder {
             let fits = found >= expected && pages.is_aligned();
             if fits { Ok(()) } else { Err(CreateError::Pages { what, found, expected }) }
         };
-        let frames: Vec<Piece> = if vcpus.is_empty() {
+        let frames: Vec<Piece> = if others.is_empty() {
             check("the region".into(), &dom, g.end())?;
             Vec::new()
         } else {
             check("the dom record".into(), &dom, g.vcpu_offs())?;
-            if vcpus.len() != g.nr_vcpus() as usize {
+            let lens: Vec<usize> = frame_lens(&g).collect();
+            if others.len() != lens.len() {
                 let what = format!("the list of frames for {} vCPUs", g.nr_vcpus());
-                return Err(CreateError::Pages {
-                    what,
-                    found: vcpus.len(),
-                    expected: g.nr_vcpus() as usize,
-                });
+                let (found, expected) = (others.len(), lens.len());
+                return Err(CreateError::Pages { what, found, expected });
             }
-            for (i, pages) in vcpus.iter().enumerate() {
-                check(format!("vcpu {i}'s frame"), pages, g.vcpu_stride())?;
+            for (i, (pages, len)) in others.iter().zip(lens).enumerate() {
+                check(format!("frame {i}"), pages, len)?;
             }
-            vcpus.iter().map(|p| Piece::of_pages(*p, Arc::clone(&owner))).collect()
+            others.iter().map(|p| Piece::of_pages(*p, Arc::clone(&owner))).collect()
         };
         self.create(plan, Piece::of_pages(dom, owner), &frames, Storage::Caller)
     }
 
-    /// Fills in headers and hands out writers. `whole` holds the dom record, and the vCPU array
-    /// too unless `frames` do.
+    /// Fills in headers and schema and hands out writers. `whole` holds the dom record, and all
+    /// that follows it too unless `frames` do.
     fn create(
         self,
         plan: Plan,
@@ -241,91 +327,67 @@ impl RegionBuilder {
         let g = plan.geometry();
         let misfit =
             || CreateError::Pages { what: "the region".into(), found: 0, expected: g.end() };
-        let dom_piece = whole.sub(0, g.vcpu_offs()).ok_or_else(misfit)?;
+        let memory = Memory { whole, frames, geometry: g };
+        memory.clear().ok_or_else(misfit)?;
+        let dom_piece = memory.at(0, g.vcpu_offs()).ok_or_else(misfit)?;
         let incarnation = random()?;
-        let fill_dom = || {
-            let mem = dom_piece.mem();
-            mem.clear(0, g.vcpu_offs())?;
-            mem.store_u32(dom::DOM_SIZE, plan.header.dom_size)?;
-            mem.store_u32(dom::VCPU_OFFS, plan.header.vcpu_offs)?;
-            mem.store_u32(dom::VCPU_SIZE, plan.header.vcpu_size)?;
-            mem.store_u32(dom::VCPU_STRIDE, plan.header.vcpu_stride)?;
-            mem.store_u32(dom::NR_VCPUS, plan.header.nr_vcpus)?;
-            mem.store_u32(dom::ALIGN, plan.header.align)?;
-            mem.store_u32(dom::STATE, State::Initialising as u32)?;
-            mem.store_u64(dom::INCARNATION, incarnation)?;
-            mem.store_u32(dom::REVISION, plan.header.revision)?;
-            mem.store_u32(dom::CLOCK, self.clock as u32)
-        };
-        fill_dom().ok_or_else(misfit)?;
-
-        let mut vcpus = Vec::with_capacity(g.nr_vcpus() as usize);
-        for index in 0..g.nr_vcpus() {
-            let piece = match frames.get(index as usize) {
-                Some(frame) => frame.sub(0, g.vcpu_stride()),
-                None => g.vcpu_offset(index).and_then(|at| whole.sub(at, g.vcpu_stride())),
-            };
-            let piece = piece.ok_or_else(misfit)?;
-            let fill_vcpu = || {
-                let mem = piece.mem();
-                mem.clear(0, g.vcpu_stride())?;
-                mem.store_u32(record::MAGIC, VCPU_MAGIC)?;
-                mem.store_u32(record::INDEX, index)
-            };
-            fill_vcpu().ok_or_else(misfit)?;
-            vcpus.push(VcpuWriter::new(piece));
+        fill_header(dom_piece.mem(), &plan, incarnation, self.clock).ok_or_else(misfit)?;
+        if g.schema().size > 0 {
+            let piece = memory.at(g.schema().offs, g.schema().size).ok_or_else(misfit)?;
+            let schema = self.encode_schema(&plan);
+            let (words, _) = schema.as_chunks::<4>();
+            for (i, bytes) in words.iter().enumerate() {
+                let word = u32::from_le_bytes(*bytes);
+                piece.mem().store_u32(i * 4, word).ok_or_else(misfit)?;
+            }
         }
-        let mut dom = DomWriter::new(dom_piece.clone());
+        let groups = |kind| plan.revision.groups(kind);
+        let arch_places = self.arch_vcpu.places();
+        let mut vcpus = Vec::with_capacity(g.nr_vcpus() as usize);
+        for (index, piece) in memory.records(RecordKind::Vcpu).ok_or_else(misfit)? {
+            let at = g.array(RecordKind::ArchVcpu);
+            let arch = at.offset(index).map(|offset| {
+                let piece = memory.record(RecordKind::ArchVcpu, index, offset, at.size);
+                let piece = piece.ok_or_else(misfit)?;
+                Ok::<_, CreateError>(ArchWriter::new(piece, Arc::clone(&arch_places)))
+            });
+            let arch = arch.transpose()?;
+            vcpus.push(VcpuWriter::new(piece, groups(RecordKind::Vcpu), arch));
+        }
+        let blks = memory.records(RecordKind::Blk).ok_or_else(misfit)?;
+        let blks = blks.map(|(_, piece)| BlkWriter::new(piece, groups(RecordKind::Blk), None));
+        let nets = memory.records(RecordKind::Net).ok_or_else(misfit)?;
+        let nets = nets.map(|(_, piece)| NetWriter::new(piece, groups(RecordKind::Net), None));
+        let mut arch = memory.records(RecordKind::ArchDom).ok_or_else(misfit)?;
+        let arch = arch.next().map(|(_, piece)| ArchWriter::new(piece, self.arch_dom.places()));
+        let record = dom_piece.sub(0, g.dom_size()).ok_or_else(misfit)?;
+        let mut dom = DomWriter::new(record, groups(RecordKind::Dom), arch);
         // Identity is as of the domain's creation: nothing of it changes later.
         let as_of = Ns(self.identity.created_ns.value().unwrap_or(0));
         dom.write(&self.identity, as_of);
+        let (blks, nets) = (blks.collect(), nets.collect());
         let unpublished = Unpublished::new(dom_piece, storage, plan, incarnation);
-        Ok(Created { unpublished, dom, vcpus })
+        Ok(Created { unpublished, dom, vcpus, blks, nets })
     }
 }
 
-fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError {
-    move |source| CreateError::Os { action: action(), source }
-}
-
-fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
-    let name: String = name.chars().filter(|c| *c != '\0').take(100).collect();
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create(format!("domstat-{name}"), flags)
-        .map_err(|e| os(|| "create a memfd".into())(e.into()))?;
-    let file = File::from(fd);
-    allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
-    // Readable by whoever may open it, writable by nobody who opens it anew.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
-        .map_err(|e| os(|| "set the memfd's mode".into())(e.into()))?;
-    Ok(file)
-}
-
-/// Gives the file its length and its memory now, so that no later store finds none.
-fn allocate(file: &File, len: usize) -> io::Result<()> {
-    file.set_len(len as u64)?;
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len as u64) {
-        // A filesystem without fallocate: write the zeros.
-        Err(rustix::io::Errno::OPNOTSUPP) => {
-            io::copy(&mut io::Read::take(io::repeat(0), len as u64), &mut &*file).map(|_| ())
-        }
-        other => other.map_err(io::Error::from),
+/// Stores every word of the dom header but `magic`.
+fn fill_header(mem: WriteMem<'_>, plan: &Plan, incarnation: u64, clock: Clock) -> Option<()> {
+    let h = &plan.header;
+    mem.store_u32(dom::DOM_SIZE, h.dom_size)?;
+    for (place, words) in h.arrays() {
+        mem.store_u32(place.offs.0, words.offs)?;
+        mem.store_u32(place.size.0, words.size)?;
+        mem.store_u32(place.stride.0, words.stride)?;
+        mem.store_u32(place.nr.0, words.nr)?;
     }
-}
-
-fn map(file: &File, action: &str) -> Result<Piece, CreateError> {
-    let map = MmapOptions::new().map_raw(file).map_err(os(|| action.to_owned()))?;
-    let len = map.len();
-    Piece::of_map(map).ok_or(CreateError::Pages {
-        what: action.to_owned(),
-        found: len,
-        expected: len,
-    })
-}
-
-fn random() -> Result<u64, CreateError> {
-    let mut bytes = [0u8; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| os(|| "draw an incarnation number".into())(e.into()))?;
-    Ok(u64::from_ne_bytes(bytes))
+    for (place, words) in h.sections() {
+        mem.store_u32(place.offs.0, words.offs)?;
+        mem.store_u32(place.size.0, words.size)?;
+    }
+    mem.store_u32(dom::ALIGN, h.align)?;
+    mem.store_u32(dom::STATE, State::Initialising as u32)?;
+    mem.store_u64(dom::INCARNATION, incarnation)?;
+    mem.store_u32(dom::REVISION, h.revision)?;
+    mem.store_u32(dom::CLOCK, clock as u32)
 }

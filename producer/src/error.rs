@@ -36,6 +36,36 @@ pub enum PlanError {
         /// What it must be a multiple of.
         align: u32,
     },
+    /// There are too many devices of a kind (rule I07).
+    #[error("a region describes at most {max} devices of a kind, not {found}")]
+    Devices {
+        /// What was asked for.
+        found: u32,
+        /// The cap.
+        max: u32,
+    },
+    /// No such revision is known.
+    #[error("revision {found} is not known: 1 to {newest} are")]
+    Revision {
+        /// What was asked for.
+        found: u32,
+        /// The newest there is.
+        newest: u32,
+    },
+    /// The revision asked for does not have this part.
+    #[error("a region of revision {revision} has no {what}")]
+    NotInRevision {
+        /// The revision asked for.
+        revision: u32,
+        /// The part.
+        what: &'static str,
+    },
+    /// A group that is described at run time is not legal.
+    #[error("a described group is not legal: {why}")]
+    Described {
+        /// Why.
+        why: &'static str,
+    },
     /// Offsets of this size do not fit the header's 32-bit words.
     #[error(
         "the region would not fit the layout's 32-bit words: use a smaller alignment or stride"

@@ -37,12 +37,16 @@
 //! ```
 
 mod announce;
+mod arch;
 mod builder;
 mod error;
 mod mapping;
+mod memory;
 mod plan;
 mod region;
 mod runstate;
+mod schema;
+mod storage;
 mod writer;
 
 pub use announce::{Announcement, REGION_SUFFIX};
@@ -52,4 +56,4 @@ pub use mapping::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
-pub use writer::{DomWriter, VcpuWriter};
+pub use writer::{BlkWriter, DomWriter, NetWriter, VcpuWriter};

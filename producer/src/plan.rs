@@ -1,7 +1,7 @@
 //! Where the records of a region go.
 
-use domstat_layout::latest::{DOM_SIZE, VCPU_SIZE};
-use domstat_layout::{DomHeader, Geometry, MAX_VCPUS};
+use domstat_layout::header::{ArrayWords, SectionWords};
+use domstat_layout::{DomHeader, Geometry, MAX_DEVICES, MAX_VCPUS, RecordKind, Revision};
 
 use crate::PlanError;
 
@@ -22,13 +22,20 @@ pub enum Placement {
 pub struct Plan {
     pub(crate) geometry: Geometry,
     pub(crate) header: DomHeader,
+    pub(crate) revision: &'static Revision,
     total_len: usize,
 }
 
 /// What may be chosen; `None` means the default of the placement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wishes {
+    pub(crate) revision: u32,
     pub(crate) nr_vcpus: u32,
+    pub(crate) nr_blks: u32,
+    pub(crate) nr_nets: u32,
+    pub(crate) arch_dom_size: usize,
+    pub(crate) arch_vcpu_size: usize,
+    pub(crate) schema_size: usize,
     pub(crate) placement: Placement,
     pub(crate) align: Option<u32>,
     pub(crate) vcpu_offs: Option<u32>,
@@ -38,12 +45,73 @@ pub(crate) struct Wishes {
 /// Default alignment of packed records: a cache line of every architecture in use but s390x.
 const PACKED_ALIGN: u32 = 64;
 
+impl Wishes {
+    /// The revision that is wished for, if it has all that is.
+    fn revision(&self) -> Result<&'static Revision, PlanError> {
+        let newest = domstat_layout::latest::REVISION;
+        let found = self.revision;
+        let revision = Revision::of(found).ok_or(PlanError::Revision { found, newest })?;
+        let parts = [
+            ("block devices", self.nr_blks > 0, !revision.blk.is_empty()),
+            ("network interfaces", self.nr_nets > 0, !revision.net.is_empty()),
+            ("arch slots", self.arch_dom_size + self.arch_vcpu_size > 0, revision.arch_and_schema),
+            ("schema", self.schema_size > 0, revision.arch_and_schema),
+        ];
+        for (what, wished, has) in parts {
+            if wished && !has {
+                return Err(PlanError::NotInRevision { revision: found, what });
+            }
+        }
+        let devices = self.nr_blks.max(self.nr_nets);
+        if devices > MAX_DEVICES {
+            return Err(PlanError::Devices { found: devices, max: MAX_DEVICES });
+        }
+        Ok(revision)
+    }
+}
+
+/// Places parts one after the other.
+struct Cursor {
+    at: u32,
+    align: u32,
+}
+
+impl Cursor {
+    /// The next aligned offset, from which on `len` bytes are taken.
+    fn place(&mut self, len: u32) -> Result<u32, PlanError> {
+        let at = self.at.checked_next_multiple_of(self.align).ok_or(PlanError::TooLarge)?;
+        self.at = at.checked_add(len).ok_or(PlanError::TooLarge)?;
+        Ok(at)
+    }
+
+    fn array(&mut self, size: u32, nr: u32) -> Result<ArrayWords, PlanError> {
+        if nr == 0 {
+            return Ok(ArrayWords::default());
+        }
+        let stride = size.checked_next_multiple_of(self.align).ok_or(PlanError::TooLarge)?;
+        let offs = self.place(stride.checked_mul(nr).ok_or(PlanError::TooLarge)?)?;
+        Ok(ArrayWords { offs, size, stride, nr })
+    }
+
+    fn section(&mut self, size: u32) -> Result<SectionWords, PlanError> {
+        if size == 0 {
+            return Ok(SectionWords::default());
+        }
+        Ok(SectionWords { offs: self.place(size)?, size })
+    }
+}
+
+fn word(n: usize) -> Result<u32, PlanError> {
+    u32::try_from(n).map_err(|_| PlanError::TooLarge)
+}
+
 impl Plan {
     pub(crate) fn new(wishes: Wishes, page_size: usize) -> Result<Self, PlanError> {
+        let revision = wishes.revision()?;
         if wishes.nr_vcpus == 0 || wishes.nr_vcpus > MAX_VCPUS {
             return Err(PlanError::Vcpus { found: wishes.nr_vcpus, max: MAX_VCPUS });
         }
-        let page = u32::try_from(page_size).map_err(|_| PlanError::TooLarge)?;
+        let page = word(page_size)?;
         let (default_align, least) = match wishes.placement {
             Placement::Packed => (PACKED_ALIGN, 8),
             Placement::PageGranular => (page, page),
@@ -52,8 +120,15 @@ impl Plan {
         if !align.is_power_of_two() || align < least {
             return Err(PlanError::Align { found: align, least });
         }
-        let dom_size = u32::try_from(DOM_SIZE).map_err(|_| PlanError::TooLarge)?;
-        let vcpu_size = u32::try_from(VCPU_SIZE).map_err(|_| PlanError::TooLarge)?;
+        let size = |kind| word(revision.size(kind));
+        let (dom_size, vcpu_size) = (size(RecordKind::Dom)?, size(RecordKind::Vcpu)?);
+        // Arch slots lie close behind their records, on the same frame.
+        let mut cursor = Cursor { at: dom_size, align: 16 };
+        let arch_dom = cursor.section(word(wishes.arch_dom_size)?)?;
+        let dom_end = cursor.at;
+        let mut cursor = Cursor { at: vcpu_size, align: 16 };
+        let arch_vcpu = cursor.section(word(wishes.arch_vcpu_size)?)?;
+        let vcpu_end = cursor.at;
         let place = |word, size: u32, wish: Option<u32>| match wish {
             None => size.checked_next_multiple_of(align).ok_or(PlanError::TooLarge),
             Some(found) if found < size || !found.is_multiple_of(align) => {
@@ -61,8 +136,10 @@ impl Plan {
             }
             Some(found) => Ok(found),
         };
-        let vcpu_offs = place("vcpu_offs", dom_size, wishes.vcpu_offs)?;
-        let vcpu_stride = place("vcpu_stride", vcpu_size, wishes.vcpu_stride)?;
+        let vcpu_offs = place("vcpu_offs", dom_end, wishes.vcpu_offs)?;
+        let vcpu_stride = place("vcpu_stride", vcpu_end, wishes.vcpu_stride)?;
+        let vcpus_end = u64::from(vcpu_offs) + u64::from(vcpu_stride) * u64::from(wishes.nr_vcpus);
+        let mut cursor = Cursor { at: u32::try_from(vcpus_end).unwrap_or(u32::MAX), align };
         let header = DomHeader {
             magic: domstat_layout::DOM_MAGIC,
             dom_size,
@@ -72,14 +149,19 @@ impl Plan {
             nr_vcpus: wishes.nr_vcpus,
             align,
             incarnation: 0,
-            revision: domstat_layout::latest::REVISION,
+            revision: revision.number,
             clock: 0,
+            arch_dom,
+            arch_vcpu,
+            blk: cursor.array(size(RecordKind::Blk)?, wishes.nr_blks)?,
+            net: cursor.array(size(RecordKind::Net)?, wishes.nr_nets)?,
+            schema: cursor.section(word(wishes.schema_size)?)?,
         };
         // The consumer's own validation has the last word on what was planned.
         let geometry = Geometry::validate(&header, usize::MAX).map_err(|_| PlanError::TooLarge)?;
         let total_len =
             geometry.end().checked_next_multiple_of(page_size).ok_or(PlanError::TooLarge)?;
-        Ok(Self { geometry, header, total_len })
+        Ok(Self { geometry, header, revision, total_len })
     }
 
     /// Where the records lie.

@@ -140,7 +140,7 @@ impl Region {
     }
 
     /// The memfds that hold the region if each record has its own: the dom record's, then one
-    /// for each vCPU. Empty otherwise.
+    /// for each vCPU, then one for what follows. Empty otherwise.
     #[must_use]
     pub fn frame_fds(&self) -> Vec<BorrowedFd<'_>> {
         match &self.storage {

@@ -1,30 +1,43 @@
 //! One writer per record.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
-use domstat_layout::header::{dom, record};
+use domstat_layout::header::record;
 use domstat_layout::sink::{DomSink, VcpuSink};
-use domstat_layout::{DomGroup, Field, Group, GroupDesc, Ns, VcpuGroup, Word};
+use domstat_layout::{
+    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, Ns, RecordKind, VcpuGroup, Word,
+};
 use zerocopy::FromBytes;
 
+use crate::arch::ArchWriter;
 use crate::mapping::Piece;
 
-/// What the writers of both record kinds share: one record, and which of its groups are active.
+/// What the writers of all record kinds share: one record, and which of its groups are active.
 struct RecordWriter {
     piece: Piece,
     active: u64,
     active_offset: usize,
+    /// The groups of the record that the region's revision knows.
+    groups: &'static [&'static GroupDesc],
+    generation: u32,
+    arch: Option<ArchWriter>,
 }
 
 impl RecordWriter {
     /// Takes a record whose header is in place and whose groups were never published: leaves
     /// each in mid-update, as groups are whose bit is clear.
-    fn new(piece: Piece, active_offset: usize, groups: &[&GroupDesc]) -> Self {
+    fn new(
+        piece: Piece,
+        kind: RecordKind,
+        groups: &'static [&'static GroupDesc],
+        arch: Option<ArchWriter>,
+    ) -> Self {
         for group in groups {
             if let Some(mut words) = piece.mem().group(group.offset, group.size) {
                 words.suspend();
             }
         }
-        Self { piece, active: 0, active_offset }
+        let active_offset = kind.active_offset();
+        Self { piece, active: 0, active_offset, groups, generation: 0, arch }
     }
 
     fn set_active(&mut self, active: u64) {
@@ -33,20 +46,35 @@ impl RecordWriter {
         let _ = self.piece.mem().store_u64(self.active_offset, active);
     }
 
+    /// The group's bit and, where the record has one, its twin's.
+    #[inline(always)]
+    fn mask(desc: &GroupDesc, twin: Option<&GroupDesc>, piece: &Piece) -> u64 {
+        let twin = twin.filter(|twin| twin.end() <= piece.mem().len());
+        desc.mask() | twin.map_or(0, GroupDesc::mask)
+    }
+
     #[inline]
     fn write<G: Group>(&mut self, group: &G, now: Ns) {
         let desc = G::DESC;
-        if self.active & desc.mask() == 0 {
-            // The group's seq is odd here, so no reader takes what lies there for a value.
-            self.set_active(self.active | desc.mask());
-        }
-        // Both are always there: the record is as long as this revision's, and a group is made
-        // of aligned words.
-        if let (Some(mut words), Ok(from)) = (
+        // An older revision's record ends before a group that it does not know, and a group is
+        // made of aligned words.
+        let (Some(mut first), Ok(from)) = (
             self.piece.mem().group(desc.offset, desc.size),
             <[u64]>::ref_from_bytes(group.as_bytes()),
-        ) {
-            words.write(now.0, from);
+        ) else {
+            return;
+        };
+        if self.active & desc.mask() == 0 {
+            // Both seqs are odd here, so no reader takes what lies there for a value.
+            let mask = Self::mask(desc, G::TWIN, &self.piece);
+            self.active |= mask;
+            let _ = self.piece.mem().store_u64(self.active_offset, self.active);
+        }
+        first.write(now.0, from);
+        if let Some(twin) = G::TWIN
+            && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
+        {
+            second.write(now.0, from);
         }
     }
 
@@ -57,8 +85,13 @@ impl RecordWriter {
             // A group is published whole or not at all.
             return self.write(&with(G::NOT_PRODUCED, word_index(field), value), now);
         }
-        if let Some(mut words) = self.piece.mem().group(desc.offset, desc.size) {
-            words.write_word(now.0, word_index(field), value.to_raw());
+        if let Some(mut first) = self.piece.mem().group(desc.offset, desc.size) {
+            first.write_word(now.0, word_index(field), value.to_raw());
+        }
+        if let Some(twin) = G::TWIN
+            && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
+        {
+            second.write_word(now.0, word_index(field), value.to_raw());
         }
     }
 
@@ -66,16 +99,29 @@ impl RecordWriter {
         if self.active & desc.mask() == 0 {
             return;
         }
-        if let Some(mut words) = self.piece.mem().group(desc.offset, desc.size) {
-            words.suspend();
+        let twin = desc.twin_in(self.groups);
+        for group in [Some(desc), twin].into_iter().flatten() {
+            if let Some(mut words) = self.piece.mem().group(group.offset, group.size) {
+                words.suspend();
+            }
         }
-        self.set_active(self.active & !desc.mask());
+        self.set_active(self.active & !Self::mask(desc, twin, &self.piece));
     }
 
-    fn deactivate_all(&mut self, groups: &[&GroupDesc]) {
-        for desc in groups {
+    fn renew(&mut self) {
+        for desc in self.groups {
             self.deactivate(desc);
         }
+        self.generation = self.generation.wrapping_add(1);
+        // Always inside: the record holds at least its header.
+        let _ = self.piece.mem().store_u32(record::GENERATION, self.generation);
+        if let Some(arch) = &mut self.arch {
+            arch.renew(self.generation);
+        }
+    }
+
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        self.arch.as_mut().is_some_and(|arch| arch.write(index, words, now))
     }
 }
 
@@ -98,9 +144,19 @@ fn with<G: Group>(mut group: G, index: usize, value: Word) -> G {
 pub struct DomWriter(RecordWriter);
 
 impl DomWriter {
-    pub(crate) fn new(piece: Piece) -> Self {
-        let groups = domstat_layout::latest::DOM_GROUPS;
-        Self(RecordWriter::new(piece, dom::STATS_ACTIVE, groups))
+    pub(crate) fn new(
+        piece: Piece,
+        groups: &'static [&'static GroupDesc],
+        arch: Option<ArchWriter>,
+    ) -> Self {
+        Self(RecordWriter::new(piece, RecordKind::Dom, groups, arch))
+    }
+
+    /// Publishes the group that was described at position `index` of the domain's arch slot
+    /// ([`crate::RegionBuilder::arch_dom`]), a word for each of its words. False if there is no such
+    /// group, or it has another number of words.
+    pub fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        self.0.write_arch(index, words, now)
     }
 
     /// Publishes the whole group as of `now` (on the region's clock) and marks it active.
@@ -128,43 +184,73 @@ impl DomSink for DomWriter {
     fn deactivate<G: DomGroup>(&mut self) {
         Self::deactivate::<G>(self);
     }
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        Self::write_arch(self, index, words, now);
+    }
 }
 
-/// Writes one vCPU's record. `Send`; there is one per vCPU, for the thread that runs it.
-pub struct VcpuWriter {
-    record: RecordWriter,
-    generation: u32,
+/// Declares the writer of one record of an array.
+macro_rules! array_writer {
+    ($(#[doc = $doc:literal])+ $name:ident, $group:ident, $kind:expr) => {
+        $(#[doc = $doc])+
+        pub struct $name(RecordWriter);
+
+        impl $name {
+            pub(crate) fn new(
+                piece: Piece,
+                groups: &'static [&'static GroupDesc],
+                arch: Option<ArchWriter>,
+            ) -> Self {
+                Self(RecordWriter::new(piece, $kind, groups, arch))
+            }
+
+            /// Publishes the whole group as of `now` (on the region's clock) and marks it active.
+            /// A group that the region's revision does not know is left out.
+            #[inline]
+            pub fn write<G: $group>(&mut self, group: &G, now: Ns) {
+                self.0.write(group, now);
+            }
+
+            /// Updates one field as of `now`. In a group that was not active the others are not
+            /// produced.
+            #[inline]
+            pub fn set<G: $group>(&mut self, field: Field<G>, value: impl Into<Word>, now: Ns) {
+                self.0.set(field, value.into(), now);
+            }
+
+            /// Marks the group as no longer produced, for example of what was unplugged.
+            pub fn deactivate<G: $group>(&mut self) {
+                self.0.deactivate(G::DESC);
+            }
+
+            /// Gives the slot to something else: every group off, `generation` bumped.
+            pub fn renew(&mut self) {
+                self.0.renew();
+            }
+        }
+    };
+}
+
+array_writer! {
+    /// Writes one vCPU's record. `Send`; there is one per vCPU, for the thread that runs it.
+    VcpuWriter, VcpuGroup, RecordKind::Vcpu
+}
+array_writer! {
+    /// Writes one block device's record. `Send`; there is one per slot, for whoever serves the
+    /// device.
+    BlkWriter, BlkGroup, RecordKind::Blk
+}
+array_writer! {
+    /// Writes one network interface's record. `Send`; there is one per slot, for whoever serves
+    /// the interface.
+    NetWriter, NetGroup, RecordKind::Net
 }
 
 impl VcpuWriter {
-    pub(crate) fn new(piece: Piece) -> Self {
-        let groups = domstat_layout::latest::VCPU_GROUPS;
-        Self { record: RecordWriter::new(piece, record::STATS_ACTIVE, groups), generation: 0 }
-    }
-
-    /// Publishes the whole group as of `now` (on the region's clock) and marks it active.
-    #[inline]
-    pub fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns) {
-        self.record.write(group, now);
-    }
-
-    /// Updates one field as of `now`. In a group that was not active the others are not produced.
-    #[inline]
-    pub fn set<G: VcpuGroup>(&mut self, field: Field<G>, value: impl Into<Word>, now: Ns) {
-        self.record.set(field, value.into(), now);
-    }
-
-    /// Marks the group as no longer produced, for example of a vCPU that was unplugged.
-    pub fn deactivate<G: VcpuGroup>(&mut self) {
-        self.record.deactivate(G::DESC);
-    }
-
-    /// Gives the slot to something else: every group off, `generation` bumped.
-    pub fn renew(&mut self) {
-        self.record.deactivate_all(domstat_layout::latest::VCPU_GROUPS);
-        self.generation = self.generation.wrapping_add(1);
-        // Always inside: the record holds at least its header.
-        let _ = self.record.piece.mem().store_u32(record::GENERATION, self.generation);
+    /// As [`DomWriter::write_arch`], in this vCPU's arch slot
+    /// ([`crate::RegionBuilder::arch_vcpu`]).
+    pub fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        self.0.write_arch(index, words, now)
     }
 }
 
@@ -174,6 +260,9 @@ impl VcpuSink for VcpuWriter {
     }
     fn deactivate<G: VcpuGroup>(&mut self) {
         Self::deactivate::<G>(self);
+    }
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        Self::write_arch(self, index, words, now);
     }
     fn renew(&mut self) {
         Self::renew(self);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domstat_consumer::{Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{Ns, Stat, State};
+use domstat_layout::{Group, Ns, Stat, State};
 use domstat_producer::{Created, Region as Published, RegionBuilder, VcpuWriter};
 use domstat_tests::{assert_whole, runstate};
 
@@ -114,16 +114,29 @@ fn a_writer_that_died_in_mid_update_is_reported_and_spoils_nothing_else() {
     std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes).unwrap();
     let seq_at = _region.geometry().vcpu_offset(1).unwrap() + 32;
     bytes[seq_at] |= 1;
+    let patience = Patience { spins: 10, yielding: Duration::from_millis(2) };
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &bytes).unwrap();
 
-    let patience = Patience { spins: 10, yielding: Duration::from_millis(2) };
+    // Its twin is whole, and read instead.
+    let consumer = Region::open(file.path()).unwrap().with_patience(patience);
+    let vcpu = consumer.vcpu(1).unwrap();
+    assert_eq!(vcpu.read::<Runstate>().unwrap().active().unwrap().group, runstate(9));
+    assert_eq!(vcpu.stat(Runstate::running_ns).unwrap(), Stat::Value(9));
+    let mut snapshot = Snapshot::new();
+    consumer.snapshot(&mut snapshot);
+    let copied = snapshot.vcpu(1).unwrap().vcpu_group::<Runstate>().unwrap().active().unwrap();
+    assert_eq!(copied.group, runstate(9));
+
+    // Of a writer that keeps no twins, nothing is left that is whole.
+    let twin_at = _region.geometry().vcpu_offset(1).unwrap() + Runstate::TWIN.unwrap().offset;
+    bytes[twin_at] |= 1;
+    std::fs::write(file.path(), &bytes).unwrap();
     let consumer = Region::open(file.path()).unwrap().with_patience(patience);
     let stalled = consumer.vcpu(1).unwrap().read::<Runstate>().unwrap_err();
     assert_eq!((stalled.index, stalled.group), (Some(1), "runstate"));
     assert!(stalled.seq & 1 == 1 && stalled.retries >= 10, "{stalled:?}");
     assert!(consumer.vcpu(1).unwrap().stat(Runstate::running_ns).is_err());
-    let mut snapshot = Snapshot::new();
     consumer.snapshot(&mut snapshot);
     assert!(snapshot.vcpu(1).unwrap().vcpu_group::<Runstate>().is_err());
     let whole = snapshot.vcpu(0).unwrap().vcpu_group::<Runstate>().unwrap().active().unwrap();

@@ -2,12 +2,12 @@
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;
+use domstat_layout::RecordKind;
 use domstat_layout::header::record;
-use domstat_layout::{RecordKind, VCPU_MAGIC};
 
 pub(super) const RULE: Rule = Rule {
     id: "I02",
-    title: "every vcpu record carries its magic and its index",
+    title: "every record of an array and every arch slot carries its magic and its index",
     source: "design mail",
     requires: SHAPE_AND_SECTIONS,
     check,
@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     for at in look.current.records() {
-        if at.kind != RecordKind::Vcpu {
+        if at.kind == RecordKind::Dom {
             continue;
         }
         let mut word = |offset: usize, name: &str, expected: u32, hex: bool| {
@@ -27,7 +27,7 @@ fn check(look: &Look<'_>) -> Outcome {
                 findings.push(finding("I02", at.base + offset, what, show(expected), show(found)));
             }
         };
-        word(record::MAGIC, "magic", VCPU_MAGIC, true);
+        word(record::MAGIC, "magic", at.kind.magic(), true);
         word(record::INDEX, "index", at.index, false);
     }
     findings.into()

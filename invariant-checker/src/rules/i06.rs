@@ -1,12 +1,12 @@
-//! The last vcpu record with its gap lies inside the mapping, computed without wrap.
+//! The last record of each array with its gap, and each section, lies inside the mapping, computed without wrap.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
-use domstat_layout::header::dom;
+use domstat_layout::header::ARCH_VCPU_PLACE;
 
 pub(super) const RULE: Rule = Rule {
     id: "I06",
-    title: "the vcpu array ends inside the mapping",
+    title: "every array and section ends inside the mapping",
     source: "design mail",
     requires: &["I01", "I07"],
     check,
@@ -14,14 +14,25 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Outcome {
     let header = &look.current.header;
-    // No wrap: each factor is below 2^32.
-    let array = u64::from(header.nr_vcpus) * u64::from(header.vcpu_stride);
-    let end = u64::from(header.vcpu_offs) + array;
     let mapped = look.current.mapped_len as u64;
-    if end <= mapped {
-        return Outcome::Pass;
+    let mut findings = Vec::new();
+    for (place, words) in header.arrays() {
+        // No wrap: each factor is below 2^32.
+        let end = u64::from(words.offs) + u64::from(words.nr) * u64::from(words.stride);
+        if end > mapped {
+            let what = format!("{} + {} * {}", place.offs.1, place.nr.1, place.stride.1);
+            let expected = format!("at most {mapped}");
+            findings.push(finding("I06", place.offs.0, what, expected, end));
+        }
     }
-    let what = "vcpu_offs + nr_vcpus * vcpu_stride";
-    let expected = format!("at most {mapped}");
-    Outcome::Fail(vec![finding("I06", dom::VCPU_OFFS, what, expected, end)])
+    // Where the vCPUs' arch slots end is another rule's (I23).
+    for (place, words) in header.sections().filter(|(place, _)| *place != ARCH_VCPU_PLACE) {
+        let end = u64::from(words.offs) + u64::from(words.size);
+        if end > mapped {
+            let what = format!("{} + {}", place.offs.1, place.size.1);
+            let expected = format!("at most {mapped}");
+            findings.push(finding("I06", place.offs.0, what, expected, end));
+        }
+    }
+    findings.into()
 }

@@ -2,22 +2,24 @@
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
-use domstat_layout::MAX_VCPUS;
-use domstat_layout::header::dom;
+use domstat_layout::{MAX_DEVICES, MAX_VCPUS, RecordKind};
 
 pub(super) const RULE: Rule = Rule {
     id: "I07",
-    title: "0 < nr_vcpus <= 65536",
+    title: "0 < nr_vcpus <= 65536; other arrays are absent or as long",
     source: "corrupt files of other formats",
     requires: &["I01"],
     check,
 };
 
 fn check(look: &Look<'_>) -> Outcome {
-    let found = look.current.header.nr_vcpus;
-    if (1..=MAX_VCPUS).contains(&found) {
-        return Outcome::Pass;
+    let mut findings = Vec::new();
+    for (place, words) in look.current.header.arrays() {
+        let most = if place.kind == RecordKind::Vcpu { MAX_VCPUS } else { MAX_DEVICES };
+        if !(1..=most).contains(&words.nr) {
+            let expected = format!("1 to {most}");
+            findings.push(finding("I07", place.nr.0, place.nr.1, expected, words.nr));
+        }
     }
-    let expected = format!("1 to {MAX_VCPUS}");
-    Outcome::Fail(vec![finding("I07", dom::NR_VCPUS, "nr_vcpus", expected, found)])
+    findings.into()
 }

@@ -14,14 +14,15 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
-    let words = [
-        (dom::DOM_SIZE, "dom_size", h.dom_size),
-        (dom::VCPU_OFFS, "vcpu_offs", h.vcpu_offs),
-        (dom::VCPU_SIZE, "vcpu_size", h.vcpu_size),
-        (dom::VCPU_STRIDE, "vcpu_stride", h.vcpu_stride),
-    ];
-    let odd = words.into_iter().filter(|(_, _, found)| !found.is_multiple_of(8));
-    odd.map(|(offset, what, found)| finding("I08", offset, what, "a multiple of 8", found))
+    let mut words = vec![((dom::DOM_SIZE, "dom_size"), h.dom_size)];
+    for (p, w) in h.arrays() {
+        words.extend([(p.offs, w.offs), (p.size, w.size), (p.stride, w.stride)]);
+    }
+    for (p, w) in h.sections() {
+        words.extend([(p.offs, w.offs), (p.size, w.size)]);
+    }
+    let odd = words.into_iter().filter(|(_, found)| !found.is_multiple_of(8));
+    odd.map(|((offset, what), found)| finding("I08", offset, what, "a multiple of 8", found))
         .collect::<Vec<_>>()
         .into()
 }

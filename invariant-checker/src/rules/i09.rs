@@ -6,7 +6,7 @@ use domstat_layout::header::dom;
 
 pub(super) const RULE: Rule = Rule {
     id: "I09",
-    title: "align is a power of two; vcpu_offs and vcpu_stride are multiples of it",
+    title: "align is a power of two; starts and strides of arrays are multiples of it",
     source: "xen-devel review",
     requires: &["I01", "I08"],
     check,
@@ -18,13 +18,10 @@ fn check(look: &Look<'_>) -> Outcome {
         let found = finding("I09", dom::ALIGN, "align", "a power of two", h.align);
         return Outcome::Fail(vec![found]);
     }
-    let words = [
-        (dom::VCPU_OFFS, "vcpu_offs", h.vcpu_offs),
-        (dom::VCPU_STRIDE, "vcpu_stride", h.vcpu_stride),
-    ];
-    let odd = words.into_iter().filter(|(_, _, found)| !found.is_multiple_of(h.align));
+    let words = h.arrays().flat_map(|(p, w)| [(p.offs, w.offs), (p.stride, w.stride)]);
+    let odd = words.filter(|(_, found)| !found.is_multiple_of(h.align));
     let expected = format!("a multiple of {}", h.align);
-    odd.map(|(offset, what, found)| finding("I09", offset, what, expected.as_str(), found))
+    odd.map(|((offset, what), found)| finding("I09", offset, what, expected.as_str(), found))
         .collect::<Vec<_>>()
         .into()
 }

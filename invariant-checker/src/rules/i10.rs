@@ -2,7 +2,7 @@
 
 use super::{Look, Rule, SHAPE, finding};
 use crate::{FrameId, Outcome};
-use domstat_layout::header::dom;
+use domstat_layout::header::{ARCH_VCPU_PLACE, dom};
 
 pub(super) const RULE: Rule = Rule {
     id: "I10",
@@ -13,22 +13,32 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(look: &Look<'_>) -> Outcome {
-    let Some(g) = look.current.geometry else {
-        return Outcome::NotCheckable("the header cannot be followed".to_owned());
-    };
-    let sections = [
-        Section { name: "the dom record", start: 0, end: g.dom_size() },
-        Section { name: "the vcpu array", start: g.vcpu_offs(), end: g.end() },
-    ];
+    let h = &look.current.header;
+    let dom = Section { name: "dom_size", word: dom::DOM_SIZE, start: 0, end: h.dom_size.into() };
+    let arrays = h.arrays().map(|(p, w)| Section {
+        name: p.offs.1,
+        word: p.offs.0,
+        start: w.offs.into(),
+        // No wrap: each factor is below 2^32.
+        end: u64::from(w.offs) + u64::from(w.nr) * u64::from(w.stride),
+    });
+    // The vCPUs' arch slots lie in the strides of their records, by I23.
+    let others = h.sections().filter(|(p, _)| *p != ARCH_VCPU_PLACE).map(|(p, w)| Section {
+        name: p.offs.1,
+        word: p.offs.0,
+        start: w.offs.into(),
+        end: u64::from(w.offs) + u64::from(w.size),
+    });
+    let sections: Vec<Section> = std::iter::once(dom).chain(arrays).chain(others).collect();
     let mut findings = Vec::new();
     for (a, b) in overlaps(&sections) {
-        let expected = format!("{} to start at {} or later", b.name, a.end);
-        findings.push(finding("I10", dom::VCPU_OFFS, b.name, expected, b.start));
+        let expected = format!("{} or more: the end of what {} starts", a.end, a.name);
+        findings.push(finding("I10", b.word, b.name, expected, b.start));
     }
     for (first, second) in same_frames(&look.subject.frames) {
         // Frame 0 is the dom record's, frame i + 1 vCPU i's.
         let index = u32::try_from(second).unwrap_or(u32::MAX).saturating_sub(1);
-        let at = g.vcpu_offset(index).unwrap_or(0);
+        let at = look.current.geometry.and_then(|g| g.vcpu_offset(index)).unwrap_or(0);
         let expected = "memory of its own";
         let found = format!("the memory of frame {first}");
         findings.push(finding("I10", at, format!("frame {second}"), expected, found));
@@ -39,9 +49,11 @@ fn check(look: &Look<'_>) -> Outcome {
 /// A part of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Section {
+    /// The header word that says where it starts, or for the dom record where it ends.
     name: &'static str,
-    start: usize,
-    end: usize,
+    word: usize,
+    start: u64,
+    end: u64,
 }
 
 /// Pairs of sections that share a byte, each in order of their starts.
@@ -72,8 +84,8 @@ fn same_frames(frames: &[FrameId]) -> Vec<(usize, usize)> {
 mod tests {
     use super::*;
 
-    fn section(name: &'static str, start: usize, end: usize) -> Section {
-        Section { name, start, end }
+    fn section(name: &'static str, start: u64, end: u64) -> Section {
+        Section { name, word: 0, start, end }
     }
 
     #[test]

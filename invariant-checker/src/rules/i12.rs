@@ -1,14 +1,15 @@
 //! A producer sets no bit that its own revision does not define. Bits of a newer producer that this checker does not know are no error.
 
-use super::{Look, Rule, SHAPE, finding};
+use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;
 use domstat_layout::latest::REVISION;
+use domstat_layout::{RecordKind, Schema};
 
 pub(super) const RULE: Rule = Rule {
     id: "I12",
     title: "no bit of stats_active is set that the producer's revision does not define",
     source: "design mail",
-    requires: SHAPE,
+    requires: SHAPE_AND_SECTIONS,
     check,
 };
 
@@ -19,10 +20,16 @@ fn check(look: &Look<'_>) -> Outcome {
             "the producer's revision {revision} is newer than this checker's {REVISION}"
         ));
     }
+    let schema = look.current.schema();
     let mut findings = Vec::new();
     for at in look.current.records() {
         let defined = at.known_groups().iter().filter(|g| g.since <= revision);
-        let defined = defined.fold(0, |bits, g| bits | g.mask());
+        let mut defined = defined.fold(0, |bits, g| bits | g.mask());
+        if matches!(at.kind, RecordKind::ArchDom | RecordKind::ArchVcpu) {
+            // What an arch slot holds only the region's own schema says.
+            let Some(described) = described(&schema, at.kind) else { continue };
+            defined = described;
+        }
         let found = look.current.active(&at);
         if found & !defined != 0 {
             let offset = at.base + at.kind.active_offset();
@@ -32,4 +39,11 @@ fn check(look: &Look<'_>) -> Outcome {
         }
     }
     findings.into()
+}
+
+/// The bits that the schema gives to groups of a kind of record; `None` without a schema.
+fn described(schema: &Option<Vec<u8>>, kind: RecordKind) -> Option<u64> {
+    let schema = Schema::parse(schema.as_ref()?).ok()?;
+    let groups = schema.groups().filter(|g| g.record == kind.number());
+    Some(groups.fold(0, |bits, g| bits | 1u64.checked_shl(g.bit).unwrap_or(0)))
 }

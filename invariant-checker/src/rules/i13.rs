@@ -1,13 +1,13 @@
 //! The end of the group counts, width included, against the size that the producer states.
 
-use super::{Look, Rule, SHAPE, finding};
+use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::{GroupLook, Outcome};
 
 pub(super) const RULE: Rule = Rule {
     id: "I13",
     title: "an active group ends inside the producer's record",
     source: "xen-devel review",
-    requires: SHAPE,
+    requires: SHAPE_AND_SECTIONS,
     check,
 };
 

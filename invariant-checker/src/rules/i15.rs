@@ -12,12 +12,25 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(look: &Look<'_>) -> Outcome {
+    let capture = look.current;
+    let Some(g) = capture.geometry else { return Outcome::Pass };
+    let records = capture.records();
+    let mut parts: Vec<(usize, usize, String)> =
+        records.iter().map(|at| (at.base, at.base + at.size, at.name())).collect();
+    parts.push((g.schema().offs, g.schema().end(), "the schema".to_owned()));
+    // What is past the last part belongs to the array that it is the last record of.
+    parts.push((g.end(), g.end(), String::new()));
+    parts.sort();
     let mut findings = Vec::new();
-    for at in look.current.records() {
-        let gap = (at.base + at.size..at.base + at.slot).step_by(8);
-        if let Some(offset) = gap.clone().find(|offset| look.current.u64(*offset) != 0) {
-            let found = format!("{:#x}", look.current.u64(offset));
-            findings.push(finding("I15", offset, format!("gap after {}", at.name()), 0, found));
+    let (mut end, mut after) = (0, String::new());
+    for (start, part_end, name) in parts {
+        let mut gap = (end..start).step_by(8);
+        if let Some(offset) = gap.find(|offset| capture.u64(*offset) != 0) {
+            let found = format!("{:#x}", capture.u64(offset));
+            findings.push(finding("I15", offset, format!("gap after {after}"), 0, found));
+        }
+        if part_end > end {
+            (end, after) = (part_end, name);
         }
     }
     findings.into()

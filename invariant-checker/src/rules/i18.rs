@@ -2,11 +2,13 @@
 
 use super::{Look, Rule, SHAPE, finding, no_watch};
 use crate::Outcome;
-use domstat_layout::header::dom;
+use domstat_layout::header::{
+    ARCH_DOM_PLACE, ARCH_VCPU_PLACE, BLK_PLACE, NET_PLACE, SCHEMA_PLACE, VCPU_PLACE, dom,
+};
 
 pub(super) const RULE: Rule = Rule {
     id: "I18",
-    title: "header words are constant within an incarnation",
+    title: "header words and the schema are constant within an incarnation",
     source: "xen-devel review",
     requires: SHAPE,
     check,
@@ -14,29 +16,37 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Outcome {
     let Some(previous) = look.previous else { return no_watch() };
-    let u32s = [
+    let mut u32s = vec![
         (dom::MAGIC, "magic"),
         (dom::DOM_SIZE, "dom_size"),
-        (dom::VCPU_OFFS, "vcpu_offs"),
-        (dom::VCPU_SIZE, "vcpu_size"),
-        (dom::VCPU_STRIDE, "vcpu_stride"),
-        (dom::NR_VCPUS, "nr_vcpus"),
         (dom::ALIGN, "align"),
         (dom::REVISION, "revision"),
         (dom::CLOCK, "clock"),
     ];
-    let words = u32s
-        .into_iter()
-        .map(|(at, name)| (at, name, previous.u32(at).into(), look.current.u32(at).into()))
-        .chain([(
-            dom::INCARNATION,
-            "incarnation",
-            previous.u64(dom::INCARNATION),
-            look.current.u64(dom::INCARNATION),
-        )]);
-    words
-        .filter(|(_, _, was, is): &(usize, &str, u64, u64)| was != is)
-        .map(|(at, name, was, is)| finding("I18", at, name, format!("{was}, as before"), is))
-        .collect::<Vec<_>>()
-        .into()
+    for p in [VCPU_PLACE, BLK_PLACE, NET_PLACE] {
+        u32s.extend([p.offs, p.size, p.stride, p.nr]);
+    }
+    for p in [ARCH_DOM_PLACE, ARCH_VCPU_PLACE, SCHEMA_PLACE] {
+        u32s.extend([p.offs, p.size]);
+    }
+    let word = |at| (previous.u32(at).into(), look.current.u32(at).into());
+    let incarnation = (previous.u64(dom::INCARNATION), look.current.u64(dom::INCARNATION));
+    let words = u32s.into_iter().map(|(at, name)| (at, name, word(at)));
+    let mut findings: Vec<_> = words
+        .chain([(dom::INCARNATION, "incarnation", incarnation)])
+        .filter(|(_, _, (was, is)): &(usize, &str, (u64, u64))| was != is)
+        .map(|(at, name, (was, is))| finding("I18", at, name, format!("{was}, as before"), is))
+        .collect();
+    // The schema is part of what is said once.
+    if let Some(g) = look.current.geometry {
+        let section = g.schema();
+        let words = (section.offs..section.end()).step_by(8);
+        let changed = words.clone().find(|at| previous.u64(*at) != look.current.u64(*at));
+        if let Some(at) = changed {
+            let (was, is) = (previous.u64(at), look.current.u64(at));
+            let (was, is) = (format!("{was:#x}, as before"), format!("{is:#x}"));
+            findings.push(finding("I18", at, "the schema", was, is));
+        }
+    }
+    findings.into()
 }

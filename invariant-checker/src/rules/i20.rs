@@ -64,7 +64,7 @@ fn tolerance(options: &Options, passed: u64) -> u64 {
 
 /// When the domain was created, if it says so.
 fn created(capture: &Capture) -> Option<u64> {
-    let identity = capture.groups.iter().find(|g| g.desc.name == Identity::DESC.name)?;
+    let identity = capture.groups.iter().find(|g| g.desc == Identity::DESC)?;
     let GroupLook::Whole { fields, .. } = &identity.look else { return None };
     Word::from_raw(fields.last()?.to_le()).value()
 }
@@ -81,7 +81,7 @@ struct Times {
 
 impl Times {
     fn of(group: &GroupCopy) -> Option<Self> {
-        if group.desc.name != Runstate::DESC.name {
+        if group.desc != Runstate::DESC {
             return None;
         }
         let GroupLook::Whole { generation, updated_ns, fields, .. } = &group.look else {

@@ -1,14 +1,15 @@
-//! What has named values holds one of them, and text ends inside its bounds. (The legality of schema entries is a rule about sections that revision 1 does not have.)
+//! What has named values holds one of them, and text ends inside its bounds. What the region says of itself is legal, and agrees with its header.
 
 use super::{Look, Rule, finding};
-use crate::{GroupLook, Outcome};
+use crate::{Finding, GroupLook, Outcome};
 use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
 use domstat_layout::header::dom;
-use domstat_layout::{Name, Stat, State, Word};
+use domstat_layout::latest::REVISION;
+use domstat_layout::{Name, RecordKind, Schema, SchemaError, Stat, State, Word};
 
 pub(super) const RULE: Rule = Rule {
     id: "I22",
-    title: "enum fields are in range, strings are terminated",
+    title: "enum fields are in range, strings are terminated, the schema is legal",
     source: "KVM binary statistics",
     requires: &["I13"],
     check,
@@ -24,6 +25,7 @@ fn check(look: &Look<'_>) -> Outcome {
     if clock > 3 {
         findings.push(finding("I22", dom::CLOCK, "clock", "0 to 3", clock));
     }
+    schema(look, &mut findings);
     for group in &look.current.groups {
         let GroupLook::Whole { fields, .. } = &group.look else { continue };
         for field in group.desc.fields {
@@ -59,4 +61,37 @@ fn check(look: &Look<'_>) -> Outcome {
         }
     }
     findings.into()
+}
+
+/// Adds what is wrong with the region's schema, if it has one.
+fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
+    let (Some(bytes), Some(g)) = (look.current.schema(), look.current.geometry) else { return };
+    let start = g.schema().offs;
+    let schema = match Schema::parse(&bytes) {
+        Ok(schema) => schema,
+        Err(SchemaError { what, offset, expected, found }) => {
+            let what = format!("schema: {what}");
+            return findings.push(finding("I22", start + offset, what, expected, found));
+        }
+    };
+    for record in schema.records() {
+        let Some(kind) = RecordKind::from_number(record.kind) else { continue };
+        let array = g.array(kind);
+        let said = (record.offs, record.size, record.stride, record.nr);
+        let is = (array.offs, array.size, array.stride, array.nr);
+        if said != is {
+            let what = format!("schema: place of {}", record.name);
+            findings.push(finding("I22", start, what, format!("{is:?}"), format!("{said:?}")));
+        }
+    }
+    if look.current.header.revision > REVISION {
+        return;
+    }
+    for group in schema.groups() {
+        for field in schema.fields(&group).filter(|field| !field.shape.is_known()) {
+            let what = format!("schema: {}.{}", group.name, field.name);
+            let found = format!("{} and {}", field.shape.kind.0, field.shape.unit.0);
+            findings.push(finding("I22", start, what, "a known kind and unit", found));
+        }
+    }
 }

@@ -1,7 +1,9 @@
-//! Architecture-specific records stay inside what the header declares.
+//! Architecture-specific slots stay inside what the header declares: the domain's and the schema hold at least their headers, and a vCPU's lies behind its record and inside its stride.
 
-use super::{Look, Rule};
+use super::{Look, Rule, finding};
 use crate::Outcome;
+use domstat_layout::header::{ARCH_DOM_PLACE, ARCH_VCPU_PLACE, RECORD_HEADER_LEN};
+use domstat_layout::schema;
 
 pub(super) const RULE: Rule = Rule {
     id: "I23",
@@ -11,6 +13,29 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(_: &Look<'_>) -> Outcome {
-    Outcome::NotCheckable("revision 1 has no arch slots".to_owned())
+fn check(look: &Look<'_>) -> Outcome {
+    let h = &look.current.header;
+    let mut findings = Vec::new();
+    for (place, words) in h.sections() {
+        let arch = place == ARCH_DOM_PLACE || place == ARCH_VCPU_PLACE;
+        let least = if arch { RECORD_HEADER_LEN } else { schema::HEADER_LEN };
+        if (words.size as usize) < least {
+            let expected = format!("at least {least}");
+            findings.push(finding("I23", place.size.0, place.size.1, expected, words.size));
+        }
+        if place != ARCH_VCPU_PLACE {
+            continue;
+        }
+        if words.offs < h.vcpu_size {
+            let expected = format!("at least {}", h.vcpu_size);
+            findings.push(finding("I23", place.offs.0, place.offs.1, expected, words.offs));
+        }
+        let end = u64::from(words.offs) + u64::from(words.size);
+        if end > u64::from(h.vcpu_stride) {
+            let what = format!("{} + {}", place.offs.1, place.size.1);
+            let expected = format!("at most {}", h.vcpu_stride);
+            findings.push(finding("I23", place.size.0, what, expected, end));
+        }
+    }
+    findings.into()
 }

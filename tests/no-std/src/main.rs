@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
 use domstat_layout::header::dom;
-use domstat_layout::latest::{DOM_SIZE, Memory, VCPU_SIZE};
+use domstat_layout::r1::{DOM_SIZE, Memory, VCPU_SIZE};
 use domstat_layout::{DomHeader, Geometry, GeometryError, Group, ReadMem, WriteMem};
 
 #[panic_handler]

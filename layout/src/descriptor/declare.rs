@@ -1,0 +1,118 @@
+//! How groups are declared, and what the compiler checks of a declaration.
+
+use crate::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN, GroupDesc};
+
+/// Checks a record's group list at compile time: bits are 0, 1, 2 ..., each group starts where
+/// the one before ended (groups are only ever appended), nothing overlaps.
+#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
+pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: usize) {
+    let mut end = header_len;
+    let mut i = 0;
+    while i < groups.len() {
+        let g = groups[i];
+        assert!(g.bit as usize == i, "bits are given out in order");
+        assert!(g.bit < 64, "the bitmap word is full: append another one");
+        assert!(g.offset == end, "a group starts where the one before it ends");
+        assert!(g.offset.is_multiple_of(GROUP_ALIGN) && g.size.is_multiple_of(GROUP_ALIGN));
+        let mut field_end = g.offset + GROUP_HEADER_LEN;
+        let mut f = 0;
+        while f < g.fields.len() {
+            assert!(g.fields[f].offset == field_end, "fields leave no hole");
+            assert!(g.fields[f].width.is_multiple_of(8));
+            field_end += g.fields[f].width;
+            f += 1;
+        }
+        assert!(field_end == g.end(), "every field of the group is listed");
+        if let Some(first) = g.twin_of {
+            assert!(first.bit < g.bit && groups[first.bit as usize].offset == first.offset);
+            assert!(first.twin_of.is_none() && first.twin_in(groups).is_some());
+            assert!(first.size == g.size && first.fields.len() == g.fields.len());
+        }
+        end = g.end();
+        i += 1;
+    }
+}
+
+/// Declares stat groups: from one declaration come the typed struct, its offsets, its row in the
+/// descriptor table and the compile-time checks.
+///
+/// `dom 0 at 128 len 176 since 1 Identity "identity" { 16 domid: Word, Kind::Id, Unit::None; }`
+/// reads: bit 0 of the dom record, at byte 128 of it, 176 bytes with header, added by revision 1;
+/// the field `domid` lies 16 bytes into the group. The numbers are the frozen ABI, written out so
+/// that a review sees them; a declaration whose numbers disagree with the types does not compile.
+///
+/// `... 4 RunstateTwin "runstate_twin" twin of Runstate { ... }` makes the group the second copy of
+/// an earlier one, with the same fields.
+macro_rules! groups {
+    (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
+    (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
+    (@marker blk $g:ident) => { impl $crate::descriptor::BlkGroup for $g {} };
+    (@marker net $g:ident) => { impl $crate::descriptor::NetGroup for $g {} };
+    // A second copy is reached through the first.
+    (@marker $record:ident $g:ident $first:ident) => {};
+    (@twin) => { None };
+    (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
+    (@kind dom) => { $crate::descriptor::RecordKind::Dom };
+    (@kind vcpu) => { $crate::descriptor::RecordKind::Vcpu };
+    (@kind blk) => { $crate::descriptor::RecordKind::Blk };
+    (@kind net) => { $crate::descriptor::RecordKind::Net };
+    ($(
+        $(#[doc = $gdoc:literal])+
+        $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
+        $group:ident $gname:literal $(twin of $first:ident)? {
+            $(
+                $(#[doc = $fdoc:literal])+
+                $foff:literal $field:ident : $ty:ty, $kind:expr, $unit:expr;
+            )+
+        }
+    )+) => { $(
+        $(#[doc = $gdoc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+        #[repr(C)]
+        pub struct $group {
+            $( $(#[doc = $fdoc])+ pub $field: $ty, )+
+        }
+
+        #[allow(non_upper_case_globals)]
+        impl $group {
+            $(
+                #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
+                pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($at + $foff);
+            )+
+        }
+
+        impl $crate::descriptor::Group for $group {
+            const DESC: &'static $crate::descriptor::GroupDesc = &$crate::descriptor::GroupDesc {
+                name: $gname,
+                record: groups!(@kind $record),
+                bit: $bit,
+                offset: $at,
+                size: $len,
+                since: $since,
+                twin_of: groups!(@twin $($first)?),
+                doc: concat!($($gdoc),+),
+                fields: &[$( $crate::descriptor::FieldDesc {
+                    name: stringify!($field),
+                    offset: $at + $foff,
+                    width: size_of::<$ty>(),
+                    kind: $kind,
+                    unit: $unit,
+                    doc: concat!($($fdoc),+),
+                } ),+],
+            };
+            const NOT_PRODUCED: Self = Self { $( $field: <$ty>::NOT_PRODUCED, )+ };
+        }
+        groups!(@marker $record $group $($first)?);
+
+        const _: () = {
+            $( assert!(
+                core::mem::offset_of!($group, $field) + $crate::descriptor::GROUP_HEADER_LEN == $foff,
+                "a field is not where the table says"
+            ); )+
+            assert!(size_of::<$group>() + $crate::descriptor::GROUP_HEADER_LEN == $len);
+            assert!(align_of::<$group>() == 8);
+        };
+    )+ };
+}
+pub(crate) use groups;

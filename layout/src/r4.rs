@@ -1,0 +1,129 @@
+//! Revision 4: network interfaces, arch slots, the schema, and twins of the groups that are
+//! written most.
+//!
+//! **Frozen.** A new field is a new group in a new module; nothing here changes again.
+
+pub use crate::r3::{
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, DOM_GROUPS, DOM_SIZE, Exits,
+    Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, Runstate, Sched, VcpuState,
+};
+
+use crate::descriptor::{Group, GroupDesc, Kind, Unit, assert_appended, groups};
+use crate::revision::Revision;
+use crate::value::{Name, Word};
+
+groups! {
+    /// The second copy of `runstate`.
+    vcpu 3 at 224 len 64 since 4 RunstateTwin "runstate_twin" twin of Runstate {
+        /// As in the first copy.
+        16 state: Word, Kind::State(RUNSTATE_NAMES), Unit::None;
+        /// As in the first copy.
+        24 state_entry_ns: Word, Kind::Instant, Unit::Ns;
+        /// As in the first copy.
+        32 running_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        40 runnable_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        48 blocked_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        56 offline_ns: Word, Kind::Cumulative, Unit::Ns;
+    }
+
+    /// The second copy of `sched`.
+    vcpu 4 at 288 len 48 since 4 SchedTwin "sched_twin" twin of Sched {
+        /// As in the first copy.
+        16 time_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        24 wait_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        32 delay_ns: Word, Kind::Cumulative, Unit::Ns;
+        /// As in the first copy.
+        40 timeslices: Word, Kind::Cumulative, Unit::Events;
+    }
+
+    /// The second copy of `io`.
+    blk 6 at 464 len 64 since 4 BlkIoTwin "io_twin" twin of BlkIo {
+        /// As in the first copy.
+        16 rd_req: Word, Kind::Cumulative, Unit::Events;
+        /// As in the first copy.
+        24 rd_bytes: Word, Kind::Cumulative, Unit::Bytes;
+        /// As in the first copy.
+        32 wr_req: Word, Kind::Cumulative, Unit::Events;
+        /// As in the first copy.
+        40 wr_bytes: Word, Kind::Cumulative, Unit::Bytes;
+        /// As in the first copy.
+        48 errs: Word, Kind::Cumulative, Unit::Events;
+        /// As in the first copy.
+        56 in_flight: Word, Kind::Instant, Unit::None;
+    }
+
+    /// Which interface the slot serves. Written by the domain's management thread when the
+    /// interface is attached; constant until the slot is given to another (`generation`).
+    net 0 at 32 len 144 since 4 NetIdentity "identity" {
+        /// The interface's name on the host, such as `vnet0` (net.N.name).
+        16 name: Name, Kind::Text, Unit::None;
+    }
+
+    /// What was received and sent, as the domain sees it. Written by whoever serves the
+    /// interface.
+    net 1 at 176 len 80 since 4 NetIo "io" {
+        /// Bytes received (net.N.rx.bytes).
+        16 rx_bytes: Word, Kind::Cumulative, Unit::Bytes;
+        /// Packets received (net.N.rx.pkts).
+        24 rx_packets: Word, Kind::Cumulative, Unit::Events;
+        /// Errors in receiving (net.N.rx.errs).
+        32 rx_errs: Word, Kind::Cumulative, Unit::Events;
+        /// Packets dropped in receiving (net.N.rx.drop).
+        40 rx_drop: Word, Kind::Cumulative, Unit::Events;
+        /// Bytes sent (net.N.tx.bytes).
+        48 tx_bytes: Word, Kind::Cumulative, Unit::Bytes;
+        /// Packets sent (net.N.tx.pkts).
+        56 tx_packets: Word, Kind::Cumulative, Unit::Events;
+        /// Errors in sending (net.N.tx.errs).
+        64 tx_errs: Word, Kind::Cumulative, Unit::Events;
+        /// Packets dropped in sending (net.N.tx.drop).
+        72 tx_drop: Word, Kind::Cumulative, Unit::Events;
+    }
+}
+
+/// This revision's number.
+pub const REVISION: u32 = 4;
+/// Groups of the vcpu record, in order of their bits.
+pub const VCPU_GROUPS: &[&GroupDesc; 5] =
+    &[Runstate::DESC, Sched::DESC, Exits::DESC, RunstateTwin::DESC, SchedTwin::DESC];
+/// Groups of the blk record, in order of their bits.
+pub const BLK_GROUPS: &[&GroupDesc; 7] = &[
+    BlkIdentity::DESC,
+    BlkIo::DESC,
+    BlkIoTimes::DESC,
+    BlkExtent::DESC,
+    BlkVbd::DESC,
+    BlkJob::DESC,
+    BlkIoTwin::DESC,
+];
+/// Groups of the net record, in order of their bits.
+pub const NET_GROUPS: &[&GroupDesc; 2] = &[NetIdentity::DESC, NetIo::DESC];
+/// Length of a vcpu record as this revision builds it.
+pub const VCPU_SIZE: usize = 336;
+/// Length of a blk record as this revision builds it.
+pub const BLK_SIZE: usize = 528;
+/// Length of a net record as this revision builds it.
+pub const NET_SIZE: usize = 256;
+/// This revision as a value.
+pub const REV: &Revision = &Revision {
+    number: REVISION,
+    dom: DOM_GROUPS,
+    vcpu: VCPU_GROUPS,
+    blk: BLK_GROUPS,
+    net: NET_GROUPS,
+    arch_and_schema: true,
+};
+
+const _: () = {
+    assert_appended(VCPU_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(BLK_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(NET_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert!(SchedTwin::DESC.end() == VCPU_SIZE);
+    assert!(BlkIoTwin::DESC.end() == BLK_SIZE);
+    assert!(NetIo::DESC.end() == NET_SIZE);
+};

@@ -1,0 +1,383 @@
+//! The schema: what every record, group and field of a region is, in the region itself, so that a
+//! consumer can show by name what it was never compiled for.
+//!
+//! ```text
+//! 0          32
+//! +----------+-------------+------------+------------+---------+
+//! | header   | records[..] | groups[..] | fields[..] | strings |
+//! +----------+-------------+------------+------------+---------+
+//! ```
+//!
+//! The header says how many entries each table has and how long one is, so that later revisions
+//! can make entries longer; a reader steps by that length. Names are offsets into the strings,
+//! each UTF-8 and terminated by a zero byte. Groups stand in the order of their records and
+//! offsets, fields in the order of their groups and offsets. It is written before the region is
+//! published and does not change after that.
+//!
+//! Unknown record kinds, field kinds and units are no error: they are shown by name and number.
+
+use core::fmt;
+
+mod fields;
+mod parse;
+
+pub use fields::{FieldKind, FieldShape, FieldUnit, Scaled};
+pub use parse::SchemaError;
+
+/// Length of the schema's header.
+pub const HEADER_LEN: usize = 32;
+/// No reader looks at a longer schema.
+pub const MAX_LEN: usize = 1 << 20;
+/// Longest name in bytes, without its terminator.
+pub const MAX_NAME_LEN: usize = 255;
+/// Most named values of a state.
+pub const MAX_STATES: u32 = 64;
+
+/// Word offsets of the schema's header, all u32.
+pub mod head {
+    /// [`crate::header::SCHEMA_MAGIC`].
+    pub const MAGIC: usize = 0;
+    /// Entries in the table of records; a reader finds their length behind it.
+    pub const NR_RECORDS: usize = 4;
+    /// Length of one of them.
+    pub const RECORD_LEN: usize = 8;
+    /// Entries in the table of groups.
+    pub const NR_GROUPS: usize = 12;
+    /// Length of one of them.
+    pub const GROUP_LEN: usize = 16;
+    /// Entries in the table of fields.
+    pub const NR_FIELDS: usize = 20;
+    /// Length of one of them.
+    pub const FIELD_LEN: usize = 24;
+    /// Bytes of strings.
+    pub const STRINGS_LEN: usize = 28;
+}
+
+/// Word offsets of an entry of the table of records, all u32.
+pub mod record {
+    /// Number of the kind ([`crate::RecordKind::number`]).
+    pub const KIND: usize = 0;
+    /// Its name.
+    pub const NAME: usize = 4;
+    /// Start of the first record, from the region start.
+    pub const OFFS: usize = 8;
+    /// Length of each.
+    pub const SIZE: usize = 12;
+    /// Distance between them.
+    pub const STRIDE: usize = 16;
+    /// How many there are.
+    pub const NR: usize = 20;
+    /// Offset of `stats_active` in the record.
+    pub const ACTIVE: usize = 24;
+    /// Length of the record's header.
+    pub const HEADER: usize = 28;
+    /// Length of an entry as this build writes it.
+    pub const LEN: usize = 32;
+}
+
+/// Word offsets of an entry of the table of groups, all u32.
+pub mod group {
+    /// Number of the kind of record that it lies in.
+    pub const RECORD: usize = 0;
+    /// Its bit in `stats_active`.
+    pub const BIT: usize = 4;
+    /// Start in the record.
+    pub const OFFSET: usize = 8;
+    /// Length with header.
+    pub const SIZE: usize = 12;
+    /// Its name.
+    pub const NAME: usize = 16;
+    /// Index of its first field.
+    pub const FIRST_FIELD: usize = 20;
+    /// How many fields it has.
+    pub const NR_FIELDS: usize = 24;
+    /// The revision that added it; 0 for a group that was described at run time.
+    pub const SINCE: usize = 28;
+    /// The bit of the group that this is a second copy of, plus 1; 0 if it is none.
+    pub const TWIN_OF: usize = 32;
+    /// Reserved, zero.
+    pub const RESERVED: usize = 36;
+    /// Length of an entry as this build writes it.
+    pub const LEN: usize = 40;
+}
+
+/// Word offsets of an entry of the table of fields, u32 unless stated otherwise.
+pub mod field {
+    /// Its name.
+    pub const NAME: usize = 0;
+    /// Start in the record.
+    pub const OFFSET: usize = 4;
+    /// Length in bytes.
+    pub const WIDTH: usize = 8;
+    /// Number of its kind ([`super::FieldKind`]).
+    pub const KIND: usize = 12;
+    /// Number of its unit ([`super::FieldUnit`]).
+    pub const UNIT: usize = 16;
+    /// i32: the value counts `base` to this power of the unit.
+    pub const EXPONENT: usize = 20;
+    /// 10 or 2.
+    pub const BASE: usize = 24;
+    /// Buckets of a histogram, or named values of a state; else 0.
+    pub const NR: usize = 28;
+    /// u64: width of a linear histogram's bucket; else 0.
+    pub const BUCKET_SIZE: usize = 32;
+    /// Name of a state's value 0; the others follow it. Else 0.
+    pub const STATES: usize = 40;
+    /// Reserved, zero.
+    pub const RESERVED: usize = 44;
+    /// Length of an entry as this build writes it.
+    pub const LEN: usize = 48;
+}
+
+/// A schema whose every entry was checked.
+///
+/// Holding one proves: every name is UTF-8 and terminated; groups lie in a record of the schema
+/// and fields in their group; no two groups of a record and no two fields of a group overlap;
+/// bases are 10 or 2, and histograms as long as their buckets say. It proves nothing about where
+/// records lie: that is for who knows how much is mapped ([`SchemaRecord::fits`]).
+#[derive(Clone, Copy)]
+pub struct Schema<'a> {
+    records: Table<'a>,
+    groups: Table<'a>,
+    fields: Table<'a>,
+    strings: &'a [u8],
+}
+
+impl fmt::Debug for Schema<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.groups()).finish()
+    }
+}
+
+/// Entries of equal length.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    /// Start in the schema, to say where something is wrong.
+    start: usize,
+}
+
+impl<'a> Table<'a> {
+    fn entries(self) -> impl Iterator<Item = Entry<'a>> + Clone {
+        let start = self.start;
+        // The stride was checked not to be 0; `max` keeps that out of the proof.
+        let stride = self.stride.max(1);
+        let chunks = self.bytes.chunks_exact(stride).enumerate();
+        chunks.map(move |(i, bytes)| Entry { bytes, at: start + i * stride })
+    }
+}
+
+/// One entry, and where it starts in the schema.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Entry<'_> {
+    /// The u32 at `offset`; entries are at least as long as this build's.
+    fn u32(&self, offset: usize) -> u32 {
+        u32_at(self.bytes, offset).unwrap_or(0)
+    }
+
+    fn usize(&self, offset: usize) -> usize {
+        self.u32(offset) as usize
+    }
+
+    fn u64(&self, offset: usize) -> u64 {
+        let bytes = self.bytes.get(offset..offset + 8).and_then(|b| b.try_into().ok());
+        bytes.map_or(0, u64::from_le_bytes)
+    }
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// A kind of record: where its records lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaRecord<'a> {
+    /// Number of the kind.
+    pub kind: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Start of the first.
+    pub offs: usize,
+    /// Length of each.
+    pub size: usize,
+    /// Distance between them.
+    pub stride: usize,
+    /// How many there are.
+    pub nr: u32,
+    /// Offset of `stats_active` in each.
+    pub active: usize,
+    /// Length of each one's header.
+    pub header: usize,
+}
+
+impl SchemaRecord<'_> {
+    /// Whether every record lies inside a region of this length.
+    #[must_use]
+    pub fn fits(&self, mapped_len: usize) -> bool {
+        let last = (self.nr as usize).checked_sub(1).and_then(|n| n.checked_mul(self.stride));
+        let end = last.and_then(|last| self.offs.checked_add(last)?.checked_add(self.size));
+        end.is_some_and(|end| end <= mapped_len)
+    }
+
+    /// Start of record `index`, if there is one.
+    #[must_use]
+    pub fn offset(&self, index: u32) -> Option<usize> {
+        if index >= self.nr {
+            return None;
+        }
+        self.offs.checked_add((index as usize).checked_mul(self.stride)?)
+    }
+}
+
+/// A group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaGroup<'a> {
+    /// Number of the kind of record that it lies in.
+    pub record: u32,
+    /// Its bit in `stats_active`.
+    pub bit: u32,
+    /// Start in the record.
+    pub offset: usize,
+    /// Length with header.
+    pub size: usize,
+    /// Its name.
+    pub name: &'a str,
+    /// The revision that added it; 0 for a group that was described at run time.
+    pub since: u32,
+    /// The bit of the group that it is a second copy of.
+    pub twin_of: Option<u32>,
+    first_field: usize,
+    nr_fields: usize,
+}
+
+/// A field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaField<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Start in the record.
+    pub offset: usize,
+    /// Length in bytes; a multiple of 8.
+    pub width: usize,
+    /// What its values are.
+    pub shape: FieldShape,
+    states: &'a [u8],
+}
+
+impl<'a> SchemaField<'a> {
+    /// The name of a state's value, if it has one.
+    #[must_use]
+    pub fn state(&self, value: u64) -> Option<&'a str> {
+        self.states().nth(usize::try_from(value).ok()?)
+    }
+
+    /// Names of a state's values, from 0 on.
+    pub fn states(&self) -> impl Iterator<Item = &'a str> {
+        let nr = if self.shape.kind == FieldKind::STATE { self.shape.nr as usize } else { 0 };
+        self.states.split(|b| *b == 0).take(nr).filter_map(|name| core::str::from_utf8(name).ok())
+    }
+}
+
+impl<'a> Schema<'a> {
+    /// The kinds of record, in order of their numbers.
+    pub fn records(&self) -> impl Iterator<Item = SchemaRecord<'a>> {
+        let schema = *self;
+        self.records.entries().map(move |e| schema.record(e))
+    }
+
+    /// Every group, in order of records and offsets.
+    pub fn groups(&self) -> impl Iterator<Item = SchemaGroup<'a>> {
+        let schema = *self;
+        self.groups.entries().map(move |e| schema.group(e))
+    }
+
+    /// The fields of a group of this schema, in order.
+    pub fn fields(&self, group: &SchemaGroup<'a>) -> impl Iterator<Item = SchemaField<'a>> {
+        let schema = *self;
+        let (first, nr) = (group.first_field, group.nr_fields);
+        self.fields.entries().skip(first).take(nr).map(move |e| schema.field(e))
+    }
+
+    fn record(&self, e: Entry<'a>) -> SchemaRecord<'a> {
+        SchemaRecord {
+            kind: e.u32(record::KIND),
+            name: self.name(e.u32(record::NAME)).unwrap_or(""),
+            offs: e.usize(record::OFFS),
+            size: e.usize(record::SIZE),
+            stride: e.usize(record::STRIDE),
+            nr: e.u32(record::NR),
+            active: e.usize(record::ACTIVE),
+            header: e.usize(record::HEADER),
+        }
+    }
+
+    fn group(&self, e: Entry<'a>) -> SchemaGroup<'a> {
+        SchemaGroup {
+            record: e.u32(group::RECORD),
+            bit: e.u32(group::BIT),
+            offset: e.usize(group::OFFSET),
+            size: e.usize(group::SIZE),
+            name: self.name(e.u32(group::NAME)).unwrap_or(""),
+            since: e.u32(group::SINCE),
+            twin_of: e.u32(group::TWIN_OF).checked_sub(1),
+            first_field: e.usize(group::FIRST_FIELD),
+            nr_fields: e.usize(group::NR_FIELDS),
+        }
+    }
+
+    fn field(&self, e: Entry<'a>) -> SchemaField<'a> {
+        SchemaField {
+            name: self.name(e.u32(field::NAME)).unwrap_or(""),
+            offset: e.usize(field::OFFSET),
+            width: e.usize(field::WIDTH),
+            shape: FieldShape {
+                kind: FieldKind(e.u32(field::KIND)),
+                unit: FieldUnit(e.u32(field::UNIT)),
+                base: e.u32(field::BASE),
+                exponent: e.u32(field::EXPONENT).cast_signed(),
+                nr: e.u32(field::NR),
+                bucket_size: e.u64(field::BUCKET_SIZE),
+            },
+            states: self.strings.get(e.usize(field::STATES)..).unwrap_or(&[]),
+        }
+    }
+
+    /// The name at `offset` of the strings, if one ends there in time and is UTF-8.
+    fn name(&self, offset: u32) -> Option<&'a str> {
+        let rest = self.strings.get(offset as usize..)?;
+        let end = rest.iter().take(MAX_NAME_LEN + 1).position(|b| *b == 0)?;
+        core::str::from_utf8(rest.get(..end)?).ok()
+    }
+}
+
+/// A group that is to be described at run time: in an arch slot.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupSpec<'a> {
+    /// Its name: 1 to [`MAX_NAME_LEN`] bytes.
+    pub name: &'a str,
+    /// Its fields, in order.
+    pub fields: &'a [FieldSpec<'a>],
+}
+
+/// A field of such a group.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldSpec<'a> {
+    /// Its name: 1 to [`MAX_NAME_LEN`] bytes.
+    pub name: &'a str,
+    /// What its values are: a number, or a histogram of `shape.nr` buckets.
+    pub shape: FieldShape,
+}
+
+impl FieldSpec<'_> {
+    /// 64-bit words that the field takes.
+    #[must_use]
+    pub const fn words(&self) -> u32 {
+        if self.shape.kind.is_histogram() { self.shape.nr } else { 1 }
+    }
+}

@@ -1,0 +1,216 @@
+//! From alleged bytes to a schema that can be relied on.
+
+use super::{
+    Entry, FieldKind, HEADER_LEN, MAX_LEN, MAX_STATES, Schema, SchemaField, SchemaGroup,
+    SchemaRecord, Table, field, group, head, record, u32_at,
+};
+use crate::descriptor::GROUP_HEADER_LEN;
+use crate::header::SCHEMA_MAGIC;
+
+/// Why bytes are no schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("schema: {what} at byte {offset} is {found}, expected {expected}")]
+pub struct SchemaError {
+    /// What is wrong.
+    pub what: &'static str,
+    /// Where it lies, from the start of the schema.
+    pub offset: usize,
+    /// What would have been right.
+    pub expected: &'static str,
+    /// What was found.
+    pub found: u64,
+}
+
+type Result<T> = core::result::Result<T, SchemaError>;
+
+fn ensure(
+    holds: bool,
+    what: &'static str,
+    offset: usize,
+    expected: &'static str,
+    found: impl TryInto<u64>,
+) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(SchemaError { what, offset, expected, found: found.try_into().unwrap_or(u64::MAX) })
+}
+
+impl<'a> Schema<'a> {
+    /// Checks every entry; takes no memory, and time in proportion to the bytes.
+    ///
+    /// # Errors
+    /// [`SchemaError`] for the first entry that is not legal.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let fits = (HEADER_LEN..=MAX_LEN).contains(&bytes.len());
+        ensure(fits, "length", 0, "32 to 1048576", bytes.len())?;
+        let word = |at| u32_at(bytes, at).unwrap_or(0);
+        let magic = word(head::MAGIC);
+        ensure(magic == SCHEMA_MAGIC, "magic", head::MAGIC, "\"SCH\" and 1", magic)?;
+        let mut start = HEADER_LEN;
+        let mut table = |what, nr_at, len_at, least: usize| {
+            let (nr, stride) = (word(nr_at) as usize, word(len_at) as usize);
+            let ok = stride >= least && stride.is_multiple_of(8);
+            ensure(ok, "length of an entry", len_at, "this build's or more, by 8", stride)?;
+            let end = nr.checked_mul(stride).and_then(|len| start.checked_add(len));
+            let part = end.and_then(|end| bytes.get(start..end));
+            let Some(part) = part else {
+                return Err(SchemaError {
+                    what,
+                    offset: nr_at,
+                    expected: "fewer",
+                    found: nr as u64,
+                });
+            };
+            let table = Table { bytes: part, stride, start };
+            start += part.len();
+            Ok(table)
+        };
+        let records = table("number of records", head::NR_RECORDS, head::RECORD_LEN, record::LEN)?;
+        let groups = table("number of groups", head::NR_GROUPS, head::GROUP_LEN, group::LEN)?;
+        let fields = table("number of fields", head::NR_FIELDS, head::FIELD_LEN, field::LEN)?;
+        let len = word(head::STRINGS_LEN) as usize;
+        let strings = start.checked_add(len).and_then(|end| bytes.get(start..end));
+        let Some(strings) = strings else {
+            let (what, offset) = ("length of the strings", head::STRINGS_LEN);
+            return Err(SchemaError { what, offset, expected: "less", found: len as u64 });
+        };
+        let schema = Self { records, groups, fields, strings };
+        schema.check_records()?;
+        schema.check_groups()?;
+        Ok(schema)
+    }
+
+    fn check_name(&self, e: Entry<'_>, at: usize) -> Result<()> {
+        let found = e.u32(at);
+        let named = self.name(found).is_some_and(|name| !name.is_empty());
+        ensure(named, "name", e.at + at, "1 to 255 bytes of UTF-8 with an end", found)
+    }
+
+    fn check_records(&self) -> Result<()> {
+        let mut kind = 0;
+        for e in self.records.entries() {
+            let r = self.record(e);
+            self.check_name(e, record::NAME)?;
+            let ordered = r.kind > kind;
+            ensure(ordered, "kind of record", e.at + record::KIND, "more than before", r.kind)?;
+            kind = r.kind;
+            let eights = [r.offs, r.size, r.stride, r.active, r.header];
+            let aligned = eights.iter().all(|n| n.is_multiple_of(8));
+            ensure(aligned, "place of records", e.at, "multiples of 8", r.offs)?;
+            let (at, found) = (e.at + record::SIZE, r.size);
+            ensure(r.header <= r.size, "length of records", at, "a header's at least", found)?;
+            let (at, found) = (e.at + record::ACTIVE, r.active);
+            ensure(r.active + 8 <= r.header, "stats_active", at, "inside the header", found)?;
+            let (at, found) = (e.at + record::STRIDE, r.stride);
+            ensure(r.nr <= 1 || r.stride >= r.size, "stride", at, "a record's length", found)?;
+            ensure(r.nr > 0, "number of records", e.at + record::NR, "1 or more", r.nr)?;
+        }
+        Ok(())
+    }
+
+    fn check_groups(&self) -> Result<()> {
+        let mut fields = self.fields.entries();
+        let mut nr_fields = 0;
+        let mut before: Option<SchemaGroup<'_>> = None;
+        let mut records = self.records();
+        let mut record: Option<SchemaRecord<'_>> = None;
+        for e in self.groups.entries() {
+            let g = self.group(e);
+            self.check_name(e, group::NAME)?;
+            while record.is_none_or(|r| r.kind < g.record) {
+                let next = records.next();
+                ensure(
+                    next.is_some(),
+                    "record",
+                    e.at,
+                    "a kind that is listed, in order",
+                    g.record,
+                )?;
+                record = next;
+            }
+            let listed = record.filter(|r| r.kind == g.record);
+            let (what, expected) = ("record", "a kind that is listed, in order");
+            let Some(r) = listed else {
+                return Err(SchemaError { what, offset: e.at, expected, found: g.record.into() });
+            };
+            let before_end = before.filter(|b| b.record == g.record).map(|b| (b.end(), b.bit));
+            let (least, bit) = before_end.map_or((r.header, None), |(end, bit)| (end, Some(bit)));
+            let (at, found) = (e.at + group::OFFSET, g.offset);
+            let ok = g.offset >= least && g.offset.is_multiple_of(8);
+            ensure(ok, "start of a group", at, "after the one before it, by 8", found)?;
+            let (at, found) = (e.at + group::BIT, g.bit);
+            let ok = g.bit < 64 && bit.is_none_or(|bit| g.bit > bit);
+            ensure(ok, "bit", at, "more than the one before it, below 64", found)?;
+            let (at, found) = (e.at + group::SIZE, g.size);
+            let ok = g.size > GROUP_HEADER_LEN && g.size.is_multiple_of(8) && g.end() <= r.size;
+            ensure(ok, "length of a group", at, "a field at least, inside the record", found)?;
+            let ok = g.twin_of.is_none_or(|bit| bit < g.bit);
+            ensure(ok, "twin", e.at + group::TWIN_OF, "an earlier group", g.bit)?;
+            let ok = g.first_field == nr_fields && g.nr_fields > 0;
+            let (at, found) = (e.at + group::FIRST_FIELD, g.first_field);
+            ensure(ok, "fields of a group", at, "those that follow the last one's", found)?;
+            let mut end = g.offset + GROUP_HEADER_LEN;
+            for _ in 0..g.nr_fields {
+                let Some(e) = fields.next() else {
+                    return ensure(false, "fields of a group", at, "fields that there are", found);
+                };
+                end = self.check_field(e, &g, end)?;
+                nr_fields += 1;
+            }
+            before = Some(g);
+        }
+        Ok(())
+    }
+
+    /// Checks a field that must not start before `least`; returns its end.
+    fn check_field(&self, e: Entry<'a>, g: &SchemaGroup<'_>, least: usize) -> Result<usize> {
+        let SchemaField { offset, width, shape, .. } = self.field(e);
+        self.check_name(e, field::NAME)?;
+        let ok = offset >= least && offset.is_multiple_of(8);
+        ensure(ok, "start of a field", e.at + field::OFFSET, "after the one before it", offset)?;
+        // No wrap: both were 32 bits wide.
+        let end = offset + width;
+        let ok = width > 0 && width.is_multiple_of(8) && end <= g.end();
+        ensure(ok, "width of a field", e.at + field::WIDTH, "a word or more, in its group", width)?;
+        let ok = matches!(shape.base, 2 | 10);
+        ensure(ok, "base", e.at + field::BASE, "2 or 10", shape.base)?;
+        let ok = (-64..=64).contains(&shape.exponent);
+        let found = shape.exponent.unsigned_abs();
+        ensure(ok, "exponent", e.at + field::EXPONENT, "-64 to 64", found)?;
+        let at = e.at + field::NR;
+        if shape.kind.is_histogram() {
+            let ok = width == shape.nr as usize * 8;
+            ensure(ok, "buckets", at, "as many as the width holds", shape.nr)?;
+            let linear = shape.kind == FieldKind::LINEAR_HISTOGRAM;
+            let ok = !linear || shape.bucket_size > 0;
+            ensure(ok, "width of a bucket", e.at + field::BUCKET_SIZE, "more than 0", 0u32)?;
+        } else if shape.kind == FieldKind::STATE {
+            ensure((1..=MAX_STATES).contains(&shape.nr), "states", at, "1 to 64", shape.nr)?;
+            self.check_states(e, shape.nr)?;
+        }
+        Ok(end)
+    }
+
+    fn check_states(&self, e: Entry<'_>, nr: u32) -> Result<()> {
+        let mut at = e.u32(field::STATES);
+        for _ in 0..nr {
+            let name = self.name(at).filter(|name| !name.is_empty());
+            let (offset, found) = (e.at + field::STATES, at);
+            ensure(name.is_some(), "names of states", offset, "as many as stated", found)?;
+            // Names are at most 255 bytes long, and lie inside the strings.
+            let len = name.map_or(0, str::len);
+            at = at.saturating_add(u32::try_from(len + 1).unwrap_or(u32::MAX));
+        }
+        Ok(())
+    }
+}
+
+impl SchemaGroup<'_> {
+    /// First byte after the group, from the start of its record.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        // No wrap: both were 32 bits wide.
+        self.offset + self.size
+    }
+}

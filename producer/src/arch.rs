@@ -1,0 +1,144 @@
+//! Arch slots: groups that are described when the region is built.
+
+use std::sync::Arc;
+
+use domstat_layout::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN};
+use domstat_layout::header::{RECORD_HEADER_LEN, record};
+use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN};
+use domstat_layout::{Ns, Word};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::PlanError;
+use crate::mapping::Piece;
+
+/// The groups of a kind of arch slot, laid out one after the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ArchLayout {
+    pub(crate) groups: Vec<ArchGroup>,
+}
+
+/// One of them; its bit is its position.
+#[derive(Clone, Debug)]
+pub(crate) struct ArchGroup {
+    pub(crate) name: String,
+    pub(crate) place: ArchPlace,
+    pub(crate) fields: Vec<ArchField>,
+}
+
+/// Where it lies in the slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArchPlace {
+    pub(crate) offset: usize,
+    pub(crate) size: usize,
+    words: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ArchField {
+    pub(crate) name: String,
+    pub(crate) shape: FieldShape,
+    pub(crate) offset: usize,
+    pub(crate) width: usize,
+}
+
+/// Longest arch slot: far more than any kernel describes.
+const MAX_SIZE: usize = 1 << 20;
+
+impl ArchLayout {
+    pub(crate) fn new(specs: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
+        let described = |why| PlanError::Described { why };
+        let named = |name: &str| {
+            let legal = (1..=MAX_NAME_LEN).contains(&name.len()) && !name.contains('\0');
+            if legal { Ok(name.to_owned()) } else { Err(described("names have 1 to 255 bytes")) }
+        };
+        if specs.len() > 64 {
+            return Err(described("a slot holds at most 64 groups"));
+        }
+        let mut groups = Vec::new();
+        let mut at = RECORD_HEADER_LEN;
+        for spec in specs {
+            let offset = at;
+            at += GROUP_HEADER_LEN;
+            let mut fields = Vec::new();
+            for FieldSpec { name, shape } in spec.fields {
+                let width = FieldSpec { name, shape: *shape }.words() as usize * 8;
+                let scaled = matches!(shape.base, 2 | 10) && (-64..=64).contains(&shape.exponent);
+                if width == 0 || !scaled || at + width > MAX_SIZE {
+                    return Err(described("a field's width or scale is out of range"));
+                }
+                fields.push(ArchField { name: named(name)?, shape: *shape, offset: at, width });
+                at += width;
+            }
+            if fields.is_empty() {
+                return Err(described("a group has a field at least"));
+            }
+            let words = (at - offset - GROUP_HEADER_LEN) / 8;
+            at = at.next_multiple_of(GROUP_ALIGN);
+            let place = ArchPlace { offset, size: at - offset, words };
+            groups.push(ArchGroup { name: named(spec.name)?, place, fields });
+        }
+        Ok(Self { groups })
+    }
+
+    /// Length of the slot; 0 for none.
+    pub(crate) fn size(&self) -> usize {
+        self.groups.last().map_or(0, |last| last.place.offset + last.place.size)
+    }
+
+    pub(crate) fn places(&self) -> Arc<[ArchPlace]> {
+        self.groups.iter().map(|g| g.place).collect()
+    }
+}
+
+/// Writes one arch slot.
+pub(crate) struct ArchWriter {
+    piece: Piece,
+    groups: Arc<[ArchPlace]>,
+    active: u64,
+}
+
+impl ArchWriter {
+    /// Takes a slot whose header is in place; leaves each group in mid-update.
+    pub(crate) fn new(piece: Piece, groups: Arc<[ArchPlace]>) -> Self {
+        for place in groups.iter() {
+            if let Some(mut words) = piece.mem().group(place.offset, place.size) {
+                words.suspend();
+            }
+        }
+        Self { piece, groups, active: 0 }
+    }
+
+    /// False if there is no such group, or it has another number of words.
+    pub(crate) fn write(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        let Some(place) = self.groups.get(index).filter(|p| p.words == words.len()) else {
+            return false;
+        };
+        let (Some(mut group), Ok(from)) = (
+            self.piece.mem().group(place.offset, place.size),
+            <[u64]>::ref_from_bytes(words.as_bytes()),
+        ) else {
+            return false;
+        };
+        let mask = 1u64 << (index & 63);
+        if self.active & mask == 0 {
+            self.active |= mask;
+            // Always inside: the slot holds at least its header.
+            let _ = self.piece.mem().store_u64(record::STATS_ACTIVE, self.active);
+        }
+        group.write(now.0, from);
+        true
+    }
+
+    /// Every group off, and the slot's generation that of its vCPU.
+    pub(crate) fn renew(&mut self, generation: u32) {
+        let mem = self.piece.mem();
+        for place in self.groups.iter() {
+            if let Some(mut words) = mem.group(place.offset, place.size) {
+                words.suspend();
+            }
+        }
+        self.active = 0;
+        let _ = mem.store_u64(record::STATS_ACTIVE, 0);
+        let _ = mem.store_u32(record::GENERATION, generation);
+    }
+}

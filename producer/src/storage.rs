@@ -1,0 +1,56 @@
+//! Files that hold regions.
+
+use std::fs::File;
+use std::io;
+
+use memmap2::MmapOptions;
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
+
+use crate::CreateError;
+use crate::mapping::Piece;
+
+pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError {
+    move |source| CreateError::Os { action: action(), source }
+}
+
+pub(crate) fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
+    let name: String = name.chars().filter(|c| *c != '\0').take(100).collect();
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create(format!("domstat-{name}"), flags)
+        .map_err(|e| os(|| "create a memfd".into())(e.into()))?;
+    let file = File::from(fd);
+    allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
+    // Readable by whoever may open it, writable by nobody who opens it anew.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
+        .map_err(|e| os(|| "set the memfd's mode".into())(e.into()))?;
+    Ok(file)
+}
+
+/// Gives the file its length and its memory now, so that no later store finds none.
+pub(crate) fn allocate(file: &File, len: usize) -> io::Result<()> {
+    file.set_len(len as u64)?;
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len as u64) {
+        // A filesystem without fallocate: write the zeros.
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            io::copy(&mut io::Read::take(io::repeat(0), len as u64), &mut &*file).map(|_| ())
+        }
+        other => other.map_err(io::Error::from),
+    }
+}
+
+pub(crate) fn map(file: &File, action: &str) -> Result<Piece, CreateError> {
+    let map = MmapOptions::new().map_raw(file).map_err(os(|| action.to_owned()))?;
+    let len = map.len();
+    Piece::of_map(map).ok_or(CreateError::Pages {
+        what: action.to_owned(),
+        found: len,
+        expected: len,
+    })
+}
+
+pub(crate) fn random() -> Result<u64, CreateError> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| os(|| "draw an incarnation number".into())(e.into()))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
