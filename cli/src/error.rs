@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use domstat_consumer::AttachError;
 use domstat_invariant_checker::NotAttachable;
+use domstat_layout::SchemaError;
 use domstat_producer::{AnnounceError, CreateError};
 use domstat_sources::SourceError;
 
@@ -26,6 +27,12 @@ pub(crate) enum Failure {
     NoDirectory,
     #[error("the producer of {name} is gone: its last values are no longer shown")]
     ProducerGone { name: String },
+    #[error(
+        "{domain} does not describe itself: its producer's revision is {revision}, and 4 added it"
+    )]
+    NoSchema { domain: String, revision: u32 },
+    #[error("{domain}: {source}")]
+    Schema { domain: String, source: SchemaError },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot {action}: {source}")]
@@ -41,6 +48,8 @@ impl Failure {
             | Self::Announce(_)
             | Self::Source(_)
             | Self::NoDirectory
+            | Self::NoSchema { .. }
+            | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
             Self::Output(_) | Self::Os { .. } => ExitCode::from(4),
         }

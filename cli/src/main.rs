@@ -1,6 +1,7 @@
 //! `domstat`: statistics of virtual machines through shared memory.
 
 mod command;
+mod described;
 mod error;
 mod find;
 mod publish;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use domstat_producer::{Announcement, Placement, Region, RegionBuilder};
-use domstat_sources::{Description, Progress, Running, Source};
+use domstat_layout::schema::{FieldSpec, GroupSpec};
+use domstat_producer::{Announcement, CreateError, Placement, Region, RegionBuilder};
+use domstat_sources::{ArchField, ArchGroup, Description, Progress, Running, Source};
 
 use crate::error::Failure;
 use crate::signals::Stop;
@@ -34,8 +35,14 @@ pub(crate) fn publish<S: Source>(
     file: Option<&Path>,
     dir: impl FnOnce() -> Result<PathBuf, Failure>,
 ) -> Result<Published, Failure> {
-    let Description { domid, uuid, name, created, nr_vcpus, clock, .. } = source.describe();
+    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
+        source.describe();
     let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
+    let (dom_fields, vcpu_fields) = (fields(&arch_dom), fields(&arch_vcpu));
+    builder = builder
+        .arch_dom(&specs(&arch_dom, &dom_fields))
+        .and_then(|b| b.arch_vcpu(&specs(&arch_vcpu, &vcpu_fields)))
+        .map_err(CreateError::from)?;
     if let Some(domid) = domid {
         builder = builder.domid(domid);
     }
@@ -67,6 +74,21 @@ pub(crate) fn publish<S: Source>(
         _region: region,
         path,
     })
+}
+
+/// The fields of each group that a source describes, as a producer takes them.
+fn fields<'a>(groups: &'a [ArchGroup]) -> Vec<Vec<FieldSpec<'a>>> {
+    let of = |group: &'a ArchGroup| {
+        let fields = group.fields.iter();
+        fields.map(|ArchField { name, shape }| FieldSpec { name, shape: *shape }).collect()
+    };
+    groups.iter().map(of).collect()
+}
+
+fn specs<'a>(groups: &'a [ArchGroup], fields: &'a [Vec<FieldSpec<'a>>]) -> Vec<GroupSpec<'a>> {
+    let spec =
+        |(group, fields): (&'a ArchGroup, &'a Vec<_>)| GroupSpec { name: &group.name, fields };
+    groups.iter().zip(fields).map(spec).collect()
 }
 
 impl Published {

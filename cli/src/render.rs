@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use domstat_consumer::{Fields, Reading, Region, Sample, Snapshot, SnapshotRecord, WriterStalled};
 use domstat_layout::descriptor::{FieldDesc, Kind, Unit};
-use domstat_layout::latest::{DOM_GROUPS, Identity, Memory, Runstate, VCPU_GROUPS, VcpuState};
+use domstat_layout::latest::{
+    BLK_GROUPS, DOM_GROUPS, Identity, Memory, NET_GROUPS, Runstate, VCPU_GROUPS, VcpuState,
+};
 use domstat_layout::{GroupDesc, Name, Ns, Stat, State, Uuid, Word};
 use serde_json::{Map, Value, json};
 
@@ -168,6 +170,16 @@ pub(crate) fn json(region: &Region, snapshot: &Snapshot, state: Option<State>) -
         Some(json!({ "index": index, "groups": groups }))
     });
     map.insert("vcpus".to_owned(), vcpus.collect());
+    let blks = (0..snapshot.nr_blks()).filter_map(|index| {
+        let groups = groups(snapshot.blk(index)?, BLK_GROUPS, snapshot.taken());
+        Some(json!({ "index": index, "groups": groups }))
+    });
+    map.insert("blks".to_owned(), blks.collect());
+    let nets = (0..snapshot.nr_nets()).filter_map(|index| {
+        let groups = groups(snapshot.net(index)?, NET_GROUPS, snapshot.taken());
+        Some(json!({ "index": index, "groups": groups }))
+    });
+    map.insert("nets".to_owned(), nets.collect());
     Value::Object(map)
 }
 
@@ -282,7 +294,7 @@ fn state_name(state: Option<State>) -> &'static str {
     state.map_or("unknown state", State::name)
 }
 
-fn plain(stat: Stat) -> String {
+pub(crate) fn plain(stat: Stat) -> String {
     match stat {
         Stat::Value(v) => v.to_string(),
         Stat::Saturated => "saturated".to_owned(),
@@ -290,7 +302,7 @@ fn plain(stat: Stat) -> String {
     }
 }
 
-fn age(taken: Option<Ns>, updated: Ns) -> String {
+pub(crate) fn age(taken: Option<Ns>, updated: Ns) -> String {
     taken.map_or_else(|| ABSENT.to_owned(), |now| human_ns(now.since(updated)))
 }
 

@@ -17,6 +17,10 @@
 //! `state`. A vCPU that runs on is brought up to date every 10 ms to 20 ms. On a host without
 //! schedstat (CONFIG_SCHED_INFO) steal is not told apart and stays in the state it passed in.
 //!
+//! Every statistic that the kernel describes (KVM's binary statistics) is published, by the
+//! kernel's name for it, in the arch slots: of the VM at each tick, of a vCPU by its thread, at most
+//! once in 10 ms. Nothing of it is known here. On kernels before 5.14 there is none.
+//!
 //! The threads use the first real-time signal; its handler, which does nothing, stays installed.
 
 use std::io;
@@ -45,15 +49,19 @@ mod vcpu;
 use account::Account;
 use probe::VcpuShared;
 pub use probe::{KvmProbe, VcpuCounts};
+use stats_fd::Buffer;
 pub use stats_fd::{KvmStat, StatsFd};
 use sys::{Vcpu, Vm, os};
 use threads::Threads;
-use vcpu::VcpuThread;
+use vcpu::{REFRESH_NS, VcpuThread};
 
 /// The domain's memory in bytes; the program needs the first two pages.
 const MEMORY_BYTES: usize = 64 << 10;
 /// Where Intel processors without unrestricted guests may keep three pages of their own.
 const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// The group in the arch slots that holds what KVM itself describes.
+const ARCH_GROUP: &str = "kvm";
 
 /// What the micro-VM is to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +95,7 @@ pub struct KvmSource {
     // Declared before `vm`: nothing runs after the VM is gone.
     vcpus: Vec<Vcpu>,
     _vm: Vm,
+    vm_stats: Option<StatsFd>,
     shared: Arc<[Arc<VcpuShared>]>,
 }
 
@@ -122,6 +131,11 @@ impl KvmSource {
             shared.push(Arc::new(VcpuShared::new(stats)));
             vcpus.push(vcpu);
         }
+        let vm_stats = StatsFd::open(vm.fd()).ok();
+        let group = |stats: &StatsFd| stats.group(ARCH_GROUP);
+        let first = shared.first().and_then(|vcpu| vcpu.stats.as_ref());
+        let arch_dom = vm_stats.as_ref().and_then(group).into_iter().collect();
+        let arch_vcpu = first.and_then(group).into_iter().collect();
         let description = Description {
             source: "kvm",
             domid: Some(u64::from(std::process::id())),
@@ -130,9 +144,12 @@ impl KvmSource {
             created: Some(created),
             nr_vcpus: options.nr_vcpus,
             clock: Clock::Monotonic,
+            arch_dom,
+            arch_vcpu,
         };
         let nr_busy = options.nr_busy;
-        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, shared: shared.into() })
+        let shared = shared.into();
+        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, vm_stats, shared })
     }
 
     /// A look at the VM from outside of what it publishes.
@@ -164,15 +181,24 @@ impl Source for KvmSource {
             let mut account = Account::new(created);
             account.enter(VcpuState::Offline, now(Clock::Monotonic), None);
             sink.write(&account.runstate(), account.as_of());
+            let mut arch = ArchStats::default();
+            arch.write(shared.stats.as_ref(), account.as_of(), |words, now| {
+                sink.write_arch(0, words, now);
+            });
             let halt = halt_time(index, self.nr_busy);
             let (shared, signal) = (Arc::clone(shared), threads::kick_signal());
-            bodies.push(VcpuThread { vcpu, sink, shared, account, halt, signal });
+            bodies.push(VcpuThread { vcpu, sink, shared, account, arch, halt, signal });
         }
         write_memory(&mut dom);
+        let mut vm_arch = ArchStats::default();
+        vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
+            dom.write_arch(0, words, now);
+        });
         let threads = Threads::start(self.shared, bodies)
             .map_err(|source| failed("start the threads of the VM", source))?;
         let name = self.description.name;
-        Ok(Box::new(RunningVm { dom, threads, interval: self.interval, name, over: false }))
+        let (interval, vm_stats) = (self.interval, self.vm_stats);
+        Ok(Box::new(RunningVm { dom, threads, interval, name, vm_stats, vm_arch, over: false }))
     }
 }
 
@@ -182,7 +208,30 @@ struct RunningVm<D> {
     threads: Threads,
     interval: Duration,
     name: String,
+    vm_stats: Option<StatsFd>,
+    vm_arch: ArchStats,
     over: bool,
+}
+
+/// KVM's own statistics, as far as they were published.
+#[derive(Debug, Default)]
+struct ArchStats {
+    buffer: Buffer,
+    written: Option<Ns>,
+}
+
+impl ArchStats {
+    /// Reads them and gives them to `write`, unless that was done less than [`REFRESH_NS`] ago. A
+    /// read that fails leaves what was published as it is, with its age.
+    fn write(&mut self, stats: Option<&StatsFd>, now: Ns, write: impl FnOnce(&[Word], Ns)) {
+        let fresh = self.written.is_some_and(|written| now.since(written) < REFRESH_NS);
+        if let (Some(stats), false) = (stats, fresh)
+            && let Ok(words) = stats.read_words(&mut self.buffer)
+        {
+            write(words, now);
+            self.written = Some(now);
+        }
+    }
 }
 
 impl<D: DomSink> Running for RunningVm<D> {
@@ -201,6 +250,10 @@ impl<D: DomSink> Running for RunningVm<D> {
             return Err(SourceError::Os { action, source: failure.source });
         }
         write_memory(&mut self.dom);
+        let dom = &mut self.dom;
+        self.vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
+            dom.write_arch(0, words, now);
+        });
         Ok(Progress::Continue)
     }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use domstat_layout::schema::FieldShape;
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Ns};
 
@@ -31,6 +32,30 @@ pub struct Description {
     pub nr_vcpus: u32,
     /// What every point in time counts.
     pub clock: Clock,
+    /// Groups of the domain that only this source knows, in the order of
+    /// [`DomSink::write_arch`]'s `index`.
+    pub arch_dom: Vec<ArchGroup>,
+    /// Groups of each vCPU that only this source knows, in the order of
+    /// [`VcpuSink::write_arch`]'s `index`.
+    pub arch_vcpu: Vec<ArchGroup>,
+}
+
+/// A group that no table knows: it is described where the source learns of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchGroup {
+    /// Its name.
+    pub name: String,
+    /// Its fields, in order.
+    pub fields: Vec<ArchField>,
+}
+
+/// A field of such a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchField {
+    /// Its name.
+    pub name: String,
+    /// What its values are.
+    pub shape: FieldShape,
 }
 
 /// A domain whose statistics can be published.

@@ -96,6 +96,8 @@ impl ProcessSource {
             created: Some(created),
             nr_vcpus: 0,
             clock: Clock::Boottime,
+            arch_dom: Vec::new(),
+            arch_vcpu: Vec::new(),
         };
         let mut source = Self {
             reader,

@@ -111,6 +111,8 @@ impl Source for Fake {
             created: Some(Ns(self.created)),
             nr_vcpus: 2,
             clock: Clock::Monotonic,
+            arch_dom: Vec::new(),
+            arch_vcpu: Vec::new(),
         }
     }
 

@@ -230,3 +230,37 @@ fn what_a_revision_does_not_have_is_refused() {
     let unnamed = GroupSpec { name: "", fields: &[EXITS] };
     assert!(matches!(of(4).arch_dom(&[unnamed]), Err(PlanError::Described { .. })));
 }
+
+proptest::proptest! {
+    /// Whatever the bytes are, a schema is refused or keeps what holding one proves.
+    #[test]
+    fn a_schema_of_any_bytes(
+        flips in proptest::collection::vec((0usize..20_000, proptest::prelude::any::<u8>()), 0..6),
+        cut in proptest::option::of(0usize..20_000),
+    ) {
+        let created = builder().create_memfd().unwrap();
+        let region = created.unpublished.publish().unwrap();
+        let fd = region.as_fd().unwrap().try_clone_to_owned().unwrap();
+        let mut bytes = Region::from_fd(fd).unwrap().copy_schema().unwrap();
+        for (at, byte) in &flips {
+            let at = at % bytes.len();
+            bytes[at] = *byte;
+        }
+        bytes.truncate(cut.unwrap_or(usize::MAX));
+        let Ok(schema) = Schema::parse(&bytes) else {
+            proptest::prop_assert!(!flips.is_empty() || cut.is_some(), "a good one is refused");
+            return Ok(());
+        };
+        let records: Vec<_> = schema.records().collect();
+        for group in schema.groups() {
+            let record = records.iter().find(|r| r.kind == group.record).unwrap();
+            proptest::prop_assert!(group.offset >= record.header && group.end() <= record.size);
+            let mut end = group.offset + 16;
+            for field in schema.fields(&group) {
+                proptest::prop_assert!(field.offset >= end && !field.name.is_empty());
+                end = field.offset + field.width;
+            }
+            proptest::prop_assert!(end <= group.end());
+        }
+    }
+}

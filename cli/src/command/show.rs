@@ -10,12 +10,13 @@ use domstat_layout::State;
 
 use crate::error::Failure;
 use crate::signals::Stop;
-use crate::{find, render};
+use crate::{described, find, render};
 
 const EXAMPLES: &str = "\
 Examples:
   domstat show web1
   domstat show web1 --watch --interval 0.5
+  domstat show web1 --all
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
@@ -27,6 +28,10 @@ is not active has no fields: none of them is ever 0.";
 pub(crate) struct Args {
     /// The domain's name, or the path of its region
     domain: String,
+    /// Show everything that the region describes, by name, unit and value: from its own schema
+    /// alone, so also what this program was not built to know
+    #[arg(long, conflicts_with = "watch")]
+    all: bool,
     /// Print JSON, one line for each sample
     #[arg(long)]
     json: bool,
@@ -53,6 +58,9 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let path = find::region_path(&args.domain, dir)?;
     let region = Region::open(&path)?;
     let mut out = std::io::stdout().lock();
+    if args.all {
+        return described::show(&mut out, &region, &args.domain, args.json);
+    }
     let mut snapshot = Snapshot::new();
     let mut before = Snapshot::new();
     if !args.watch {

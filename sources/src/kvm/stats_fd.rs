@@ -9,6 +9,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use domstat_layout::Word;
+use domstat_layout::schema::{FieldKind, FieldShape, FieldUnit, MAX_NAME_LEN};
+
+use crate::{ArchField, ArchGroup};
+
 /// Length of the header: six u32.
 const HEADER_LEN: usize = 24;
 /// Length of a descriptor without its name.
@@ -45,6 +50,7 @@ struct Desc {
     name: String,
     offset: usize,
     len: usize,
+    shape: FieldShape,
 }
 
 /// The header, as far as it is needed.
@@ -84,6 +90,37 @@ impl StatsFd {
     }
 }
 
+impl StatsFd {
+    /// The statistics as a group that is called `name`, in the kernel's order; `None` if there
+    /// are none that a group can hold.
+    pub(super) fn group(&self, name: &str) -> Option<ArchGroup> {
+        let field = |desc: &Desc| ArchField { name: desc.name.clone(), shape: desc.shape };
+        let fields: Vec<_> = self.layout.publishable().map(field).collect();
+        (!fields.is_empty()).then(|| ArchGroup { name: name.to_owned(), fields })
+    }
+
+    /// Reads all statistics of that group, with one pread(2), to the words of `buffer`.
+    pub(super) fn read_words<'b>(&self, buffer: &'b mut Buffer) -> io::Result<&'b [Word]> {
+        buffer.bytes.resize(self.layout.data_len, 0);
+        self.file.read_exact_at(&mut buffer.bytes, self.layout.data_offset)?;
+        buffer.words.clear();
+        for desc in self.layout.publishable() {
+            let end = desc.offset.checked_add(desc.len);
+            let bytes = end.and_then(|end| buffer.bytes.get(desc.offset..end));
+            let (words, _) = bytes.ok_or_else(invalid)?.as_chunks::<8>();
+            buffer.words.extend(words.iter().map(|&word| Word::from(u64::from_ne_bytes(word))));
+        }
+        Ok(&buffer.words)
+    }
+}
+
+/// What a read needs, to be used again.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    words: Vec<Word>,
+}
+
 impl Header {
     fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self {
@@ -115,6 +152,11 @@ impl Layout {
         (data_len <= MAX_LEN).then_some(Self { data_offset: header.data_offset, data_len, descs })
     }
 
+    /// The statistics that have a name and a value.
+    fn publishable(&self) -> impl Iterator<Item = &Desc> {
+        self.descs.iter().filter(|d| (1..=MAX_NAME_LEN).contains(&d.name.len()) && d.len > 0)
+    }
+
     fn values(&self, data: &[u8]) -> Option<Vec<KvmStat>> {
         let stat = |desc: &Desc| {
             let bytes = data.get(desc.offset..desc.offset.checked_add(desc.len)?)?;
@@ -129,12 +171,46 @@ impl Layout {
 impl Desc {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let size = bytes.get(6..8)?.try_into().ok().map(u16::from_ne_bytes)?;
+        let exponent = bytes.get(4..6)?.try_into().ok().map(i16::from_ne_bytes)?;
+        let shape = shape(u32_at(bytes, 0)?, exponent, size, u32_at(bytes, 12)?);
         let name = bytes.get(DESC_LEN..)?.split(|&b| b == 0).next()?;
         Some(Self {
             name: String::from_utf8_lossy(name).into_owned(),
             offset: usize::try_from(u32_at(bytes, 8)?).ok()?,
             len: usize::from(size).checked_mul(8)?,
+            shape,
         })
+    }
+}
+
+/// What a descriptor's flags say: type in bits 0 to 3, unit in bits 4 to 7, base in bits 8 to 11.
+/// A type or unit that is newer than this code is shown as a plain number.
+fn shape(flags: u32, exponent: i16, size: u16, bucket_size: u32) -> FieldShape {
+    let kind = match flags & 0xf {
+        0 => FieldKind::CUMULATIVE,
+        2 => FieldKind::PEAK,
+        3 if bucket_size > 0 => FieldKind::LINEAR_HISTOGRAM,
+        4 => FieldKind::LOG_HISTOGRAM,
+        // Several values that are no histogram have no kind of their own.
+        _ if size > 1 => FieldKind::LOG_HISTOGRAM,
+        _ => FieldKind::INSTANT,
+    };
+    let unit = match flags >> 4 & 0xf {
+        1 => FieldUnit::BYTES,
+        2 => FieldUnit::SECONDS,
+        3 => FieldUnit::CYCLES,
+        4 => FieldUnit::BOOLEAN,
+        _ => FieldUnit::NONE,
+    };
+    let base = if flags >> 8 & 0xf == 1 { 2 } else { 10 };
+    let histogram = kind.is_histogram();
+    FieldShape {
+        kind,
+        unit,
+        base,
+        exponent: i32::from(exponent).clamp(-64, 64),
+        nr: if histogram { size.into() } else { 0 },
+        bucket_size: if kind == FieldKind::LINEAR_HISTOGRAM { bucket_size.into() } else { 0 },
     }
 }
 

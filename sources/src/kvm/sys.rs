@@ -53,6 +53,11 @@ impl Vm {
         Ok(Self { fd, memory })
     }
 
+    /// The VM's file descriptor.
+    pub(super) const fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// Makes a vCPU (KVM_CREATE_VCPU).
     pub(super) fn vcpu(&self, id: u32) -> io::Result<Vcpu> {
         let fd = self.fd.create_vcpu(u64::from(id)).map_err(os)?;

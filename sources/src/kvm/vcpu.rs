@@ -13,6 +13,7 @@ use domstat_layout::{Clock, Ns};
 use kvm_ioctls::VcpuExit;
 use vmm_sys_util::signal::unblock_signal;
 
+use super::ArchStats;
 use super::account::Account;
 use super::probe::VcpuShared;
 use super::sys::{Vcpu, os};
@@ -28,6 +29,7 @@ pub(super) struct VcpuThread<V> {
     pub(super) sink: V,
     pub(super) shared: Arc<VcpuShared>,
     pub(super) account: Account,
+    pub(super) arch: ArchStats,
     /// How long its timer lets it halt.
     pub(super) halt: Duration,
     pub(super) signal: libc::c_int,
@@ -109,6 +111,10 @@ impl<V: VcpuSink> VcpuThread<V> {
         let cpu_ns = thread_cpu_ns();
         self.sink.write(&self.account.runstate(), self.account.as_of());
         self.shared.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        let sink = &mut self.sink;
+        self.arch.write(self.shared.stats.as_ref(), now, |words, now| {
+            sink.write_arch(0, words, now);
+        });
     }
 }
 
