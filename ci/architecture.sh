@@ -11,8 +11,8 @@ diff <(echo "$folders") <(echo "$rows") || fail "ARCHITECTURE.md's folders (>) a
 allowed() {
     case $1 in
         domstat-layout) ;;
-        domstat-producer | domstat-consumer | domstat-sources) echo domstat-layout ;;
-        domstat-invariant-checker) echo domstat-layout domstat-consumer ;;
+        domstat-producer | domstat-consumer | domstat-sources | domstat-abi) echo domstat-layout ;;
+        domstat-invariant-checker) echo domstat-layout domstat-consumer domstat-abi ;;
         *) echo any ;;
     esac
 }

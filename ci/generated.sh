@@ -4,8 +4,8 @@ source "$(dirname "$0")/common.sh"
 made=$(mktemp)
 trap 'rm -f "$made"' EXIT
 
-compare() { # crate example file
-    cargo run --quiet --locked -p "$1" --example "$2" > "$made"
+compare() { # crate example file argument...
+    cargo run --quiet --locked -p "$1" --example "$2" -- "${@:4}" > "$made"
     if [ "${fix:-}" ]; then
         cp "$made" "$3"
     else
@@ -16,3 +16,6 @@ compare() { # crate example file
 [ "${1:-}" = --fix ] && fix=1
 compare domstat-layout layout-table layout/TABLE.md
 compare domstat-invariant-checker rules-table docs/checker.md
+for n in 1 2 3 4; do
+    compare domstat-abi c-header "layout/include/domstat/r$n.h" "$n"
+done

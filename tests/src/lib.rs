@@ -1,5 +1,7 @@
 //! What the cross-crate tests share.
 
+pub mod golden;
+pub mod peer;
 #[cfg(doctest)]
 mod readme;
 

@@ -1,0 +1,115 @@
+//! Layouts as values: what a revision's records, groups and fields are, whoever says so (the
+//! descriptor table, a region's own schema, a C header), and whether a build of one understands a
+//! producer of another.
+//!
+//! ```
+//! use domstat_abi::{Abi, compare};
+//! let (old, new) = (Abi::of_revision(1).unwrap(), Abi::of_revision(4).unwrap());
+//! assert!(compare(&old, &new).is_compatible());
+//! assert!(!compare(&new, &old).is_compatible(), "revisions only append");
+//! ```
+
+mod compare;
+mod header;
+mod map;
+mod parse;
+mod said;
+
+use serde::{Deserialize, Serialize};
+
+pub use compare::{Change, Comparison, compare};
+pub use header::c_header;
+pub use map::{Shape, ascii, svg};
+pub use parse::{HeaderError, parse_c_header};
+
+/// A layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abi {
+    /// Its revision.
+    pub revision: u32,
+    /// The kinds of record.
+    pub records: Vec<Record>,
+}
+
+/// A kind of record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name, such as `vcpu`.
+    pub name: String,
+    /// Bytes before the first group.
+    pub header_len: usize,
+    /// Its length.
+    pub size: usize,
+    /// Its groups, in order of their offsets.
+    pub groups: Vec<Group>,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its bit in `stats_active`.
+    pub bit: u32,
+    /// Start in the record.
+    pub offset: usize,
+    /// Length with header.
+    pub size: usize,
+    /// The revision that added it; 0 for one that was described at run time.
+    pub since: u32,
+    /// The bit of the group that it is a second copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<u32>,
+    /// Its fields, in order of their offsets.
+    pub fields: Vec<Field>,
+}
+
+/// A field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Start in the record.
+    pub offset: usize,
+    /// Length in bytes.
+    pub width: usize,
+    /// How it behaves over time, such as `cumulative`.
+    pub kind: String,
+    /// Its unit with scale, such as `ns`; `-` for none.
+    pub unit: String,
+    /// Names of a state's values, from 0 on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
+}
+
+impl Abi {
+    /// The record with this name.
+    #[must_use]
+    pub fn record(&self, name: &str) -> Option<&Record> {
+        self.records.iter().find(|r| r.name == name)
+    }
+}
+
+impl Record {
+    /// The group with this name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|g| g.name == name)
+    }
+}
+
+impl Group {
+    /// First byte after the group.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.offset.saturating_add(self.size)
+    }
+}
+
+impl Field {
+    /// First byte after the field.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.offset.saturating_add(self.width)
+    }
+}

@@ -1,0 +1,88 @@
+//! Layouts as the descriptor table and regions say them.
+
+use domstat_layout::descriptor::Kind;
+use domstat_layout::schema::{FieldShape, SchemaField};
+use domstat_layout::{GroupDesc, RecordKind, Revision, Schema};
+
+use crate::{Abi, Field, Group, Record};
+
+impl Abi {
+    /// A revision that this build knows.
+    #[must_use]
+    pub fn of_revision(number: u32) -> Option<Self> {
+        let revision = Revision::of(number)?;
+        let kinds = RecordKind::ALL.into_iter().filter(|kind| !revision.groups(*kind).is_empty());
+        let record = |kind: RecordKind| Record {
+            name: kind.name().to_owned(),
+            header_len: kind.header_len(),
+            size: revision.size(kind),
+            groups: revision.groups(kind).iter().map(|g| group(g)).collect(),
+        };
+        Some(Self { revision: number, records: kinds.map(record).collect() })
+    }
+
+    /// What a region says of itself, which its header says is of `revision`.
+    #[must_use]
+    pub fn of_schema(schema: &Schema<'_>, revision: u32) -> Self {
+        let groups = |kind| {
+            let groups = schema.groups().filter(move |g| g.record == kind);
+            groups.map(|g| Group {
+                name: g.name.to_owned(),
+                bit: g.bit,
+                offset: g.offset,
+                size: g.size,
+                since: g.since,
+                twin_of: g.twin_of,
+                fields: schema.fields(&g).map(|f| described(&f)).collect(),
+            })
+        };
+        let record = |r: domstat_layout::schema::SchemaRecord<'_>| Record {
+            name: r.name.to_owned(),
+            header_len: r.header,
+            size: r.size,
+            groups: groups(r.kind).collect(),
+        };
+        Self { revision, records: schema.records().map(record).collect() }
+    }
+}
+
+fn described(f: &SchemaField<'_>) -> Field {
+    Field {
+        name: f.name.to_owned(),
+        offset: f.offset,
+        width: f.width,
+        kind: kind_name(&f.shape),
+        unit: f.shape.scaled().to_string(),
+        states: f.states().map(str::to_owned).collect(),
+    }
+}
+
+fn kind_name(shape: &FieldShape) -> String {
+    shape.kind.name().map_or_else(|| format!("kind {}", shape.kind.0), str::to_owned)
+}
+
+fn group(g: &GroupDesc) -> Group {
+    let field = |f: &domstat_layout::descriptor::FieldDesc| {
+        let shape = FieldShape::of(f);
+        Field {
+            name: f.name.to_owned(),
+            offset: f.offset,
+            width: f.width,
+            kind: kind_name(&shape),
+            unit: shape.scaled().to_string(),
+            states: match f.kind {
+                Kind::State(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+                _ => Vec::new(),
+            },
+        }
+    };
+    Group {
+        name: g.name.to_owned(),
+        bit: g.bit,
+        offset: g.offset,
+        size: g.size,
+        since: g.since,
+        twin_of: g.twin_of.map(|first| first.bit),
+        fields: g.fields.iter().map(field).collect(),
+    }
+}

@@ -1,0 +1,205 @@
+/* Reads a region as a build of one revision does, whoever wrote it: consumer FILE. Prints a line for
+ * each field that this revision knows, of as many records as the test has. `consumer FILE N` reads
+ * vCPU 0's runstate N times instead and prints the nanoseconds that one read took. */
+#define _GNU_SOURCE
+#include "peer.h"
+
+#include <time.h>
+
+enum { SPINS = 1000 };
+
+/* Copies a group of `size` bytes; 0 unless it is produced and was whole. */
+static int read_group(const char *record, size_t record_size, const uint64_t *active, unsigned bit,
+                      size_t offset, size_t size, void *copy)
+{
+    if (offset + size > record_size)
+        return 0;
+    const uint32_t *seq = (const uint32_t *)(record + offset);
+    const uint64_t *words = (const uint64_t *)(record + offset);
+    for (int i = 0; i < SPINS; i++) {
+        uint32_t begin = load32(seq);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        int is_active = (load64(active) >> bit & 1) != 0;
+        for (size_t w = 1; w < size / 8; w++)
+            ((uint64_t *)copy)[w] = load64(&words[w]);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if ((begin & 1) == 0 && load32(seq) == begin)
+            return is_active;
+        if (!is_active)
+            return 0;
+    }
+    return 0;
+}
+
+static void print_number(uint64_t value)
+{
+    if (value == DOMSTAT_NOT_PRODUCED)
+        puts("not produced");
+    else if (value == DOMSTAT_SATURATED)
+        puts("saturated");
+    else
+        printf("%llu\n", (unsigned long long)value);
+}
+
+#define PREFIX(group, field) printf("%s[%u]." #group "." #field " ", name, index)
+#define G(group) { struct PASTE(RECORD, group) copy; \
+    memset(&copy, 0xff, sizeof copy); \
+    int have = record != NULL && read_group(record, size, active, BIT(group), OFFSET(group), \
+        sizeof copy, &copy);
+#define G2(group, first) G(group)
+#define F(group, field) PREFIX(group, field); print_number(have ? copy.field : DOMSTAT_NOT_PRODUCED);
+#define S(group, field, n) F(group, field)
+#define T(group, field, n) PREFIX(group, field); \
+    printf("%.*s\n", (n) - 1, have ? copy.field : "not produced");
+#define U(group, field) PREFIX(group, field); \
+    if (have) for (int i = 0; i < 16; i++) printf("%02x", copy.field[i]); \
+    puts(have ? "" : "not produced");
+#define E(group) }
+#define PASTE(a, b) PASTE_(a, b)
+#define PASTE_(a, b) a##_##b
+#define OFFSET(group) offsetof(struct RECORD, group)
+
+/* Bits are given out in the order in which fields.h lists a record's groups. */
+#define BIT(group) (bit++)
+
+static void print_dom(const char *record, size_t size)
+{
+    const uint64_t *active = (const uint64_t *)(record + offsetof(struct domstat_dom_header, stats_active));
+    const char *name = "dom";
+    unsigned index = 0, bit = 0;
+#define RECORD domstat_dom
+#define FIELDS_OF_DOM
+#include "fields.h"
+#undef FIELDS_OF_DOM
+#undef RECORD
+}
+
+#define ACTIVE(record) (const uint64_t *)((record) + offsetof(struct domstat_record_header, stats_active))
+
+static void print_vcpu(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "vcpu";
+    unsigned bit = 0;
+#define RECORD domstat_vcpu
+#define FIELDS_OF_VCPU
+#include "fields.h"
+#undef FIELDS_OF_VCPU
+#undef RECORD
+}
+
+#if DOMSTAT_REVISION >= 2
+static void print_blk(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "blk";
+    unsigned bit = 0;
+#define RECORD domstat_blk
+#define FIELDS_OF_BLK
+#include "fields.h"
+#undef FIELDS_OF_BLK
+#undef RECORD
+}
+#endif
+
+#if DOMSTAT_REVISION >= 4
+static void print_net(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "net";
+    unsigned bit = 0;
+#define RECORD domstat_net
+#define FIELDS_OF_NET
+#include "fields.h"
+#undef FIELDS_OF_NET
+#undef RECORD
+}
+#endif
+
+/* An array of the region, as its header alleges it and after that was checked. */
+struct array {
+    size_t offs, size, stride, nr;
+};
+
+static struct array checked(uint32_t offs, uint32_t size, uint32_t stride, uint32_t nr, size_t len)
+{
+    struct array a = { offs, size, stride, nr };
+    if (nr == 0)
+        return a;
+    /* 32 bits each, so nothing wraps in 64. */
+    uint64_t end = (uint64_t)offs + (uint64_t)nr * stride;
+    if (offs % 8 || stride % 8 || size < sizeof(struct domstat_record_header) || stride < size
+        || end > len) {
+        fputs("the header does not fit the region\n", stderr);
+        exit(1);
+    }
+    return a;
+}
+
+static const char *at(const char *region, struct array a, size_t i)
+{
+    return i < a.nr ? region + a.offs + i * a.stride : NULL;
+}
+
+static int measure(const char *record, size_t size, unsigned long n)
+{
+    struct domstat_vcpu_runstate copy;
+    const uint64_t *active = ACTIVE(record);
+    struct timespec a, b;
+    uint64_t sum = 0;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    for (unsigned long i = 0; i < n; i++) {
+        if (!read_group(record, size, active, DOMSTAT_VCPU_RUNSTATE_BIT,
+                        offsetof(struct domstat_vcpu, runstate), sizeof copy, &copy))
+            return 1;
+        sum += copy.running_ns;
+        __asm__ volatile("" : : "r"(sum) : "memory");
+    }
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    double ns = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
+    printf("%.1f\n", ns / (double)n);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return 2;
+    int fd = open(argv[1], O_RDONLY);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        fail(argv[1]);
+    const size_t len = (size_t)st.st_size;
+    if (len < sizeof(struct domstat_dom_header))
+        return 1;
+    const char *region = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+    if (region == MAP_FAILED)
+        fail("mmap");
+
+    const struct domstat_dom_header *h = (const struct domstat_dom_header *)region;
+    uint32_t magic = load32(&h->magic);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    size_t dom_size = load32(&h->dom_size);
+    if (magic != DOMSTAT_DOM_MAGIC || dom_size < sizeof *h || dom_size > len)
+        return 1;
+    struct array vcpus = checked(load32(&h->vcpu_offs), load32(&h->vcpu_size),
+                                 load32(&h->vcpu_stride), load32(&h->nr_vcpus), len);
+    if (argc > 2)
+        return measure(at(region, vcpus, 0), vcpus.size, strtoul(argv[2], NULL, 10));
+    print_dom(region, dom_size);
+    for (unsigned i = 0; i < NR_VCPUS; i++)
+        print_vcpu(at(region, vcpus, i), vcpus.size, i);
+#if DOMSTAT_REVISION >= 2
+    struct array blks = checked(load32(&h->blk_offs), load32(&h->blk_size),
+                                load32(&h->blk_stride), load32(&h->nr_blks), len);
+    for (unsigned i = 0; i < NR_BLKS; i++)
+        print_blk(at(region, blks, i), blks.size, i);
+#endif
+#if DOMSTAT_REVISION >= 4
+    struct array nets = checked(load32(&h->net_offs), load32(&h->net_size),
+                                load32(&h->net_stride), load32(&h->nr_nets), len);
+    for (unsigned i = 0; i < NR_NETS; i++)
+        print_net(at(region, nets, i), nets.size, i);
+#endif
+    return 0;
+}

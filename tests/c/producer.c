@@ -1,0 +1,173 @@
+/* Writes a region as a build of one revision does: producer FILE packed|pages ALIGN. Prints `ready`
+ * when it is published, and retires it when its input ends. */
+#define _GNU_SOURCE
+#include "peer.h"
+
+static size_t round_up(size_t n, size_t align)
+{
+    return (n + align - 1) / align * align;
+}
+
+/* Writes a group's words from a private copy, as of time 1. */
+static void publish_group(void *to, const void *from, size_t size)
+{
+    uint32_t *seq = to;
+    uint64_t *words = (uint64_t *)to + 1;
+    const uint64_t *copy = (const uint64_t *)from + 1;
+    uint32_t odd = (load32(seq) + 1) | 1;
+    store32(seq, odd);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    for (size_t i = 0; i < size / 8 - 1; i++)
+        store64(&words[i], copy[i]);
+    __atomic_store_n(seq, odd + 1, __ATOMIC_RELEASE);
+}
+
+#define G(group) G2(group, group)
+#define G2(group, first) { __typeof__(record->group) copy; \
+    memset(&copy, 0, sizeof copy); \
+    copy.updated_ns = 1; \
+    const size_t base = (size_t)((char *)&record->first - (char *)record); \
+    (void)base;
+#define OFFSET(field) (base + (size_t)((char *)&copy.field - (char *)&copy))
+#define F(group, field) copy.field = number(kind, index, OFFSET(field));
+#define S(group, field, n) copy.field = index % (n);
+#define T(group, field, n) snprintf(copy.field, n, "name-%u-%u", kind, index);
+#define U(group, field) memset(copy.field, 7, 16);
+#define E(group) publish_group(&record->group, &copy, sizeof copy); }
+
+static void write_dom(struct domstat_dom *record)
+{
+    const unsigned kind = DOM, index = 0;
+#define FIELDS_OF_DOM
+#include "fields.h"
+#undef FIELDS_OF_DOM
+}
+
+static void write_vcpu(struct domstat_vcpu *record, unsigned index)
+{
+    const unsigned kind = VCPU;
+#define FIELDS_OF_VCPU
+#include "fields.h"
+#undef FIELDS_OF_VCPU
+}
+
+#if DOMSTAT_REVISION >= 2
+static void write_blk(struct domstat_blk *record, unsigned index)
+{
+    const unsigned kind = BLK;
+#define FIELDS_OF_BLK
+#include "fields.h"
+#undef FIELDS_OF_BLK
+}
+#endif
+
+#if DOMSTAT_REVISION >= 4
+static void write_net(struct domstat_net *record, unsigned index)
+{
+    const unsigned kind = NET;
+#define FIELDS_OF_NET
+#include "fields.h"
+#undef FIELDS_OF_NET
+}
+#endif
+
+/* One bit for each group of a record: they are given out in order. */
+static uint64_t bits(unsigned nr)
+{
+    return ((uint64_t)1 << nr) - 1;
+}
+
+static void start_record(struct domstat_record_header *header, uint32_t magic, unsigned index,
+                         uint64_t active)
+{
+    store32(&header->magic, magic);
+    store32(&header->index, index);
+    store64(&header->stats_active, active);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4)
+        return 2;
+    const size_t align = strtoul(argv[3], NULL, 10);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t step = strcmp(argv[2], "pages") == 0 ? (align > page ? align : page) : align;
+
+    const size_t vcpu_offs = round_up(sizeof(struct domstat_dom), step);
+    const size_t vcpu_stride = round_up(sizeof(struct domstat_vcpu), step);
+    size_t end = vcpu_offs + NR_VCPUS * vcpu_stride;
+#if DOMSTAT_REVISION >= 2
+    const size_t blk_offs = end, blk_stride = round_up(sizeof(struct domstat_blk), step);
+    end += NR_BLKS * blk_stride;
+#endif
+#if DOMSTAT_REVISION >= 4
+    const size_t net_offs = end, net_stride = round_up(sizeof(struct domstat_net), step);
+    end += NR_NETS * net_stride;
+#endif
+    const size_t len = round_up(end, page);
+
+    int fd = open(argv[1], O_RDWR | O_CREAT | O_EXCL, 0644);
+    if (fd < 0 || ftruncate(fd, (off_t)len) != 0)
+        fail(argv[1]);
+    char *region = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (region == MAP_FAILED)
+        fail("mmap");
+
+    struct domstat_dom *dom = (struct domstat_dom *)region;
+    struct domstat_dom_header *h = &dom->header;
+    store32(&h->dom_size, sizeof(struct domstat_dom));
+    store32(&h->vcpu_offs, (uint32_t)vcpu_offs);
+    store32(&h->vcpu_size, sizeof(struct domstat_vcpu));
+    store32(&h->vcpu_stride, (uint32_t)vcpu_stride);
+    store32(&h->nr_vcpus, NR_VCPUS);
+    store32(&h->align, (uint32_t)align);
+    store64(&h->incarnation, 77);
+    store32(&h->revision, DOMSTAT_REVISION);
+    store32(&h->clock, DOMSTAT_CLOCK_UNKNOWN);
+#if DOMSTAT_REVISION == 1
+    const unsigned dom_groups = 2, vcpu_groups = 1;
+#elif DOMSTAT_REVISION < 4
+    const unsigned dom_groups = 3, vcpu_groups = 3;
+#else
+    const unsigned dom_groups = 3, vcpu_groups = 5;
+#endif
+    write_dom(dom);
+    store64(&h->stats_active, bits(dom_groups));
+    for (unsigned i = 0; i < NR_VCPUS; i++) {
+        struct domstat_vcpu *vcpu = (struct domstat_vcpu *)(region + vcpu_offs + i * vcpu_stride);
+        start_record(&vcpu->header, DOMSTAT_VCPU_MAGIC, i, bits(vcpu_groups));
+        write_vcpu(vcpu, i);
+    }
+#if DOMSTAT_REVISION >= 2
+    const unsigned blk_groups = DOMSTAT_REVISION == 2 ? 2 : DOMSTAT_REVISION == 3 ? 6 : 7;
+    store32(&h->blk_offs, (uint32_t)blk_offs);
+    store32(&h->blk_size, sizeof(struct domstat_blk));
+    store32(&h->blk_stride, (uint32_t)blk_stride);
+    store32(&h->nr_blks, NR_BLKS);
+    for (unsigned i = 0; i < NR_BLKS; i++) {
+        struct domstat_blk *blk = (struct domstat_blk *)(region + blk_offs + i * blk_stride);
+        start_record(&blk->header, DOMSTAT_BLK_MAGIC, i, bits(blk_groups));
+        write_blk(blk, i);
+    }
+#endif
+#if DOMSTAT_REVISION >= 4
+    store32(&h->net_offs, (uint32_t)net_offs);
+    store32(&h->net_size, sizeof(struct domstat_net));
+    store32(&h->net_stride, (uint32_t)net_stride);
+    store32(&h->nr_nets, NR_NETS);
+    for (unsigned i = 0; i < NR_NETS; i++) {
+        struct domstat_net *net = (struct domstat_net *)(region + net_offs + i * net_stride);
+        start_record(&net->header, DOMSTAT_NET_MAGIC, i, bits(2));
+        write_net(net, i);
+    }
+#endif
+    store32(&h->state, DOMSTAT_STATE_LIVE);
+    __atomic_store_n(&h->magic, DOMSTAT_DOM_MAGIC, __ATOMIC_RELEASE);
+
+    puts("ready");
+    fflush(stdout);
+    while (getchar() != EOF)
+        ;
+    __atomic_store_n(&h->state, DOMSTAT_STATE_RETIRED, __ATOMIC_RELEASE);
+    return 0;
+}

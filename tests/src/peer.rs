@@ -1,0 +1,216 @@
+//! What the peers of the cross-revision matrix write and print, in Rust as in `c/`.
+
+use std::fmt::Write;
+
+use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
+use domstat_layout::descriptor::{FieldDesc, Kind};
+use domstat_layout::latest::{
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, Exits, Memory, NetIdentity,
+    NetIo, Runstate, Sched,
+};
+use domstat_layout::{
+    BlkGroup, DomGroup, Group, GroupDesc, Name, NetGroup, Ns, RecordKind, Revision, Stat,
+    VcpuGroup, Word,
+};
+use domstat_producer::{Created, Placement, RegionBuilder};
+use zerocopy::IntoBytes;
+
+/// Records of each kind.
+#[must_use]
+pub fn nr(kind: RecordKind) -> u32 {
+    match kind {
+        RecordKind::Dom | RecordKind::Net => 1,
+        RecordKind::Vcpu => 3,
+        RecordKind::Blk => 2,
+        RecordKind::ArchDom | RecordKind::ArchVcpu => 0,
+    }
+}
+
+/// The kinds of record that peers print, in their order.
+pub const KINDS: [RecordKind; 4] =
+    [RecordKind::Dom, RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
+
+/// The words of a field of record `index`, as they lie in memory.
+fn words(kind: RecordKind, index: u32, field: &FieldDesc) -> Vec<u64> {
+    let number = u64::from(kind.number()) * 1_000_000 + u64::from(index) * 10_000;
+    let bytes = match (field.kind, field.width) {
+        (Kind::State(names), _) => return vec![u64::from(index) % names.len() as u64],
+        (_, 8) => return vec![number + field.offset as u64],
+        (Kind::Text, _) => Name::new(&format!("name-{}-{index}", kind.number())).0.to_vec(),
+        (_, width) => vec![7; width],
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+fn group<G: Group>(index: u32) -> G {
+    let desc = G::DESC;
+    let words: Vec<u64> =
+        desc.fields.iter().flat_map(|f| words(desc.record, index, f)).map(u64::to_le).collect();
+    G::read_from_bytes(words.as_bytes()).unwrap_or(G::NOT_PRODUCED)
+}
+
+/// The line for a field: as it is printed when it is produced, or not.
+#[must_use]
+pub fn line(desc: &GroupDesc, index: u32, field: &FieldDesc, produced: bool) -> String {
+    // A second copy holds what the first does.
+    let first = desc.twin_of.unwrap_or(desc);
+    let as_first = FieldDesc { offset: field.offset - desc.offset + first.offset, ..*field };
+    let words = produced.then(|| words(desc.record, index, &as_first));
+    let value = match words {
+        None => "not produced".to_owned(),
+        Some(words) => printed(field, &words),
+    };
+    format!("{}[{index}].{}.{} {value}", desc.record.name(), desc.name, field.name)
+}
+
+fn printed(field: &FieldDesc, words: &[u64]) -> String {
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    if let [raw] = words {
+        return match Word::from_raw(raw.to_le()).get() {
+            Stat::Value(v) => v.to_string(),
+            other => other.to_string(),
+        };
+    }
+    match (field.kind, <[u8; 128]>::try_from(bytes.as_slice())) {
+        (Kind::Text, Ok(name)) => Name(name).to_string(),
+        _ => bytes.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }),
+    }
+}
+
+/// A builder as the peers use it.
+#[must_use]
+pub fn builder(revision: u32, pages: bool, align: u32) -> RegionBuilder {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let mut builder = RegionBuilder::new("name-1-0")
+        .domid(1_000_144)
+        .uuid([7; 16])
+        .created(Ns(1_000_296))
+        .revision(revision)
+        .vcpus(nr(RecordKind::Vcpu))
+        .align(align);
+    if revision >= 2 {
+        builder = builder.blks(nr(RecordKind::Blk));
+    }
+    if revision >= 4 {
+        builder = builder.nets(nr(RecordKind::Net));
+    }
+    if pages && align >= page {
+        builder = builder.placement(Placement::PageGranular);
+    } else if pages {
+        // Whole pages, although the header promises less.
+        builder = builder.vcpu_offs(page).vcpu_stride(page);
+    }
+    builder
+}
+
+/// Writes every group that there is; an older region leaves out what it does not know.
+pub fn fill(created: &mut Created) {
+    fn dom<G: DomGroup>(created: &mut Created) {
+        created.dom.write(&group::<G>(0), Ns(1));
+    }
+    fn vcpu<G: VcpuGroup>(created: &mut Created) {
+        for (i, writer) in (0..).zip(&mut created.vcpus) {
+            writer.write(&group::<G>(i), Ns(1));
+        }
+    }
+    fn blk<G: BlkGroup>(created: &mut Created) {
+        for (i, writer) in (0..).zip(&mut created.blks) {
+            writer.write(&group::<G>(i), Ns(1));
+        }
+    }
+    fn net<G: NetGroup>(created: &mut Created) {
+        for (i, writer) in (0..).zip(&mut created.nets) {
+            writer.write(&group::<G>(i), Ns(1));
+        }
+    }
+    dom::<Memory>(created);
+    dom::<Cpu>(created);
+    vcpu::<Runstate>(created);
+    vcpu::<Sched>(created);
+    vcpu::<Exits>(created);
+    blk::<BlkIdentity>(created);
+    blk::<BlkIo>(created);
+    blk::<BlkIoTimes>(created);
+    blk::<BlkExtent>(created);
+    blk::<BlkVbd>(created);
+    blk::<BlkJob>(created);
+    net::<NetIdentity>(created);
+    net::<NetIo>(created);
+}
+
+/// Every field that `revision` knows, a line each, as read from `region`. Second copies are read
+/// as any other group is.
+#[must_use]
+pub fn print(region: &Region, revision: &Revision) -> Vec<String> {
+    let mut snapshot = Snapshot::new();
+    region.snapshot(&mut snapshot);
+    let mut lines = Vec::new();
+    for kind in KINDS {
+        if revision.groups(kind).is_empty() {
+            continue;
+        }
+        for index in 0..nr(kind) {
+            let record = match kind {
+                RecordKind::Vcpu => snapshot.vcpu(index),
+                RecordKind::Blk => snapshot.blk(index),
+                RecordKind::Net => snapshot.net(index),
+                _ => Some(snapshot.dom()),
+            };
+            for desc in revision.groups(kind) {
+                let words = read(region, record, kind, index, desc);
+                for field in desc.fields {
+                    let start = (field.offset - desc.offset - 16) / 8;
+                    let field_words =
+                        words.as_ref().and_then(|w| w.get(start..start + field.width / 8));
+                    let value = field_words
+                        .map_or_else(|| "not produced".to_owned(), |words| printed(field, words));
+                    let names = (kind.name(), desc.name, field.name);
+                    lines.push(format!("{}[{index}].{}.{} {value}", names.0, names.1, names.2));
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// A group's words, from the snapshot; of second copies, which no snapshot has, from the memory.
+fn read(
+    region: &Region,
+    record: Option<SnapshotRecord<'_>>,
+    kind: RecordKind,
+    index: u32,
+    desc: &'static GroupDesc,
+) -> Option<Vec<u64>> {
+    if desc.twin_of.is_none() {
+        let record = record?;
+        let Ok(Reading::Active(fields)) = record.fields(desc) else { return None };
+        let bytes: Vec<u8> = fields.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
+        let (words, _) = bytes.as_chunks::<8>();
+        return Some(words.iter().map(|w| u64::from_le_bytes(*w)).collect());
+    }
+    let array = region.geometry().array(kind);
+    let mem = region.mem().sub(array.offset(index)?, array.size)?;
+    let mut words = vec![0; desc.payload_words()];
+    let active = || mem.load_u64(kind.active_offset()).unwrap_or(0) & desc.mask() != 0;
+    let read = mem.group(desc.offset, desc.size)?.try_read(&mut words, active).ok()?;
+    read.2.then(|| words.into_iter().map(u64::from_le).collect())
+}
+
+/// The lines that a consumer of one revision must print for a producer of another.
+#[must_use]
+pub fn expected(producer: &Revision, consumer: &Revision) -> Vec<String> {
+    let mut lines = Vec::new();
+    for kind in KINDS {
+        for index in 0..if consumer.groups(kind).is_empty() { 0 } else { nr(kind) } {
+            for desc in consumer.groups(kind) {
+                let produced = producer.groups(kind).contains(desc);
+                lines.extend(desc.fields.iter().map(|f| line(desc, index, f, produced)));
+            }
+        }
+    }
+    lines
+}
