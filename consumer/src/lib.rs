@@ -37,6 +37,7 @@ mod find;
 mod mapping;
 mod read;
 mod region;
+mod rfc_v3;
 mod snapshot;
 
 pub use clock::now;
@@ -44,4 +45,5 @@ pub use error::{AttachError, WriterStalled};
 pub use find::{Found, REGION_SUFFIX, find};
 pub use read::{Dom, Patience, Reading, Sample, Vcpu};
 pub use region::{Backing, Mapped, Region, Status};
+pub use rfc_v3::LegacyRegion;
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};

@@ -113,7 +113,7 @@ impl Waiting {
     }
 
     /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
-    fn retry<T>(
+    pub(crate) fn retry<T>(
         &mut self,
         mut busy: Busy,
         mut attempt: impl FnMut() -> Result<T, Busy>,

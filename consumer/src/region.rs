@@ -125,6 +125,11 @@ impl Mapped {
     pub fn attach(self) -> Result<Region, AttachError> {
         Region::validate(self.mapping, self.backing, vec![self.file.into()], &self.what)
     }
+
+    /// The mapping, what its bytes come from, and a name for them.
+    pub(crate) fn into_parts(self) -> (Mapping, Backing, String) {
+        (self.mapping, self.backing, self.what)
+    }
 }
 
 impl Region {

@@ -77,6 +77,7 @@ pub mod geometry;
 pub mod header;
 mod mem;
 pub mod r1;
+pub mod rfc_v3;
 pub mod seqlock;
 pub mod sink;
 mod sync;
