@@ -34,6 +34,14 @@ pub enum NotAttachable {
         /// Bytes there are.
         len: usize,
     },
+    /// Fewer bytes than a header of another layout.
+    #[error("the region has {len} bytes, fewer than the {header} of a header")]
+    ShorterThan {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes of the header.
+        header: usize,
+    },
     /// The producer has not published the region.
     #[error("the region is not published yet (magic is 0): try again when its producer is up")]
     NotPublished,
