@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Region, Snapshot};
+use domstat_consumer::{Mapped, Snapshot};
 use domstat_layout::State;
 
 use crate::error::Failure;
 use crate::signals::Stop;
 use crate::{find, render};
+
+mod rfc_v3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +21,9 @@ Examples:
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
-is not active has no fields: none of them is ever 0.";
+is not active has no fields: none of them is ever 0.
+
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself.";
 
 /// Show the statistics of a domain
 #[derive(clap::Args)]
@@ -51,7 +55,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let path = find::region_path(&args.domain, dir)?;
-    let region = Region::open(&path)?;
+    let mapped = Mapped::open(&path)?;
+    if mapped.is_rfc_v3() {
+        return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+    }
+    let region = mapped.attach()?;
     let mut out = std::io::stdout().lock();
     let mut snapshot = Snapshot::new();
     let mut before = Snapshot::new();
