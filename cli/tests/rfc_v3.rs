@@ -1,6 +1,6 @@
 //! The layout of RFC v3, written by a C program that knows nothing of this project.
 
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
 mod common;
 

@@ -82,6 +82,21 @@ fn what_is_no_region_at_all_is_not_judged() {
     assert_eq!(judge(&[0; 4096], &[]).unwrap_err(), NotAttachable::NotPublished);
 }
 
+#[test]
+fn dead_writers_are_waited_for_together() {
+    let mut bytes = fixtures::good();
+    for index in 0..31 {
+        bytes[128 + 128 * index] = 3;
+    }
+    let start = std::time::Instant::now();
+    let report = judge(&bytes, &[]).unwrap();
+    // Two looks of 100 ms each, not 62.
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    let rest = report.rules.iter().find(|r| r.id == "R09").unwrap();
+    assert_eq!(rest.findings.len(), 8);
+    assert!(rest.more_findings > 0, "{report}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -1,9 +1,12 @@
 //! The layout of RFC v3: whatever the bytes say, nothing outside the mapping is read.
 
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use domstat_consumer::{LegacyRegion, Patience};
 use domstat_layout::rfc_v3::{Geometry, HEADER_LEN, Header, INACTIVE, MAGIC, Running, recognized};
-use domstat_layout::{Busy, ReadMem};
+use domstat_layout::{Busy, ReadMem, WriteMem};
 use proptest::prelude::*;
 
 const GOOD: Header = Header { magic: MAGIC, offset: 128, size: 16, stride: 128 };
@@ -58,6 +61,73 @@ fn records_that_end_before_the_counter_do_not_have_it() {
     let mem = mem(&mut region, 512);
     let geometry = Geometry::validate(&Header::load(mem).unwrap(), mem.len()).unwrap();
     assert_eq!(geometry.try_read(mem, 0).unwrap().unwrap().running(), Running::Unknown);
+}
+
+/// Memory that a writer and a reader share, with a header in it.
+#[allow(unsafe_code)]
+fn shared(words: &[AtomicU64]) -> (WriteMem<'_>, LegacyRegion) {
+    let base = NonNull::from(words).cast();
+    // SAFETY: the words are atomics, aligned, and borrowed for as long as the writer's view lives.
+    let writer = unsafe { WriteMem::new(base, size_of_val(words)) };
+    for (at, word) in [(4, GOOD.offset), (8, GOOD.size), (12, GOOD.stride), (0, MAGIC)] {
+        writer.store_u32(at, word).unwrap();
+    }
+    // SAFETY: the callers drop the region before the words.
+    (writer, unsafe { LegacyRegion::from_pages(base, size_of_val(words)) }.unwrap())
+}
+
+fn page() -> Vec<AtomicU64> {
+    (0..512).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[test]
+fn the_time_belongs_to_the_seq_that_it_is_read_with() {
+    let words = page();
+    let (writer, region) = shared(&words);
+    // The word of a group that holds when it was written is the record's running time.
+    let mut record = writer.group(GOOD.offset as usize, 16).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writes = 0;
+            while !done.load(Ordering::Relaxed) {
+                writes += 1;
+                record.write(writes * 2 * 1_000, &[]);
+                // Readers are bounded, not fair: a writer that never pauses may starve them.
+                (0..200).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        let mut seen = std::collections::BTreeSet::new();
+        let until = Instant::now() + Duration::from_secs(20);
+        while seen.len() < 1_000 && Instant::now() < until {
+            let Ok(read) = region.vcpu(0).unwrap() else { continue };
+            let expected = Some(u64::from(read.seq) * 1_000);
+            if read.word != expected {
+                done.store(true, Ordering::Relaxed);
+                panic!("torn: {read:?}");
+            }
+            seen.insert(read.seq);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(seen.len() >= 1_000, "{} writes were seen", seen.len());
+    });
+}
+
+#[test]
+fn a_dead_writer_of_every_record_is_waited_for_once() {
+    let words = page();
+    let (writer, region) = shared(&words);
+    for index in 0..31 {
+        writer.group(128 + 128 * index, 16).unwrap().suspend();
+    }
+    let patience = Patience { spins: 10, yielding: Duration::from_millis(100) };
+    let region = region.with_patience(patience);
+    let start = Instant::now();
+    let stalled: Vec<_> = region.vcpus().map(|record| record.unwrap_err()).collect();
+    assert_eq!(stalled.len(), 31);
+    assert!(stalled.iter().zip(0..).all(|(s, i)| s.index == Some(i) && s.seq == 1), "{stalled:?}");
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+    assert!(region.vcpu(31).is_none());
 }
 
 proptest! {
