@@ -150,12 +150,12 @@ fn header_fixtures() -> Vec<Fixture> {
     vec![
         fixture(
             "i01-unknown-magic",
-            |b| b.u32(dom::MAGIC, 0xaabb_ccdd),
+            |b| b.u32(dom::MAGIC, 0x024d_4f44),
             "I01",
             dom::MAGIC,
             "magic",
             "0x014d4f44",
-            "0xaabbccdd",
+            "0x024d4f44",
         ),
         fixture(
             "i03-dom-record-larger-than-the-mapping",
