@@ -62,8 +62,14 @@
 //! [`latest`]. `revision` in the header is information; sizes and bits decide what is read. An
 //! incompatible change would be a new magic.
 //!
-//! A group takes updates at up to about a million a second; beside a writer that never pauses,
-//! a reader of a group can run into its bound.
+//! ## Twins
+//!
+//! A group takes updates at up to about a million a second; beside a writer that never pauses, a
+//! reader of a group can run into its bound, and a writer that dies in mid-update takes the group
+//! with it. A hot group can therefore have a twin, a second copy with a `seq` and a bit of its own
+//! ([`ReadTwins`], [`WriteTwins`]). The writer finishes the first copy before it begins the second;
+//! a reader takes the first and, if that is busy, the second. Which groups have one is a column of
+//! the descriptor table ([`GroupDesc::twin_of`]); no group of revision 1 has.
 //!
 #![doc = include_str!("../TABLE.md")]
 #![no_std]
