@@ -21,6 +21,7 @@ use std::time::Instant;
 use clap::Parser;
 
 use crate::harness::Effort;
+use crate::plot::Labels;
 use crate::report::Report;
 
 const EXAMPLES: &str = "\
@@ -104,15 +105,18 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn plots(directory: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
-    let at = |name: &str| directory.join(name);
-    plot::draw(&at("performance-size.svg"), "Cost against size", "bytes", "ns", &report.by_size)?;
-    plot::draw(
-        &at("performance-vcpus.svg"),
-        "Cost per vCPU against the number of vCPUs",
-        "vCPUs",
-        "ns per vCPU",
-        &report.by_vcpus,
-    )
+    let size = Labels {
+        title: "Cost of a group against its size, one thread alone",
+        x: ("bytes", &[64.0, 128.0, 256.0, 512.0]),
+        y: ("ns", &[1.0, 2.0, 5.0, 10.0, 20.0]),
+    };
+    plot::draw(&directory.join("performance-size.svg"), &size, &report.by_size)?;
+    let vcpus = Labels {
+        title: "Cost per vCPU of a snapshot, against the number of vCPUs",
+        x: ("vCPUs", &[1.0, 8.0, 64.0, 512.0, 4096.0, 16384.0, 65536.0]),
+        y: ("ns per vCPU", &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0]),
+    };
+    plot::draw(&directory.join("performance-vcpus.svg"), &vcpus, &report.by_vcpus)
 }
 
 /// docs/performance.md: the tables, and where they come from.
