@@ -66,7 +66,8 @@ pub fn run(effort: Effort, report: &mut Report) {
 fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
     let mut slices: Vec<(&str, Vec<Duel>)> = Vec::new();
     for _ in 0..effort.duels {
-        let each = [
+        #[allow(unused_mut, reason = "one more with a feature")]
+        let mut each = vec![
             duel::<peers::Torn>(effort, pace),
             duel::<peers::Domstat>(effort, pace),
             duel::<peers::DomstatTwins>(effort, pace),
@@ -78,6 +79,8 @@ fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
             duel::<peers::SwapCache>(effort, pace),
             duel::<MmapSync>(effort, pace),
         ];
+        #[cfg(feature = "iceoryx2")]
+        each.push(duel::<crate::blackboard::Blackboard>(effort, pace));
         for (i, (name, duel)) in each.into_iter().enumerate() {
             match slices.get_mut(i) {
                 Some((_, duels)) => duels.push(duel),

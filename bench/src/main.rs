@@ -1,6 +1,8 @@
 //! Measures domstat as ratios to a floor, and beside its peers, in one run.
 
 mod attach;
+#[cfg(feature = "iceoryx2")]
+mod blackboard;
 mod contended;
 mod harness;
 mod mem;
@@ -39,7 +41,7 @@ struct Args {
     /// Take half a minute instead of a few; figures are less steady
     #[arg(long)]
     quick: bool,
-    /// Write the figures by name, each with median, smallest and largest
+    /// Write the figures by name: medians, and under "min" and "max" the smallest and the largest
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write performance.md with its plots into this directory
@@ -127,16 +129,18 @@ fn page(tables: &str) -> String {
     let cpu = cpu.map_or("unknown CPU", |(_, name)| name);
     let kernel = file("/proc/sys/kernel/osrelease");
     let cpus = harness::nr_cpus();
+    let features = if cfg!(feature = "iceoryx2") { " --features iceoryx2" } else { "" };
     let widest = domstat_layout::Form::widest().name();
     format!(
         "<!-- Written by domstat-bench -->\n\
          # Performance\n\n\
          Everything here was measured in one run of\n\n\
-         ```sh\ncargo run --release -p domstat-bench -- --docs docs\n```\n\n\
+         ```sh\ncargo run --release -p domstat-bench{features} -- --docs docs\n```\n\n\
          on {cpus} CPUs of an {cpu} with Linux {}, whose widest form is {widest}. Compare ratios, not \
          nanoseconds: each is the median of several runs in which both sides took turns, with the \
          smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
-         `--json FILE` the figures by name.\n\n\
+         `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it\n\
+         takes long to build.\n\n\
          ![Cost against size](performance-size.svg)\n\n\
          ![Cost per vCPU against the number of vCPUs](performance-vcpus.svg)\n\n\
          ## Targets\n\n{tables}",
