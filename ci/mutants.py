@@ -32,6 +32,13 @@ WEAKER = {
     "SeqCst": ["AcqRel"],
 }
 
+# Models that take long: run only where the others find nothing.
+SLOW = [
+    "three_tenants_are_not_mixed",
+    "tenants_are_not_mixed_in_a_record_copied_at_once",
+    "twins_beside_two_writes_never_go_back",
+]
+
 # Steps changed: name, file, what stands there (exactly once), what stands there in the mutant.
 STEPS = [
     ("write_begin: seq stays even", SEQLOCK, ".wrapping_add(1) | 1;", ".wrapping_add(2) & !1;"),
@@ -67,6 +74,30 @@ STEPS = [
         "    fence(Ordering::Acquire);\n    u32::from_le(seq.load(Ordering::Relaxed)) != begin\n",
         "    let now = u32::from_le(seq.load(Ordering::Relaxed));\n"
         "    fence(Ordering::Acquire);\n    now != begin\n",
+    ),
+    (
+        "many looks: odd is taken",
+        SEQLOCK,
+        "self.changed == 0 && u32::from_le(self.odd) & 1 == 0",
+        "self.changed == 0",
+    ),
+    (
+        "many looks: changes are not looked at",
+        SEQLOCK,
+        "self.changed == 0 && u32::from_le(self.odd) & 1 == 0",
+        "u32::from_le(self.odd) & 1 == 0",
+    ),
+    (
+        "many looks: only the last change counts",
+        SEQLOCK,
+        "self.changed |= seq.load",
+        "self.changed = seq.load",
+    ),
+    (
+        "many looks: what is not active counts",
+        SEQLOCK,
+        "self.odd |= begin & active;",
+        "self.odd |= begin | active * 0;",
     ),
     (
         "published: fence before the look",
@@ -143,8 +174,9 @@ STEPS = [
     (
         "record copied at once: generation after the second looks",
         MODELS,
-        "        Some((generation, found))\n",
-        "        Some((self.generation.load(Ordering::Relaxed) + generation * 0, found))\n",
+        "        looks.whole().then_some((generation, found))\n",
+        "        let later = self.generation.load(Ordering::Relaxed) + generation * 0;\n"
+        "        looks.whole().then_some((later, found))\n",
     ),
     (
         "retire: before the last write",
@@ -241,17 +273,20 @@ def cargo(workspace, target, *arguments):
 
 
 def judge(workspace, target):
-    """Models that fail, or an error."""
+    """Models that fail, the slow ones only if no other did; or an error."""
     built = cargo(workspace, target, "--no-run")
     if built.returncode != 0:
         return None, "does not compile:\n" + built.stdout
-    run = cargo(workspace, target)
-    failed = sorted(re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.M))
-    if run.returncode == 0:
-        return [], None
-    if not failed or "test result: FAILED" not in run.stdout:
-        return None, "ended without a verdict:\n" + run.stdout
-    return failed, None
+    skips = [argument for model in SLOW for argument in ("--skip", model)]
+    for models in (skips, SLOW):
+        run = cargo(workspace, target, "--", "--exact", *models)
+        failed = sorted(re.findall(r"^test (\S+) \.\.\. FAILED$", run.stdout, re.M))
+        if run.returncode == 0 and re.search(r"^test result: ok\. [1-9]", run.stdout, re.M):
+            continue
+        if not failed or "test result: FAILED" not in run.stdout:
+            return None, "ended without a verdict:\n" + run.stdout
+        return failed, None
+    return [], None
 
 
 def main():

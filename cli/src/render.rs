@@ -24,7 +24,7 @@ pub(crate) fn table(heads: &[&str]) -> Table {
     table
 }
 
-/// Prints one sample: a line about the domain, its memory, and a table of vCPUs. With an `earlier`
+/// Prints one sample: who the domain is, its memory, and a table of vCPUs. With an `earlier`
 /// snapshot the vCPU's shares of the time between are shown too.
 pub(crate) fn text(
     out: &mut impl Write,
@@ -37,17 +37,19 @@ pub(crate) fn text(
     let name = identity.and_then(|i| i.name.as_str().map(str::to_owned));
     writeln!(
         out,
-        "domain {}  domid {}  uuid {}  {}  {} vCPU slots  revision {}  clock {}",
+        "domain {}  {}  {} vCPU slots  revision {}  clock {}",
         name.as_deref().map_or(ABSENT.into(), printable),
-        identity.map_or(ABSENT.into(), |i| plain(i.domid.get())),
-        identity.map_or(ABSENT.into(), |i| i
-            .uuid
-            .bytes()
-            .map_or(ABSENT.into(), |_| i.uuid.to_string())),
         state_name(state),
         snapshot.nr_vcpus(),
         region.header().revision,
         region.clock().name(),
+    )?;
+    let uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
+    writeln!(
+        out,
+        "domid {}  uuid {}",
+        identity.map_or(ABSENT.into(), |i| plain(i.domid.get())),
+        uuid.as_deref().unwrap_or(ABSENT),
     )?;
     memory(out, snapshot)?;
     let live = state == Some(State::Live);

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use common::{output, stderr, stdout};
+use common::{output, skip, stderr, stdout};
 
 /// The one line on stderr; the command failed with `code`.
 fn one_line(dir: &Path, args: &[&str], code: i32) -> String {
@@ -105,7 +105,7 @@ fn a_full_filesystem_and_a_taken_path_leave_nothing_behind() {
         .status()
         .is_ok_and(|s| s.success());
     if !mounted {
-        println!("skipped: a tmpfs cannot be mounted here");
+        skip("tmpfs", "a tmpfs cannot be mounted here");
         return;
     }
     fs::write(small.join("filler"), [1; 4096]).unwrap();

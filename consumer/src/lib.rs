@@ -39,6 +39,7 @@ mod read;
 mod region;
 mod rfc_v3;
 mod snapshot;
+mod words;
 
 pub use clock::now;
 pub use error::{AttachError, WriterStalled};

@@ -9,6 +9,8 @@ use domstat_layout::{Form, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::{AttachError, Backing, Region};
+
 /// Memory that holds a region, readable for as long as this lives.
 pub(crate) enum Mapping {
     /// One mapping of one file.
@@ -48,6 +50,21 @@ impl Mapping {
         // hazard that the crate's documentation names. This process has no writable access to
         // them but that of a producer in it, which uses atomics.
         unsafe { ReadMem::new(base, len) }.with_form(form)
+    }
+}
+
+impl Region {
+    /// Attaches to a region in pages that the caller has mapped, for example a hypervisor
+    /// resource.
+    ///
+    /// # Safety
+    /// Until the region is dropped, the `len` bytes at `base` are mapped and readable, `base` is
+    /// a multiple of 8, and nothing in this process writes them but through atomics.
+    ///
+    /// # Errors
+    /// [`AttachError::Geometry`] if the header does not describe a usable region.
+    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
+        Self::validate(Mapping::Caller { base, len }, Backing::Pages, Vec::new(), "the pages")
     }
 }
 

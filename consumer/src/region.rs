@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::ptr::NonNull;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{
@@ -198,21 +197,7 @@ impl Region {
         Self::validate(Mapping::Frames(range), Backing::Frames, files, what)
     }
 
-    /// Attaches to a region in pages that the caller has mapped, for example a hypervisor
-    /// resource.
-    ///
-    /// # Safety
-    /// Until the region is dropped, the `len` bytes at `base` are mapped and readable, `base` is
-    /// a multiple of 8, and nothing in this process writes them but through atomics.
-    ///
-    /// # Errors
-    /// [`AttachError::Geometry`] if the header does not describe a usable region.
-    #[allow(unsafe_code)]
-    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        Self::validate(Mapping::Caller { base, len }, Backing::Pages, Vec::new(), "the pages")
-    }
-
-    fn validate(
+    pub(crate) fn validate(
         mapping: Mapping,
         backing: Backing,
         files: Vec<OwnedFd>,

@@ -3,10 +3,11 @@
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::header::record;
 use domstat_layout::latest::{DOM_GROUPS, DOM_SIZE, VCPU_GROUPS, VCPU_SIZE};
-use domstat_layout::{DomGroup, Group, GroupDesc, Ns, RecordKind, VcpuGroup};
+use domstat_layout::{DomGroup, Group, GroupDesc, Ns, RecordArray, RecordKind, VcpuGroup};
 use zerocopy::IntoBytes as _;
 
 use crate::read::{Copied, Record, Waiting};
+use crate::words::Words;
 use crate::{Reading, Region, Sample, WriterStalled};
 
 const DOM_WORDS: usize = DOM_SIZE / 8;
@@ -20,11 +21,11 @@ const VCPU_WORDS: usize = VCPU_SIZE / 8;
 pub struct Snapshot {
     /// The records as they lie in the region, one after the other, each as long as this build
     /// knows it.
-    dom: Vec<u64>,
-    vcpus: Vec<u64>,
+    dom: Words,
+    vcpus: Words,
     /// Records that could not be copied as a whole, by index, and how each of their groups went.
-    dom_odd: Vec<(u32, Vec<Meta>)>,
-    vcpus_odd: Vec<(u32, Vec<Meta>)>,
+    dom_odd: Vec<(u32, [Meta; DOM_GROUPS.len()])>,
+    vcpus_odd: Vec<(u32, [Meta; VCPU_GROUPS.len()])>,
     /// How long the records are in the region.
     dom_size: usize,
     vcpu_size: usize,
@@ -47,17 +48,23 @@ impl Region {
     /// A group whose writer is stalled does not spoil the others: reading it from the snapshot
     /// gives the error. All groups together are waited for no longer than one read would be.
     pub fn snapshot(&self, snapshot: &mut Snapshot) {
+        self.snapshot_at(self.now(), snapshot);
+    }
+
+    /// As [`Region::snapshot`], for a pass over many domains with one look at the clock: `now` is
+    /// noted as the time at which the snapshot was taken.
+    pub fn snapshot_at(&self, now: Option<Ns>, snapshot: &mut Snapshot) {
         let mut waiting = Waiting::new(self.patience());
         let geometry = self.geometry();
         let nr_vcpus = geometry.nr_vcpus();
-        snapshot.dom.resize(DOM_WORDS, 0);
-        snapshot.vcpus.resize(nr_vcpus as usize * VCPU_WORDS, 0);
+        snapshot.dom.resize(DOM_WORDS);
+        snapshot.vcpus.resize(nr_vcpus as usize * VCPU_WORDS);
         snapshot.dom_odd.clear();
         snapshot.vcpus_odd.clear();
         snapshot.dom_size = geometry.dom_size();
         snapshot.vcpu_size = geometry.vcpu_size();
         snapshot.nr_vcpus = nr_vcpus;
-        snapshot.taken = self.now();
+        snapshot.taken = now;
 
         let mem = self.mem();
         let waiting = &mut waiting;
@@ -66,11 +73,14 @@ impl Region {
         let each = |_, words: &mut [u64; DOM_WORDS]| {
             odd.push((0, copy(dom, DOM_GROUPS, words, waiting)));
         };
-        mem.copy_records(geometry.dom_size(), RecordKind::Dom, DOM_GROUPS, &mut snapshot.dom, each);
+        let to = snapshot.dom.get_mut();
+        let size = geometry.dom_size();
+        let array = RecordArray { kind: RecordKind::Dom, size, stride: size };
+        mem.copy_records(array, DOM_GROUPS, to, each);
 
-        let (offs, stride) = (geometry.vcpu_offs(), geometry.vcpu_stride());
+        let offs = geometry.vcpu_offs();
         // The geometry proves that the array is inside.
-        let Some(array) = mem.sub(offs, geometry.end() - offs) else { return };
+        let Some(records) = mem.sub(offs, geometry.end() - offs) else { return };
         let odd = &mut snapshot.vcpus_odd;
         let each = |i, words: &mut [u64; VCPU_WORDS]| {
             let vcpu = u32::try_from(i).ok().and_then(|index| self.vcpu(index));
@@ -79,20 +89,23 @@ impl Region {
                 odd.push((vcpu.index(), meta));
             }
         };
-        array.copy_records(stride, RecordKind::Vcpu, VCPU_GROUPS, &mut snapshot.vcpus, each);
+        let to = snapshot.vcpus.get_mut();
+        let (size, stride) = (geometry.vcpu_size(), geometry.vcpu_stride());
+        let array = RecordArray { kind: RecordKind::Vcpu, size, stride };
+        records.copy_records(array, VCPU_GROUPS, to, each);
     }
 }
 
 /// Copies a record's groups to the same offsets of `words`, one by one, waiting where a writer is
 /// in mid-update; returns how each went.
 #[cold]
-fn copy(
+fn copy<const GROUPS: usize>(
     record: Record<'_>,
-    groups: &'static [&'static GroupDesc],
+    groups: &[&'static GroupDesc; GROUPS],
     words: &mut [u64],
     waiting: &mut Waiting,
-) -> Vec<Meta> {
-    let copy_one = |desc: &&'static GroupDesc| {
+) -> [Meta; GROUPS] {
+    groups.map(|desc| {
         let result = match payload_mut(words, desc) {
             Some(to) => record.copy(desc, to, waiting),
             None => Ok(Reading::Unknown),
@@ -105,8 +118,7 @@ fn copy(
             Ok(Reading::Unknown) => Meta::Unknown,
             Err(stalled) => Meta::Stalled(stalled),
         }
-    };
-    groups.iter().map(copy_one).collect()
+    })
 }
 
 fn payload_mut<'w>(words: &'w mut [u64], desc: &GroupDesc) -> Option<&'w mut [u64]> {
@@ -137,7 +149,7 @@ impl Snapshot {
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
         SnapshotRecord {
-            words: &self.dom,
+            words: self.dom.get(),
             size: self.dom_size,
             odd: self.dom_odd.first().map(|(_, meta)| meta.as_slice()),
         }
@@ -149,7 +161,7 @@ impl Snapshot {
         let at = index as usize * VCPU_WORDS;
         let odd = self.vcpus_odd.binary_search_by_key(&index, |(odd, _)| *odd);
         Some(SnapshotRecord {
-            words: self.vcpus.get(at..at + VCPU_WORDS)?,
+            words: self.vcpus.get().get(at..at + VCPU_WORDS)?,
             size: self.vcpu_size,
             odd: odd.ok().and_then(|i| self.vcpus_odd.get(i)).map(|(_, meta)| meta.as_slice()),
         })

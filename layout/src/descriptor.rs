@@ -33,6 +33,17 @@ impl RecordKind {
         }
     }
 
+    /// Whether the header's eight bytes at `offset` are one u64; else they are two u32.
+    #[must_use]
+    pub(crate) const fn is_u64(self, offset: usize) -> bool {
+        match self {
+            Self::Dom => {
+                matches!(offset, crate::header::dom::STATS_ACTIVE | crate::header::dom::INCARNATION)
+            }
+            Self::Vcpu => offset == crate::header::record::STATS_ACTIVE,
+        }
+    }
+
     /// `dom` or `vcpu`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -62,8 +62,14 @@
 //! [`latest`]. `revision` in the header is information; sizes and bits decide what is read. An
 //! incompatible change would be a new magic.
 //!
-//! A group takes updates at up to about a million a second; beside a writer that never pauses,
-//! a reader of a group can run into its bound.
+//! ## Twins
+//!
+//! A group takes updates at up to about a million a second; beside a writer that never pauses, a
+//! reader of a group can run into its bound, and a writer that dies in mid-update takes the group
+//! with it. A hot group can therefore have a twin, a second copy with a `seq` and a bit of its own
+//! ([`ReadTwins`], [`WriteTwins`]). The writer finishes the first copy before it begins the second;
+//! a reader takes the first and, if that is busy, the second. Which groups have one is a column of
+//! the descriptor table ([`GroupDesc::twin_of`]); no group of revision 1 has.
 //!
 #![doc = include_str!("../TABLE.md")]
 #![no_std]
@@ -77,6 +83,7 @@ pub mod geometry;
 pub mod header;
 mod mem;
 pub mod r1;
+mod records;
 pub mod rfc_v3;
 pub mod seqlock;
 pub mod sink;
@@ -90,6 +97,7 @@ pub use descriptor::{DomGroup, Field, Group, GroupDesc, RecordKind, VcpuGroup};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_VCPUS, State, VCPU_MAGIC};
 pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use records::RecordArray;
 pub use twins::{ReadTwins, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};
 

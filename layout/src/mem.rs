@@ -5,8 +5,8 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::copy::{self, Form};
-use crate::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS, GroupDesc, RecordKind};
+use crate::copy::Form;
+use crate::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use crate::header::{DOM_MAGIC, dom};
 use crate::seqlock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -16,8 +16,8 @@ compile_error!("domstat needs a 64-bit target: relaxed 64-bit loads on read-only
 
 /// A run of shared bytes. Private: what may be done with them differs for readers and writers.
 #[derive(Clone, Copy)]
-struct Bytes<'a> {
-    base: NonNull<u8>,
+pub(crate) struct Bytes<'a> {
+    pub(crate) base: NonNull<u8>,
     len: usize,
     memory: PhantomData<&'a [AtomicU64]>,
 }
@@ -79,8 +79,8 @@ impl<'a> Bytes<'a> {
 /// read-only mapping.
 #[derive(Clone, Copy)]
 pub struct ReadMem<'a> {
-    bytes: Bytes<'a>,
-    form: Form,
+    pub(crate) bytes: Bytes<'a>,
+    pub(crate) form: Form,
 }
 
 impl<'a> ReadMem<'a> {
@@ -122,7 +122,7 @@ impl<'a> ReadMem<'a> {
     }
 
     /// The u32 at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn load_u32(self, offset: usize) -> Option<u32> {
         // ORDERING: relaxed, the only kind that works on a read-only page; callers that need
@@ -138,7 +138,7 @@ impl<'a> ReadMem<'a> {
     }
 
     /// The u64 at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn load_u64(self, offset: usize) -> Option<u64> {
         // ORDERING: relaxed, as for `load_u32`.
@@ -152,93 +152,8 @@ impl<'a> ReadMem<'a> {
         Some(())
     }
 
-    /// Copies the start of each record of an array, header and `groups` alike (raw words): record
-    /// `i` lies at `i * stride` and goes to the `i`-th chunk of `RECORD` words of `to`. A record
-    /// of which an active group was not whole, or that lies past the end, is given to `odd`
-    /// instead, with its chunk.
-    ///
-    /// As fast as copying without a check. In the portable form every record is odd, because
-    /// there words are not copied without regard to their type.
-    pub fn copy_records<const RECORD: usize, const GROUPS: usize>(
-        self,
-        stride: usize,
-        kind: RecordKind,
-        groups: &'static [&'static GroupDesc; GROUPS],
-        to: &mut [u64],
-        odd: impl FnMut(usize, &mut [u64; RECORD]),
-    ) {
-        match self.form.number() {
-            0 => self.copy_records_in::<0, RECORD, GROUPS>(stride, kind, groups, to, odd),
-            1 => self.copy_records_in::<1, RECORD, GROUPS>(stride, kind, groups, to, odd),
-            2 => self.copy_records_in::<2, RECORD, GROUPS>(stride, kind, groups, to, odd),
-            _ => self.copy_records_in::<3, RECORD, GROUPS>(stride, kind, groups, to, odd),
-        }
-    }
-
-    fn copy_records_in<const FORM: u8, const RECORD: usize, const GROUPS: usize>(
-        self,
-        stride: usize,
-        kind: RecordKind,
-        groups: &'static [&'static GroupDesc; GROUPS],
-        to: &mut [u64],
-        mut odd: impl FnMut(usize, &mut [u64; RECORD]),
-    ) {
-        let Some(form) = self.form.numbered::<FORM>() else { return };
-        // Records on pages of their own: the CPU's own prefetcher does not cross pages.
-        let ahead = if stride >= 4096 { stride.saturating_mul(4) } else { 0 };
-        let mut at = 0;
-        for (i, to) in to.as_chunks_mut::<RECORD>().0.iter_mut().enumerate() {
-            let copied = self.sub(at, RECORD * 8).is_some_and(|record| {
-                if ahead > 0 {
-                    let next = record.bytes.base.as_ptr().wrapping_add(ahead);
-                    copy::prefetch(next, RECORD * 8);
-                }
-                record.try_copy_record(form, kind, groups, to)
-            });
-            if !copied {
-                odd(i, to);
-            }
-            at += stride;
-        }
-        form.settle(RECORD);
-    }
-
-    /// One attempt to copy a record: true if every one of the groups that is active was whole,
-    /// and belongs to the header that was copied.
-    #[inline(always)]
-    fn try_copy_record<const GROUPS: usize>(
-        self,
-        form: Form,
-        kind: RecordKind,
-        groups: &'static [&'static GroupDesc; GROUPS],
-        to: &mut [u64],
-    ) -> bool {
-        let Some(words) = self.bytes.words(0, to.len()) else { return false };
-        if form == Form::WORDS {
-            return false;
-        }
-        let mut begins = [0; GROUPS];
-        for (begin, group) in begins.iter_mut().zip(groups) {
-            let Some(seq) = self.bytes.u32(group.offset) else { return false };
-            *begin = seqlock::read_begin(seq).unwrap_or(1);
-        }
-        let Some(active) = self.load_u64(kind.active_offset()) else { return false };
-        form.load_unsettled(words, to);
-        // The copy says what was judged, and is not looked at: reading back a part of what was
-        // just stored as a vector would wait for it.
-        if let Some(copied) = to.get_mut(kind.active_offset() / 8) {
-            *copied = active.to_le();
-        }
-        groups.iter().zip(begins).all(|(group, begin)| {
-            let whole = begin & 1 == 0
-                && self.bytes.u32(group.offset).is_some_and(|seq| !seqlock::read_retry(seq, begin));
-            // What is not active is left in mid-update, and not looked at.
-            whole || active & group.mask() == 0
-        })
-    }
-
     /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn group(self, offset: usize, size: usize) -> Option<ReadGroup<'a>> {
         Some(ReadGroup { words: GroupWords::of(self.bytes, offset, size)?, form: self.form })
@@ -254,7 +169,7 @@ struct GroupWords<'a> {
 }
 
 impl<'a> GroupWords<'a> {
-    #[inline]
+    #[inline(always)]
     fn of(bytes: Bytes<'a>, offset: usize, size: usize) -> Option<Self> {
         let payload_bytes = size.checked_sub(GROUP_HEADER_LEN)?;
         Some(Self {
@@ -281,7 +196,7 @@ pub struct Busy {
 
 impl ReadGroup<'_> {
     /// The sequence number now.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn seq(&self) -> u32 {
         // ORDERING: relaxed; information only.
@@ -296,7 +211,7 @@ impl ReadGroup<'_> {
     ///
     /// # Errors
     /// [`Busy`] if an update is or was in progress. `to` then holds no usable value.
-    #[inline]
+    #[inline(always)]
     pub fn try_read<T>(
         &self,
         to: &mut [u64],
@@ -320,7 +235,7 @@ impl ReadGroup<'_> {
     ///
     /// # Errors
     /// [`Busy`] if an update is or was in progress.
-    #[inline]
+    #[inline(always)]
     pub fn try_read_word<T>(
         &self,
         index: usize,
@@ -428,7 +343,7 @@ impl<'a> WriteMem<'a> {
     }
 
     /// The group of `size` bytes (header included) at `offset`; `None` past the end or misaligned.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn group(self, offset: usize, size: usize) -> Option<WriteGroup<'a>> {
         Some(WriteGroup(GroupWords::of(self.0, offset, size)?))
@@ -440,7 +355,7 @@ pub struct WriteGroup<'a>(GroupWords<'a>);
 
 impl WriteGroup<'_> {
     /// Writes `updated_ns` and every field (raw little-endian words).
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
         let words = &self.0;
         let odd = seqlock::write_begin(words.seq);
@@ -451,7 +366,7 @@ impl WriteGroup<'_> {
     }
 
     /// Writes `updated_ns` and the one field at word `index`; nothing if there is no such word.
-    #[inline]
+    #[inline(always)]
     pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
         let words = &self.0;
         let Some(word) = words.payload.get(index) else { return };

@@ -55,6 +55,49 @@ pub fn read_retry(seq: &AtomicU32, begin: u32) -> bool {
     u32::from_le(seq.load(Ordering::Relaxed)) != begin
 }
 
+/// What many pairs of looks saw, judged once for all of them.
+#[derive(Clone, Copy, Default)]
+pub struct Looks {
+    odd: u32,
+    changed: u32,
+}
+
+/// First looks at several groups at once, for [`Looks::read_end_each`].
+#[inline(always)]
+pub fn read_begin_each<const N: usize>(seqs: [&AtomicU32; N]) -> [u32; N] {
+    // ORDERING: relaxed, as in `read_begin`.
+    let begins = seqs.map(|seq| seq.load(Ordering::Relaxed));
+    // ORDERING: as in `read_begin`, for each of them.
+    fence(Ordering::Acquire);
+    begins
+}
+
+impl Looks {
+    /// Second looks at the same groups.
+    #[inline(always)]
+    pub fn read_end_each<const N: usize>(
+        &mut self,
+        seqs: [&AtomicU32; N],
+        begins: [u32; N],
+        active: [u32; N],
+    ) {
+        // ORDERING: as in `read_retry`, for each of them.
+        fence(Ordering::Acquire);
+        for ((seq, begin), active) in seqs.into_iter().zip(begins).zip(active) {
+            // ORDERING: relaxed; the fence above puts it after the words.
+            self.changed |= seq.load(Ordering::Relaxed) ^ begin;
+            self.odd |= begin & active;
+        }
+    }
+
+    /// Whether every one of the copies made between the looks may be kept.
+    #[inline(always)]
+    #[must_use]
+    pub fn whole(self) -> bool {
+        self.changed == 0 && u32::from_le(self.odd) & 1 == 0
+    }
+}
+
 /// Publishes what was stored before: stores `word` (a magic, a state) where readers wait for it.
 #[inline]
 pub fn publish(place: &AtomicU32, word: u32) {

@@ -20,7 +20,7 @@ pub struct ReadTwins<'a> {
 
 impl<'a> ReadTwins<'a> {
     /// The two groups of the record in `mem`; `None` unless it holds both.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(mem: ReadMem<'a>, first: &GroupDesc, twin: &GroupDesc) -> Option<Self> {
         Some(Self {
@@ -33,7 +33,7 @@ impl<'a> ReadTwins<'a> {
     ///
     /// # Errors
     /// [`Busy`] if the writer was in the first copy, then in the second.
-    #[inline]
+    #[inline(always)]
     pub fn try_read<T>(
         &self,
         to: &mut [u64],
@@ -56,7 +56,7 @@ pub struct WriteTwins<'a> {
 
 impl<'a> WriteTwins<'a> {
     /// The two groups of the record in `mem`; `None` unless it holds both.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(mem: WriteMem<'a>, first: &GroupDesc, twin: &GroupDesc) -> Option<Self> {
         Some(Self {
@@ -66,14 +66,14 @@ impl<'a> WriteTwins<'a> {
     }
 
     /// Writes both copies, one after the other.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, updated_ns: u64, from: &[u64]) {
         self.first.write(updated_ns, from);
         self.second.write(updated_ns, from);
     }
 
     /// Writes one field of both copies, one after the other.
-    #[inline]
+    #[inline(always)]
     pub fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
         self.first.write_word(updated_ns, index, raw);
         self.second.write_word(updated_ns, index, raw);

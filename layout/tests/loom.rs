@@ -21,8 +21,8 @@ use std::time::Instant;
 
 use loom::thread;
 use seqlock::{
-    announce, load_words, publish, published, read_begin, read_retry, store_words, write_begin,
-    write_end,
+    Looks, announce, load_words, publish, published, read_begin, read_begin_each, read_retry,
+    store_words, write_begin, write_end,
 };
 use sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -519,25 +519,21 @@ impl Pair {
         self.groups[bit].write(n);
     }
 
-    /// As `ReadMem::try_copy_record`: the generation, and what each group that is active holds.
+    /// As `ReadMem::copy_records`: the generation, and what each group that is active holds.
     fn copy(&self) -> Option<(u32, [Option<u64>; 2])> {
-        let begins = [0, 1].map(|i: usize| read_begin(&self.groups[i].seq));
+        let seqs = self.groups.each_ref().map(|group| &group.seq);
+        let begins = read_begin_each(seqs);
         let active = self.active.load(Ordering::Relaxed);
         let generation = self.generation.load(Ordering::Relaxed);
         let mut words = [[0]; 2];
         for (group, words) in self.groups.iter().zip(&mut words) {
             load_words(&group.words, words);
         }
-        let mut found = [None; 2];
-        for bit in 0..2 {
-            let whole = begins[bit].is_some_and(|begin| !read_retry(&self.groups[bit].seq, begin));
-            match (whole, active & 1 << bit != 0) {
-                (true, true) => found[bit] = Some(words[bit][0]),
-                (false, true) => return None,
-                (_, false) => {}
-            }
-        }
-        Some((generation, found))
+        let masks = [0, 1].map(|bit| u32::from(active & 1 << bit != 0));
+        let mut looks = Looks::default();
+        looks.read_end_each(seqs, begins, masks);
+        let found = [0, 1].map(|bit: usize| (masks[bit] != 0).then_some(words[bit][0]));
+        looks.whole().then_some((generation, found))
     }
 }
 

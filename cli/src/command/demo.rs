@@ -35,6 +35,9 @@ pub(crate) struct Args {
 
 /// Samples a second on a pipe and on a terminal.
 const RATE: u64 = 2;
+/// How often the demo's own threads are looked at: more often than they change between work and
+/// rest, so that the state shown is the one they are in.
+const SAMPLING: Duration = Duration::from_millis(5);
 /// How long the checker watches.
 const CHECK_SECONDS: &str = "2";
 
@@ -62,6 +65,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             let source =
                 ProcessSource::new(pid)?.with_name(&name)?.with_thread_prefix(busy::NAME)?;
+            let source = source.with_interval(SAMPLING)?;
             (publish(source, Placement::Packed, None, || Ok(dir.clone()))?, None, Some(threads))
         }
     };

@@ -75,6 +75,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     }
     let stop = Stop::on_signals()?;
     let live_screen = out.is_terminal() && !args.json;
+    let mut screen = Drawn::default();
     let mut shown = 0;
     loop {
         region.snapshot(&mut snapshot);
@@ -85,14 +86,17 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         if args.json {
             writeln!(out, "{}", render::json(&region, &snapshot, status.state))?;
         } else {
-            if live_screen {
-                // Home, and clear to the end: the table is drawn over the last one.
-                write!(out, "\x1b[H\x1b[J")?;
-            } else if shown > 0 {
-                writeln!(out)?;
-            }
+            let mut text = Vec::new();
             let earlier = (shown > 0).then_some(&before);
-            render::text(&mut out, &region, &snapshot, earlier, status.state)?;
+            render::text(&mut text, &region, &snapshot, earlier, status.state)?;
+            if shown > 0 {
+                match live_screen {
+                    true => screen.back(&mut out)?,
+                    false => writeln!(out)?,
+                }
+            }
+            out.write_all(&text)?;
+            screen = Drawn::of(&text);
         }
         out.flush()?;
         shown += 1;
@@ -101,5 +105,34 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             return Ok(ExitCode::SUCCESS);
         }
         std::mem::swap(&mut snapshot, &mut before);
+    }
+}
+
+/// What was drawn last on a terminal, to be drawn over.
+#[derive(Default)]
+struct Drawn {
+    rows: usize,
+    /// Rows that the terminal had.
+    height: usize,
+}
+
+impl Drawn {
+    fn of(text: &[u8]) -> Self {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let (width, height) =
+            size.map_or((80, 24), |s| (usize::from(s.ws_col), usize::from(s.ws_row)));
+        let text = String::from_utf8_lossy(text);
+        let rows_of = |line: &str| line.chars().count().div_ceil(width.max(1)).max(1);
+        Self { rows: text.lines().map(rows_of).sum(), height }
+    }
+
+    /// Goes back to its first row, or to the screen's where that was scrolled away, and clears
+    /// from there to the end.
+    fn back(&self, out: &mut impl Write) -> std::io::Result<()> {
+        if self.rows < self.height {
+            write!(out, "\x1b[{}A\r\x1b[J", self.rows)
+        } else {
+            write!(out, "\x1b[H\x1b[J")
+        }
     }
 }

@@ -1,0 +1,164 @@
+//! What was measured: tables for people, ratios by name for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::harness::Spread;
+
+/// Everything that one run of the bench found.
+#[derive(Default)]
+pub struct Report {
+    sections: Vec<Section>,
+    ratios: BTreeMap<&'static str, Spread>,
+    /// Cost against size, of 64 to 512 bytes: name, points.
+    pub by_size: Vec<(String, Vec<(f64, f64)>)>,
+    /// Cost per vCPU against the number of vCPUs.
+    pub by_vcpus: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+struct Section {
+    title: String,
+    about: &'static str,
+    rows: Vec<Vec<String>>,
+}
+
+/// What a ratio should be.
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// What we want of a ratio, by its name.
+const TARGETS: &[(&str, &str, Bound)] = {
+    use Bound::{AtLeast, AtMost};
+    &[
+        ("read 128 B, 16-byte form, x memcpy", "read_128_baseline_over_memcpy", AtMost(1.4)),
+        ("read 128 B, widest form, x memcpy", "read_128_over_memcpy", AtMost(1.15)),
+        ("write 128 B, x memcpy", "write_128_over_memcpy", AtMost(1.7)),
+        ("read 128 B, portable form, x memcpy", "read_128_portable_over_memcpy", AtMost(2.0)),
+        ("write 128 B, portable form, x memcpy", "write_128_portable_over_memcpy", AtMost(2.7)),
+        ("update of one field, ns", "one_field_update_ns", AtMost(2.0)),
+        (
+            "reads/s beside a writer at 1 MHz, x torn memcpy",
+            "reads_beside_1mhz_writer_over_memcpy",
+            AtLeast(0.9),
+        ),
+        (
+            "reads/s beside a writer at 1 MHz, x best peer",
+            "reads_beside_1mhz_writer_over_best_peer",
+            AtLeast(1.0),
+        ),
+        ("twins, writer flat out: read p99.9, us", "twins_full_speed_p999_us", AtMost(5.0)),
+        (
+            "twins, writer flat out: worst read less the machine's noise, us",
+            "twins_full_speed_worst_over_noise_us",
+            AtMost(20.0),
+        ),
+        (
+            "snapshot of 4,096 vCPUs packed, bandwidth x memcpy",
+            "snapshot_4096_packed_bandwidth_over_memcpy",
+            AtLeast(0.9),
+        ),
+        (
+            "snapshot of 4,096 vCPUs page-granular, bandwidth x memcpy",
+            "snapshot_4096_page_bandwidth_over_memcpy",
+            AtLeast(0.9),
+        ),
+        (
+            "a vCPU's numbers: pread of a kept KVM stats fd over a read",
+            "kvm_stats_fd_pread_over_read",
+            AtLeast(40.0),
+        ),
+        ("attach 10,000 domains, ms", "attach_10000_domains_ms", AtMost(200.0)),
+        ("pass over 80,000 vCPUs, x memcpy", "pass_80000_vcpus_over_memcpy", AtMost(2.0)),
+        (
+            "cost per vCPU at 65,536 over 4,096, packed",
+            "snapshot_65536_over_4096_per_vcpu",
+            AtMost(2.0),
+        ),
+    ]
+};
+
+impl Report {
+    /// Begins a table; the first row holds the column heads.
+    pub fn section(&mut self, title: impl Into<String>, about: &'static str, heads: &[&str]) {
+        let rows = vec![heads.iter().map(|&head| head.to_owned()).collect()];
+        self.sections.push(Section { title: title.into(), about, rows });
+    }
+
+    /// Adds a row to the table begun last.
+    pub fn row(&mut self, cells: Vec<String>) {
+        if let Some(section) = self.sections.last_mut() {
+            section.rows.push(cells);
+        }
+    }
+
+    /// Notes a figure by name.
+    pub fn ratio(&mut self, name: &'static str, spread: Spread) {
+        self.ratios.insert(name, spread);
+    }
+
+    /// The named figures as JSON: each as a number, the median; then the smallest and the largest
+    /// of each.
+    pub fn json(&self) -> serde_json::Value {
+        let figures = |of: fn(&Spread) -> f64| -> serde_json::Map<String, serde_json::Value> {
+            self.ratios.iter().map(|(name, s)| ((*name).to_owned(), of(s).into())).collect()
+        };
+        let mut all = figures(|s| s.median);
+        all.insert("min".to_owned(), figures(|s| s.min).into());
+        all.insert("max".to_owned(), figures(|s| s.max).into());
+        all.into()
+    }
+
+    /// The tables as Markdown, targets first.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        let mut targets =
+            vec![vec!["target".into(), "wanted".into(), "measured".into(), "".into()]];
+        for (what, name, bound) in TARGETS {
+            let (wanted, reached) = match bound {
+                Bound::AtMost(bound) => (format!("<= {bound}"), self.holds(name, |m| m <= *bound)),
+                Bound::AtLeast(bound) => (format!(">= {bound}"), self.holds(name, |m| m >= *bound)),
+            };
+            let measured = self.ratios.get(name).map_or("not measured here".into(), |s| spread(*s));
+            targets.push(vec![(*what).into(), wanted, measured, reached.into()]);
+        }
+        write_table(&mut text, &targets);
+        for section in &self.sections {
+            let _ = write!(text, "\n### {}\n\n{}\n\n", section.title, section.about);
+            write_table(&mut text, &section.rows);
+        }
+        text
+    }
+
+    fn holds(&self, name: &str, holds: impl Fn(f64) -> bool) -> &'static str {
+        match self.ratios.get(name) {
+            Some(spread) if holds(spread.median) => "reached",
+            Some(_) => "**missed**",
+            None => "",
+        }
+    }
+}
+
+fn write_table(text: &mut String, rows: &[Vec<String>]) {
+    for (i, row) in rows.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+        if i == 0 {
+            let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
+        }
+    }
+}
+
+/// `1.23 (1.20..1.31)`.
+pub fn spread(s: Spread) -> String {
+    format!("{} ({}..{})", number(s.median), number(s.min), number(s.max))
+}
+
+/// Three digits that count.
+pub fn number(x: f64) -> String {
+    match x.abs() {
+        a if a >= 100.0 => format!("{x:.0}"),
+        a if a >= 10.0 => format!("{x:.1}"),
+        _ => format!("{x:.2}"),
+    }
+}

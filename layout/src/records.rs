@@ -1,0 +1,227 @@
+//! Whole records, header and groups alike, copied as fast as without a check.
+#![allow(unsafe_code)]
+
+use crate::copy::{self, Form};
+use crate::descriptor::{GroupDesc, RecordKind};
+use crate::mem::ReadMem;
+use crate::seqlock::{self, Looks};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Where the records of an array lie, from the start of the memory that they are copied from.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordArray {
+    /// What kind they are.
+    pub kind: RecordKind,
+    /// Length of a record as the producer was built; a multiple of 8.
+    pub size: usize,
+    /// Distance between them; a multiple of 8.
+    pub stride: usize,
+}
+
+impl ReadMem<'_> {
+    /// Copies the start of each record, header and `groups` alike (raw words), to a chunk of
+    /// `RECORD` words of `to`, as many records as `to` has chunks. A record of which an active
+    /// group was not whole, or that lies past the end, is given to `odd` instead, with its index
+    /// and its chunk. What the producer's records are too short for is left as it was.
+    ///
+    /// In each record that is not given to `odd`, a group whose bit is set in the copied
+    /// `stats_active`, and that ends inside the producer's record, is whole, and `generation` is
+    /// that of all such groups.
+    #[inline]
+    pub fn copy_records<const RECORD: usize, const GROUPS: usize>(
+        self,
+        array: RecordArray,
+        groups: &'static [&'static GroupDesc; GROUPS],
+        to: &mut [u64],
+        odd: impl FnMut(usize, &mut [u64; RECORD]),
+    ) {
+        match self.form.number() {
+            0 => self.copy_records_in::<0, RECORD, GROUPS>(array, groups, to, odd),
+            1 => self.copy_records_in::<1, RECORD, GROUPS>(array, groups, to, odd),
+            2 => self.copy_records_in::<2, RECORD, GROUPS>(array, groups, to, odd),
+            _ => self.copy_records_in::<3, RECORD, GROUPS>(array, groups, to, odd),
+        }
+    }
+
+    #[inline]
+    fn copy_records_in<const FORM: u8, const RECORD: usize, const GROUPS: usize>(
+        self,
+        array: RecordArray,
+        groups: &'static [&'static GroupDesc; GROUPS],
+        to: &mut [u64],
+        mut odd: impl FnMut(usize, &mut [u64; RECORD]),
+    ) {
+        let Some(form) = self.form.numbered::<FORM>() else { return };
+        // Records on pages of their own share cache sets, so they are copied few at a time, and
+        // the CPU's own prefetcher does not cross pages.
+        let apart = array.stride >= 4096;
+        let at_once = if apart { 4 } else { 32 };
+        let mut first = 0;
+        for block in to.as_chunks_mut::<RECORD>().0.chunks_mut(at_once) {
+            let records = Records::of(self, array, RECORD, first, block.len());
+            let whole = records.is_some_and(|records| {
+                if apart {
+                    records.prefetch_next();
+                }
+                records.copy(form, groups, block)
+            });
+            if !whole {
+                for (i, to) in (first..).zip(block.iter_mut()) {
+                    let one = Records::of(self, array, RECORD, i, 1);
+                    let to_one = core::slice::from_mut(to);
+                    if !one.is_some_and(|one| one.copy(form, groups, to_one)) {
+                        odd(i, to);
+                    }
+                }
+            }
+            first += at_once;
+        }
+        form.settle(RECORD);
+    }
+}
+
+/// Some records of an array. Holding one proves that each of them, `words` long, lies inside the
+/// memory, and starts at a multiple of 8.
+#[derive(Clone, Copy)]
+struct Records<'a> {
+    mem: ReadMem<'a>,
+    kind: RecordKind,
+    stride: usize,
+    words: usize,
+    nr: usize,
+}
+
+impl<'a> Records<'a> {
+    /// `nr` records from `first` on, at most `at_most` words of each.
+    #[inline(always)]
+    fn of(
+        mem: ReadMem<'a>,
+        array: RecordArray,
+        at_most: usize,
+        first: usize,
+        nr: usize,
+    ) -> Option<Self> {
+        let RecordArray { kind, size, stride } = array;
+        let words = at_most.min(size / 8);
+        let len = nr.checked_sub(1)?.checked_mul(stride)?.checked_add(words.checked_mul(8)?)?;
+        let mem = mem.sub(first.checked_mul(stride)?, len)?;
+        let usable = stride.is_multiple_of(8) && words * 8 >= kind.header_len();
+        usable.then_some(Self { mem, kind, stride, words, nr })
+    }
+
+    /// Each record's first byte.
+    #[inline(always)]
+    fn starts(self) -> impl Iterator<Item = *mut u8> {
+        let base = self.mem.bytes.base.as_ptr();
+        (0..self.nr).map(move |i| base.wrapping_add(i * self.stride))
+    }
+
+    /// Asks for the records that follow these.
+    #[inline(always)]
+    fn prefetch_next(self) {
+        let ahead = self.stride.wrapping_mul(self.nr);
+        for start in self.starts() {
+            copy::prefetch(start.wrapping_add(ahead), self.words * 8);
+        }
+    }
+
+    /// One attempt to copy all of the records; false if an active group of one of them was not
+    /// whole.
+    #[inline(always)]
+    fn copy<const RECORD: usize, const GROUPS: usize>(
+        self,
+        form: Form,
+        groups: &'static [&'static GroupDesc; GROUPS],
+        to: &mut [[u64; RECORD]],
+    ) -> bool {
+        if self.words < RECORD {
+            self.copy_words(self.words, form, groups, to)
+        } else {
+            // The usual case, with a length that the compiler knows.
+            self.copy_words(RECORD, form, groups, to)
+        }
+    }
+
+    #[inline(always)]
+    fn copy_words<const RECORD: usize, const GROUPS: usize>(
+        self,
+        words: usize,
+        form: Form,
+        groups: &'static [&'static GroupDesc; GROUPS],
+        to: &mut [[u64; RECORD]],
+    ) -> bool {
+        let active_at = self.kind.active_offset();
+        let mut looks = Looks::default();
+        for (start, to) in self.starts().zip(to) {
+            let seqs = groups.map(|group| {
+                // What lies past the record's end is not looked at; its magic never changes.
+                let offset = if group.end() <= words * 8 { group.offset } else { 0 };
+                // SAFETY: inside the record, which lies inside memory that `ReadMem` vouches for;
+                // record starts and group offsets are multiples of 8, so aligned; seq is a u32
+                // that everyone reaches as such.
+                unsafe { &*start.wrapping_add(offset).cast::<AtomicU32>() }
+            });
+            // SAFETY: the record's words lie inside memory that `ReadMem` vouches for; record
+            // starts are multiples of 8, so aligned.
+            let from = unsafe { core::slice::from_raw_parts(start.cast::<AtomicU64>(), words) };
+            let Some(to) = to.get_mut(..words) else { return false };
+
+            let begins = seqlock::read_begin_each(seqs);
+            // ORDERING: relaxed; one of the words that each seq guards.
+            let active = from.get(active_at / 8).map_or(0, |word| word.load(Ordering::Relaxed));
+            form.load_record(from, self.kind, groups, to);
+            // The copy says what was judged, and is not looked at: reading back a part of what was
+            // just stored as a vector would wait for it.
+            if let Some(copied) = to.get_mut(active_at / 8) {
+                *copied = active;
+            }
+            let active = u64::from_le(active);
+            let masks = groups.map(|group| {
+                let inside = group.end() <= words * 8;
+                u32::from(inside && active & group.mask() != 0)
+            });
+            looks.read_end_each(seqs, begins, masks);
+        }
+        looks.whole()
+    }
+}
+
+impl Form {
+    /// Copies the words of one record. [`Form::settle`] is called after the last.
+    #[inline(always)]
+    fn load_record(
+        self,
+        from: &[AtomicU64],
+        kind: RecordKind,
+        groups: &[&GroupDesc],
+        to: &mut [u64],
+    ) {
+        if self != Self::WORDS {
+            return self.load_unsettled(from, to);
+        }
+        // Each word as what it is: an atomic must be reached in its own width.
+        for (i, (from, to)) in from.iter().zip(to).enumerate() {
+            let halves = match i * 8 {
+                at if at < kind.header_len() => !kind.is_u64(at),
+                at => groups.iter().any(|group| group.offset == at),
+            };
+            *to = if halves { load_halves(from) } else { from.load(Ordering::Relaxed) };
+        }
+    }
+}
+
+/// Loads a word that holds two u32.
+fn load_halves(word: &AtomicU64) -> u64 {
+    let halves = core::ptr::from_ref(word).cast::<[AtomicU32; 2]>();
+    // SAFETY: the same eight bytes, aligned for a u32 as well; what lies there is two u32 that
+    // everyone reaches as such.
+    let halves = unsafe { &*halves };
+    // ORDERING: relaxed, as every word that seq guards.
+    let [first, second] = halves.each_ref().map(|half| half.load(Ordering::Relaxed).to_ne_bytes());
+    let [a, b, c, d] = first;
+    let [e, f, g, h] = second;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Arrays of records, in every form.
+#![allow(unsafe_code, reason = "shared memory made of a local")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is the report"
+)]
+
+use core::ptr::NonNull;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::header::record;
+use crate::r1::{Runstate, VCPU_GROUPS, VCPU_SIZE};
+use crate::{Group, WriteMem};
+
+const RECORD: usize = VCPU_SIZE / 8;
+const STRIDE: usize = 128;
+const NR: usize = 70;
+
+/// An array of records, each with its index in every field, some of them not as usual.
+struct Array(Vec<u64>);
+
+impl Array {
+    fn new() -> Self {
+        let mut array = Self(vec![0; NR * STRIDE / 8]);
+        for i in 0..NR {
+            let mem = array.record(i);
+            mem.store_u32(record::MAGIC, crate::VCPU_MAGIC).unwrap();
+            mem.store_u32(record::INDEX, u32::try_from(i).unwrap()).unwrap();
+            mem.store_u64(record::STATS_ACTIVE, 1).unwrap();
+            mem.store_u32(record::GENERATION, 9).unwrap();
+            let desc = Runstate::DESC;
+            let mut group = mem.group(desc.offset, desc.size).unwrap();
+            group.write(1, &[i as u64; 6]);
+        }
+        array
+    }
+
+    fn record(&mut self, i: usize) -> WriteMem<'_> {
+        let base = NonNull::from(self.0.as_mut_slice()).cast::<u8>();
+        // SAFETY: the words are borrowed mutably while `mem` is used.
+        let mem = unsafe { WriteMem::new(base, self.0.len() * 8) };
+        mem.sub(i * STRIDE, STRIDE).unwrap()
+    }
+
+    fn suspend(&mut self, i: usize) {
+        let desc = Runstate::DESC;
+        self.record(i).group(desc.offset, desc.size).unwrap().suspend();
+    }
+
+    /// Copies the array as if its records were `size` long; returns what was copied and which
+    /// records were odd.
+    fn copy(&mut self, size: usize, form: Form) -> (Vec<u64>, Vec<usize>) {
+        let base = NonNull::from(self.0.as_mut_slice()).cast::<u8>();
+        // SAFETY: the words are borrowed mutably, and not used otherwise, while `mem` is.
+        let mem = unsafe { ReadMem::new(base, self.0.len() * 8) }.with_form(form);
+        let mut odd = Vec::new();
+        let mut to = vec![7; NR * RECORD];
+        let array = RecordArray { kind: RecordKind::Vcpu, size, stride: STRIDE };
+        mem.copy_records::<RECORD, 1>(array, VCPU_GROUPS, &mut to, |i, _| odd.push(i));
+        (to, odd)
+    }
+}
+
+#[test]
+fn every_form_copies_the_bytes_that_are_there() {
+    for form in Form::all() {
+        let mut array = Array::new();
+        let (to, odd) = array.copy(VCPU_SIZE, form);
+        assert_eq!(odd, [0; 0], "{}", form.name());
+        for (i, copied) in to.chunks(RECORD).enumerate() {
+            let start = i * STRIDE / 8;
+            assert_eq!(copied, &array.0[start..start + RECORD], "{} record {i}", form.name());
+        }
+    }
+}
+
+#[test]
+fn a_record_in_mid_update_is_odd_and_its_neighbors_are_not() {
+    for form in Form::all() {
+        let mut array = Array::new();
+        for i in [0, 40, NR - 1] {
+            array.suspend(i);
+        }
+        let (to, odd) = array.copy(VCPU_SIZE, form);
+        assert_eq!(odd, [0, 40, NR - 1], "{}", form.name());
+        for i in (0..NR).filter(|i| !odd.contains(i)) {
+            assert_eq!(to[(i + 1) * RECORD - 1], i as u64, "{}", form.name());
+        }
+    }
+}
+
+#[test]
+fn a_group_that_is_not_active_is_not_looked_at() {
+    for form in Form::all() {
+        let mut array = Array::new();
+        array.suspend(3);
+        array.record(3).store_u64(record::STATS_ACTIVE, 0).unwrap();
+        assert_eq!(array.copy(VCPU_SIZE, form).1, [0; 0], "{}", form.name());
+    }
+}
+
+#[test]
+fn of_shorter_records_only_what_they_have_is_copied() {
+    for form in Form::all() {
+        let mut array = Array::new();
+        // Where a longer record would have its group there is something else.
+        array.suspend(3);
+        let (to, odd) = array.copy(record::GENERATION + 16, form);
+        assert_eq!(odd, [0; 0], "{}", form.name());
+        assert_eq!(to[RECORD..RECORD + 4], array.0[STRIDE / 8..STRIDE / 8 + 4]);
+        assert_eq!(to[RECORD + 4..2 * RECORD], [7; RECORD - 4]);
+    }
+}
+
+#[test]
+fn records_past_the_end_are_odd() {
+    for form in Form::all() {
+        let mut array = Array::new();
+        array.0.truncate((NR - 3) * STRIDE / 8 + RECORD);
+        assert_eq!(array.copy(VCPU_SIZE, form).1, [NR - 2, NR - 1], "{}", form.name());
+        array.0.pop();
+        assert_eq!(array.copy(VCPU_SIZE, form).1, [NR - 3, NR - 2, NR - 1], "{}", form.name());
+    }
+}
