@@ -3,7 +3,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::ptr::NonNull;
 
 use domstat_layout::rfc_v3::{self, Geometry, GeometryError, Header, Record};
 use domstat_layout::{Busy, Form, ReadMem, RecordKind};
@@ -55,19 +54,11 @@ impl LegacyRegion {
         Mapped::from_fd(fd)?.attach_rfc_v3()
     }
 
-    /// Attaches to a region in pages that the caller has mapped: the resource of the hypervisor.
-    ///
-    /// # Safety
-    /// As for [`crate::Region::from_pages`].
-    ///
-    /// # Errors
-    /// [`AttachError::Legacy`] if the header does not describe a usable region.
-    #[allow(unsafe_code)]
-    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        Self::validate(Mapping::Caller { base, len }, Backing::Pages, "the pages")
-    }
-
-    fn validate(mapping: Mapping, backing: Backing, what: &str) -> Result<Self, AttachError> {
+    pub(crate) fn validate(
+        mapping: Mapping,
+        backing: Backing,
+        what: &str,
+    ) -> Result<Self, AttachError> {
         let bad = |source| AttachError::Legacy { what: what.to_owned(), source };
         let mem = mapping.mem(Form::BASELINE);
         let mapped_len = mem.len();
