@@ -3,4 +3,4 @@
 source "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -q -y --no-install-recommends gcc libc6-dev qemu-system-x86 valgrind
+apt-get install -q -y --no-install-recommends gcc git libc6-dev python3 qemu-system-x86 valgrind

@@ -279,6 +279,12 @@ pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: u
 macro_rules! groups {
     (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
     (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
+    (@field Word, $field:ident, $offset:expr) => {
+        #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
+        pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($offset);
+    };
+    // Longer than a word: only read and written with its group.
+    (@field $ty:ident, $field:ident, $offset:expr) => {};
     (@twin) => { None };
     (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
     (@kind dom) => { $crate::descriptor::RecordKind::Dom };
@@ -289,7 +295,7 @@ macro_rules! groups {
         $group:ident $gname:literal $(twin of $first:ident)? {
             $(
                 $(#[doc = $fdoc:literal])+
-                $foff:literal $field:ident : $ty:ty, $kind:expr, $unit:expr;
+                $foff:literal $field:ident : $ty:ident, $kind:expr, $unit:expr;
             )+
         }
     )+) => { $(
@@ -303,10 +309,7 @@ macro_rules! groups {
 
         #[allow(non_upper_case_globals)]
         impl $group {
-            $(
-                #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
-                pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($at + $foff);
-            )+
+            $( groups!(@field $ty, $field, $at + $foff); )+
         }
 
         impl $crate::descriptor::Group for $group {

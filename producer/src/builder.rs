@@ -252,7 +252,7 @@ impl RegionBuilder {
             mem.store_u32(dom::VCPU_STRIDE, plan.header.vcpu_stride)?;
             mem.store_u32(dom::NR_VCPUS, plan.header.nr_vcpus)?;
             mem.store_u32(dom::ALIGN, plan.header.align)?;
-            mem.store_u32(dom::STATE, State::Initialising as u32)?;
+            mem.store_u32(dom::STATE, State::Initializing as u32)?;
             mem.store_u64(dom::INCARNATION, incarnation)?;
             mem.store_u32(dom::REVISION, plan.header.revision)?;
             mem.store_u32(dom::CLOCK, self.clock as u32)
@@ -289,7 +289,8 @@ fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError 
 }
 
 fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
-    let name: String = name.chars().filter(|c| *c != '\0').take(100).collect();
+    // The kernel takes up to 249 bytes; it is for people who look into /proc.
+    let name = name.get(..name.floor_char_boundary(127)).unwrap_or_default().replace('\0', "");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create(format!("domstat-{name}"), flags)
         .map_err(|e| os(|| "create a memfd".into())(e.into()))?;

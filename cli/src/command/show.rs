@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Mapped, Snapshot};
+use domstat_consumer::{Mapped, Region, Snapshot};
 use domstat_layout::State;
 
 use crate::error::Failure;
@@ -60,6 +60,9 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
     }
     let region = mapped.attach()?;
+    if region.is_held() == Some(false) {
+        eprintln!("domstat: no producer holds {}: its values may be old", path.display());
+    }
     let mut out = std::io::stdout().lock();
     let mut snapshot = Snapshot::new();
     let mut before = Snapshot::new();
@@ -79,8 +82,10 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut shown = 0;
     loop {
         region.snapshot(&mut snapshot);
+        // In this order: a producer that ends retires the region, then takes the entry away.
+        let gone = !is_the_same(&path, &region);
         let status = region.status();
-        if status.state != Some(State::Retired) && !path.exists() {
+        if gone && status.state != Some(State::Retired) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
@@ -106,6 +111,14 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
         std::mem::swap(&mut snapshot, &mut before);
     }
+}
+
+/// Whether the region at `path` is still the one that was attached.
+fn is_the_same(path: &Path, region: &Region) -> bool {
+    let (Ok(now), Some(mapped)) = (rustix::fs::stat(path), region.files().next()) else {
+        return false;
+    };
+    rustix::fs::fstat(mapped).is_ok_and(|was| (was.st_dev, was.st_ino) == (now.st_dev, now.st_ino))
 }
 
 /// What was drawn last on a terminal, to be drawn over.
