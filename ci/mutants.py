@@ -293,13 +293,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.add_argument("--list", action="store_true", help="list the mutants, run none")
+    parser.add_argument("--orderings", action="store_true",
+                        help="only those of orderings and fences, not of steps")
     parser.add_argument("--only", default="", help="mutants whose name contains this")
     options = parser.parse_args()
 
     sources = {path: (ROOT / path).read_text() for path in (SEQLOCK, MODELS)}
     codes = {path: code_of(source) for path, source in sources.items()}
     parsed, relaxed = parsed_mutants(codes[SEQLOCK])
-    mutants = [(name, SEQLOCK, text) for name, text in parsed] + list(step_mutants(codes))
+    steps = list(step_mutants(codes))
+    mutants = [(name, SEQLOCK, text) for name, text in parsed]
+    mutants += [] if options.orderings else steps
     mutants = [mutant for mutant in mutants if options.only in mutant[0]]
     if options.list:
         print(*(name for name, _, _ in mutants), sep="\n")

@@ -42,7 +42,7 @@ pub fn c_header(revision: &Revision) -> String {
         out.line(&format!("#define DOMSTAT_SCHEMA_MAGIC 0x{schema:08x}u"));
     }
     out.line("\n/* Values of state and of clock in the header. */");
-    out.line("#define DOMSTAT_STATE_INITIALISING 0u\n#define DOMSTAT_STATE_LIVE 1u");
+    out.line("#define DOMSTAT_STATE_INITIALIZING 0u\n#define DOMSTAT_STATE_LIVE 1u");
     out.line("#define DOMSTAT_STATE_RETIRED 2u\n#define DOMSTAT_CLOCK_UNKNOWN 0u");
     out.line("#define DOMSTAT_CLOCK_MONOTONIC 1u\n#define DOMSTAT_CLOCK_BOOTTIME 2u");
     out.line("#define DOMSTAT_CLOCK_XEN 3u");

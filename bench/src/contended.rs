@@ -66,7 +66,8 @@ pub fn run(effort: Effort, report: &mut Report) {
 fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
     let mut slices: Vec<(&str, Vec<Duel>)> = Vec::new();
     for _ in 0..effort.duels {
-        let each = [
+        #[allow(unused_mut, reason = "one more with a feature")]
+        let mut each = vec![
             duel::<peers::Torn>(effort, pace),
             duel::<peers::Domstat>(effort, pace),
             duel::<peers::DomstatTwins>(effort, pace),
@@ -78,6 +79,8 @@ fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
             duel::<peers::SwapCache>(effort, pace),
             duel::<MmapSync>(effort, pace),
         ];
+        #[cfg(feature = "iceoryx2")]
+        each.push(duel::<crate::blackboard::Blackboard>(effort, pace));
         for (i, (name, duel)) in each.into_iter().enumerate() {
             match slices.get_mut(i) {
                 Some((_, duels)) => duels.push(duel),
@@ -102,7 +105,10 @@ fn one_run(effort: Effort, pace: Pace) -> Vec<(&'static str, Duel)> {
 
 const DUELS: &str = "128 bytes, the writer on one CPU and the reader on another. Reads/s of a \
 reader that does nothing else, as median of the runs; then single reads, about a microsecond apart, \
-timed with the clock's own cost of some 25 ns in them, of all runs together.";
+timed with the clock's own cost of some 25 ns in them, of all runs together. The p50 of the torn \
+copy says how long a cache line takes from one CPU to the other; where that is 150 ns and not 40 \
+(a host may place a virtual machine's CPUs differently at each run) whoever looks at a sequence \
+number loses more to who does not.";
 const NOISE: &str = "How long a thread on the reader's CPU that only reads the clock is away \
 between two looks, for as long as one run above: interrupts and whatever else the machine does.";
 

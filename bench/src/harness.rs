@@ -37,7 +37,7 @@ impl Effort {
         slices: 5,
         slice: Duration::from_micros(500),
         duels: 1,
-        duel: Duration::from_millis(40),
+        duel: Duration::from_millis(30),
         quick: true,
     };
     /// Only to see that everything runs.

@@ -1,6 +1,8 @@
 //! Measures domstat as ratios to a floor, and beside its peers, in one run.
 
 mod attach;
+#[cfg(feature = "iceoryx2")]
+mod blackboard;
 mod contended;
 mod harness;
 mod mem;
@@ -21,6 +23,7 @@ use std::time::Instant;
 use clap::Parser;
 
 use crate::harness::Effort;
+use crate::plot::Labels;
 use crate::report::Report;
 
 const EXAMPLES: &str = "\
@@ -38,7 +41,7 @@ struct Args {
     /// Take half a minute instead of a few; figures are less steady
     #[arg(long)]
     quick: bool,
-    /// Write the figures by name, each with median, smallest and largest
+    /// Write the figures by name: medians, and under "min" and "max" the smallest and the largest
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write performance.md with its plots into this directory
@@ -104,15 +107,18 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn plots(directory: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
-    let at = |name: &str| directory.join(name);
-    plot::draw(&at("performance-size.svg"), "Cost against size", "bytes", "ns", &report.by_size)?;
-    plot::draw(
-        &at("performance-vcpus.svg"),
-        "Cost per vCPU against the number of vCPUs",
-        "vCPUs",
-        "ns per vCPU",
-        &report.by_vcpus,
-    )
+    let size = Labels {
+        title: "Cost of a group against its size, one thread alone",
+        x: ("bytes", &[64.0, 128.0, 256.0, 512.0]),
+        y: ("ns", &[1.0, 2.0, 5.0, 10.0, 20.0]),
+    };
+    plot::draw(&directory.join("performance-size.svg"), &size, &report.by_size)?;
+    let vcpus = Labels {
+        title: "Cost per vCPU of a snapshot, against the number of vCPUs",
+        x: ("vCPUs", &[1.0, 8.0, 64.0, 512.0, 4096.0, 16384.0, 65536.0]),
+        y: ("ns per vCPU", &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0]),
+    };
+    plot::draw(&directory.join("performance-vcpus.svg"), &vcpus, &report.by_vcpus)
 }
 
 /// docs/performance.md: the tables, and where they come from.
@@ -123,16 +129,18 @@ fn page(tables: &str) -> String {
     let cpu = cpu.map_or("unknown CPU", |(_, name)| name);
     let kernel = file("/proc/sys/kernel/osrelease");
     let cpus = harness::nr_cpus();
+    let features = if cfg!(feature = "iceoryx2") { " --features iceoryx2" } else { "" };
     let widest = domstat_layout::Form::widest().name();
     format!(
         "<!-- Written by domstat-bench -->\n\
          # Performance\n\n\
          Everything here was measured in one run of\n\n\
-         ```sh\ncargo run --release -p domstat-bench -- --docs docs\n```\n\n\
+         ```sh\ncargo run --release -p domstat-bench{features} -- --docs docs\n```\n\n\
          on {cpus} CPUs of an {cpu} with Linux {}, whose widest form is {widest}. Compare ratios, not \
          nanoseconds: each is the median of several runs in which both sides took turns, with the \
          smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
-         `--json FILE` the figures by name.\n\n\
+         `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it\n\
+         takes long to build.\n\n\
          ![Cost against size](performance-size.svg)\n\n\
          ![Cost per vCPU against the number of vCPUs](performance-vcpus.svg)\n\n\
          ## Targets\n\n{tables}",

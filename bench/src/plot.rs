@@ -1,21 +1,40 @@
 //! Cost against size and against the number of vCPUs, as SVG.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::Path;
 
 use plotters::prelude::*;
 
 /// A line: its name and its points.
-type Line = (String, Vec<(f64, f64)>);
+pub type Line = (String, Vec<(f64, f64)>);
+
+/// Colors that stay apart on white.
+const COLORS: [RGBColor; 10] = [
+    RGBColor(31, 119, 180),
+    RGBColor(214, 39, 40),
+    RGBColor(44, 160, 44),
+    RGBColor(255, 127, 14),
+    RGBColor(148, 103, 189),
+    RGBColor(23, 190, 207),
+    RGBColor(0, 0, 0),
+    RGBColor(227, 119, 194),
+    RGBColor(140, 86, 75),
+    RGBColor(127, 127, 127),
+];
+
+/// What stands beside the axes.
+pub struct Labels<'a> {
+    /// Above the plot.
+    pub title: &'a str,
+    /// What the x axis counts, and where it has labels.
+    pub x: (&'a str, &'a [f64]),
+    /// What the y axis counts, and where it has labels.
+    pub y: (&'a str, &'a [f64]),
+}
 
 /// Draws lines over logarithmic axes.
-pub fn draw(
-    path: &Path,
-    title: &str,
-    x: &str,
-    y: &str,
-    lines: &[Line],
-) -> Result<(), Box<dyn Error>> {
+pub fn draw(path: &Path, labels: &Labels<'_>, lines: &[Line]) -> Result<(), Box<dyn Error>> {
     let points = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let over = |f: fn((f64, f64)) -> f64| {
         let all = || points().map(f).filter(|v| v.is_finite() && *v > 0.0);
@@ -27,38 +46,34 @@ pub fn draw(
     }
     let area = SVGBackend::new(path, (860, 480)).into_drawing_area();
     area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 20))
+    let (plot, legend) = area.split_horizontally(660);
+    let (x, y) = (x_min * 0.9..x_max * 1.1, y_min * 0.8..y_max * 1.2);
+    let inside = |points: &[f64], range: &Range<f64>| -> Vec<f64> {
+        points.iter().copied().filter(|point| range.contains(point)).collect()
+    };
+    let (x_points, y_points) = (inside(labels.x.1, &x), inside(labels.y.1, &y));
+    let x = x.log_scale().with_key_points(x_points);
+    let y = y.log_scale().with_key_points(y_points);
+    let mut chart = ChartBuilder::on(&plot)
+        .caption(labels.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d(
-            (x_min * 0.9..x_max * 1.1).log_scale(),
-            (y_min * 0.8..y_max * 1.3).log_scale(),
-        )?;
-    let label = |v: &f64| crate::report::number(*v).trim_end_matches(".00").to_owned();
+        .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
-        .x_desc(x)
-        .y_desc(y)
-        .x_label_formatter(&label)
-        .y_label_formatter(&label)
-        .light_line_style(RGBColor(235, 235, 235))
+        .x_desc(labels.x.0)
+        .y_desc(labels.y.0)
+        .x_label_formatter(&|v| format!("{v:.0}"))
+        .y_label_formatter(&|v| format!("{v:.0}"))
         .draw()?;
     for (i, (name, points)) in lines.iter().enumerate() {
-        let color = Palette99::pick(i).to_rgba();
-        let style = color.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        let style = COLORS[i % COLORS.len()].stroke_width(2);
+        chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+        let y = 60 + 22 * i32::try_from(i)?;
+        legend.draw(&PathElement::new([(0, y), (24, y)], style))?;
+        legend.draw(&Text::new(name.clone(), (32, y - 7), ("sans-serif", 14)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .draw()?;
     area.present()?;
     Ok(())
 }

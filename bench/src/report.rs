@@ -98,13 +98,16 @@ impl Report {
         self.ratios.insert(name, spread);
     }
 
-    /// The named figures as JSON.
+    /// The named figures as JSON: each as a number, the median; then the smallest and the largest
+    /// of each.
     pub fn json(&self) -> serde_json::Value {
-        let each = self.ratios.iter().map(|(name, s)| {
-            let value = serde_json::json!({"median": s.median, "min": s.min, "max": s.max});
-            ((*name).to_owned(), value)
-        });
-        each.collect::<serde_json::Map<_, _>>().into()
+        let figures = |of: fn(&Spread) -> f64| -> serde_json::Map<String, serde_json::Value> {
+            self.ratios.iter().map(|(name, s)| ((*name).to_owned(), of(s).into())).collect()
+        };
+        let mut all = figures(|s| s.median);
+        all.insert("min".to_owned(), figures(|s| s.min).into());
+        all.insert("max".to_owned(), figures(|s| s.max).into());
+        all.into()
     }
 
     /// The tables as Markdown, targets first.

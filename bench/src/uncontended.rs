@@ -142,6 +142,8 @@ where
     subjects.push(peer_reads::<peers::Swap, N>());
     subjects.push(peer_reads::<peers::SwapCache, N>());
     subjects.push(peer_reads::<MmapSync, N>());
+    #[cfg(feature = "iceoryx2")]
+    subjects.push(peer_reads::<crate::blackboard::Blackboard, N>());
     lanes(effort, subjects)
 }
 
@@ -175,7 +177,8 @@ where
         updated_ns: 0.into(),
         words: [const { AtomicU64::new(0) }; N],
     });
-    let subjects = vec![
+    #[allow(unused_mut, reason = "one more with a feature")]
+    let mut subjects = vec![
         ("memcpy".to_owned(), peers::writes::<N>(Copy(page))),
         ("domstat".to_owned(), peers::writes::<N>(OneCopy(page.write()))),
         ("domstat, words".to_owned(), peers::writes::<N>(portable)),
@@ -187,6 +190,8 @@ where
         peer_writes::<peers::Swap, N>(),
         peer_writes::<MmapSync, N>(),
     ];
+    #[cfg(feature = "iceoryx2")]
+    subjects.push(peer_writes::<crate::blackboard::Blackboard, N>());
     lanes(effort, subjects)
 }
 

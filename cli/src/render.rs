@@ -54,7 +54,7 @@ pub(crate) fn text(
         uuid.as_deref().unwrap_or(ABSENT),
     )?;
     memory(out, snapshot)?;
-    let live = state == Some(State::Live);
+    let live = state == Some(State::Live) && region.is_held() != Some(false);
     let mut heads = vec!["VCPU", "STATE", "RUNNING", "RUNNABLE", "BLOCKED", "OFFLINE", "AGE"];
     if earlier.is_some() {
         heads.extend(["%RUN", "%STEAL"]);
@@ -195,6 +195,7 @@ pub(crate) fn summary(
         "domid": identity.and_then(|i| i.domid.value()),
         "uuid": identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string())),
         "state": state.map(State::name),
+        "held": region.is_held(),
         "nr_vcpus": snapshot.nr_vcpus(),
         "revision": region.header().revision,
         "incarnation": format!("{:016x}", region.header().incarnation),

@@ -142,6 +142,60 @@ fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
 }
 
 #[test]
+fn a_restart_under_the_same_name_ends_who_watched_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = busy_child();
+    let pid = child.0.id().to_string();
+    let start = || {
+        Background::start(
+            domstat(dir.path()).args(["run", "process", "--pid", &pid, "--name", "k"]),
+        )
+    };
+    let mut first = start();
+    let before = show(dir.path(), "k");
+    // It looks once now, and again when the second producer is there.
+    let watcher = domstat(dir.path())
+        .args(["show", "k", "--watch", "--interval", "5", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    let mut second = start();
+    wait_for("the second producer", || {
+        let output = output(dir.path(), &["show", "k", "--json"]);
+        let now: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        (now["incarnation"] != before["incarnation"]).then_some(())
+    });
+    let watched = watcher.wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(3), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+    assert!(second.interrupt().success());
+}
+
+#[test]
+fn a_file_that_outlived_its_producer_is_not_shown_as_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = busy_child();
+    let pid = child.0.id().to_string();
+    let path = dir.path().join("k.region");
+    let file = path.to_str().unwrap();
+    let mut producer = Background::start(
+        domstat(dir.path()).args(["run", "process", "--pid", &pid, "--file", file]),
+    );
+    let held = show(dir.path(), file);
+    assert_eq!(held["held"], true);
+    producer.0.kill().unwrap();
+    producer.0.wait().unwrap();
+    let output = output(dir.path(), &["show", file, "--json"]);
+    assert!(stderr(&output).contains("no producer holds"), "{}", stderr(&output));
+    let left: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(left["held"], false);
+}
+
+#[test]
 fn the_micro_vm_is_published_and_checked() {
     if let Err(why) = KvmSource::available() {
         return skip("kvm", &why.to_string());

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domstat_layout::{GeometryError, RecordKind};
+use domstat_layout::{GeometryError, RecordKind, rfc_v3};
 
 /// Why a region cannot be attached.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum AttachError {
         what: String,
         /// What is wrong.
         source: GeometryError,
+    },
+    /// The header does not describe a usable region in the layout of RFC v3.
+    #[error("{what} cannot be used: {source}")]
+    Legacy {
+        /// The path or descriptor.
+        what: String,
+        /// What is wrong.
+        source: rfc_v3::GeometryError,
     },
     /// Frames do not have the length that the header asks for.
     #[error("frame {index} has {found} bytes, the header asks for {expected}")]

@@ -39,6 +39,7 @@ mod mapping;
 mod read;
 mod records;
 mod region;
+mod rfc_v3;
 mod snapshot;
 mod words;
 
@@ -49,4 +50,5 @@ pub use find::{Found, REGION_SUFFIX, find};
 pub use read::{Patience, Reading, Sample};
 pub use records::{Blk, Dom, Net, Vcpu};
 pub use region::{Backing, Mapped, Region, Status};
+pub use rfc_v3::LegacyRegion;
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};

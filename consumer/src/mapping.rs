@@ -9,7 +9,7 @@ use domstat_layout::{Form, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::{AttachError, Backing, Region};
+use crate::{AttachError, Backing, LegacyRegion, Region};
 
 /// Memory that holds a region, readable for as long as this lives.
 pub(crate) enum Mapping {
@@ -22,7 +22,7 @@ pub(crate) enum Mapping {
 }
 
 // SAFETY: a mapping is a range of addresses, readable from any thread; the caller's pages are
-// promised to be so (`Region::from_pages`).
+// promised to be so (`from_pages`).
 unsafe impl Send for Mapping {}
 // SAFETY: nothing in it changes while it is shared.
 unsafe impl Sync for Mapping {}
@@ -45,7 +45,7 @@ impl Mapping {
             return unsafe { ReadMem::new(NonNull::<u64>::dangling().cast(), 0) };
         };
         // SAFETY: the bytes are mapped readable from a page boundary (or as the caller of
-        // `Region::from_pages` promised) and stay so while `self` is borrowed. The lengths of
+        // `from_pages` promised) and stay so while `self` is borrowed. The lengths of
         // files were checked when they were mapped; a file that its owner truncates later is the
         // hazard that the crate's documentation names. This process has no writable access to
         // them but that of a producer in it, which uses atomics.
@@ -65,6 +65,19 @@ impl Region {
     /// [`AttachError::Geometry`] if the header does not describe a usable region.
     pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
         Self::validate(Mapping::Caller { base, len }, Backing::Pages, Vec::new(), "the pages")
+    }
+}
+
+impl LegacyRegion {
+    /// Attaches to a region in pages that the caller has mapped: the resource of the hypervisor.
+    ///
+    /// # Safety
+    /// As for [`Region::from_pages`].
+    ///
+    /// # Errors
+    /// [`AttachError::Legacy`] if the header does not describe a usable region.
+    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
+        Self::validate(Mapping::Caller { base, len }, Backing::Pages, "the pages")
     }
 }
 

@@ -115,6 +115,12 @@ impl Waiting {
         mut attempt: impl FnMut() -> Result<T, Busy>,
         stalled: impl FnOnce(Busy, u32, Duration) -> E,
     ) -> Result<T, E> {
+        if let Some(waited) = self.since.map(|since| since.elapsed())
+            && waited >= self.patience.yielding
+        {
+            // Others were waited for until patience was at its end.
+            return Err(stalled(busy, 0, waited));
+        }
         let backoff = Backoff::new();
         let mut retries = 0;
         loop {

@@ -101,9 +101,7 @@ impl Mapped {
         let len = usize::try_from(found.min(MAX_LEN)).unwrap_or(usize::MAX);
         let mapping = Mapping::of_file(&file, len)
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
-        let sealed =
-            rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
-        let backing = if sealed { Backing::Sealed } else { Backing::File };
+        let backing = if is_sealed(&file) { Backing::Sealed } else { Backing::File };
         Ok(Self { mapping, backing, file, what })
     }
 
@@ -125,6 +123,11 @@ impl Mapped {
     /// [`AttachError::Geometry`] if it does not describe a usable region.
     pub fn attach(self) -> Result<Region, AttachError> {
         Region::validate(self.mapping, self.backing, vec![self.file.into()], &self.what)
+    }
+
+    /// The mapping, what its bytes come from, and a name for them.
+    pub(crate) fn into_parts(self) -> (Mapping, Backing, String) {
+        (self.mapping, self.backing, self.what)
     }
 }
 
@@ -195,7 +198,10 @@ impl Region {
             }
             files.push(file.into());
         }
-        Self::validate(Mapping::Frames(range), Backing::Frames, files, what)
+        // Frames that can be truncated are no better than a file.
+        let sealed = files.iter().all(is_sealed);
+        let backing = if sealed { Backing::Frames } else { Backing::File };
+        Self::validate(Mapping::Frames(range), backing, files, what)
     }
 
     pub(crate) fn validate(
@@ -260,6 +266,23 @@ impl Region {
         }
     }
 
+    /// Whether a producer holds the file: it keeps a lock on it for as long as it lives. `None` for
+    /// what is no plain file; there the memory goes with its producer.
+    ///
+    /// A producer that is not of this project may keep no lock.
+    #[must_use]
+    pub fn is_held(&self) -> Option<bool> {
+        use rustix::fs::{FlockOperation, flock};
+        let file = self.files.first().filter(|_| self.backing == Backing::File)?;
+        match flock(file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                let _ = flock(file, FlockOperation::Unlock);
+                Some(false)
+            }
+            Err(_) => Some(true),
+        }
+    }
+
     /// Where the records lie.
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
@@ -304,6 +327,11 @@ impl Region {
     pub(crate) const fn patience(&self) -> Patience {
         self.patience
     }
+}
+
+/// Whether nobody can shorten the file.
+fn is_sealed(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
 
 fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {

@@ -1,5 +1,6 @@
 //! One look at a region: raw words, and a consistent copy of every active group.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
@@ -7,7 +8,12 @@ use domstat_layout::header::DOM_HEADER_LEN;
 use domstat_layout::latest::REV;
 use domstat_layout::{DomHeader, Geometry, GroupDesc, Ns, ReadMem, RecordKind};
 
-use crate::Subject;
+use crate::{NotAttachable, Subject};
+
+/// Pages are at least this long.
+const PAGE: usize = 4096;
+/// More than this is not copied: four times what 65,536 vCPUs on pages of their own need.
+const MAX_LEN: usize = 1 << 30;
 
 /// What one look at a region saw. The raw words are as of no single moment; each group's copy is.
 pub struct Capture {
@@ -110,29 +116,88 @@ impl GroupCopy {
 }
 
 impl Capture {
-    /// Looks at the region now; waits for a group in mid-update until `deadline` has passed.
-    #[must_use]
-    pub fn take(subject: &Subject<'_>, deadline: Duration) -> Option<Self> {
+    /// Looks at the region now; waits for groups in mid-update, all of them together, until
+    /// `deadline` has passed.
+    ///
+    /// # Errors
+    /// [`NotAttachable`] if there is not even a header, or more than can be copied.
+    pub fn take(subject: &Subject<'_>, deadline: Duration) -> Result<Self, NotAttachable> {
         let mem = subject.mem;
-        let header = DomHeader::load(mem)?;
+        let too_short = NotAttachable::TooShort { len: mem.len() };
+        let header = DomHeader::load(mem).ok_or(too_short)?;
         let geometry = Geometry::validate(&header, mem.len()).ok();
-        // Without a shape only the header can be judged.
-        let len = geometry.map_or(DOM_HEADER_LEN, |g| g.end());
+        // Without a shape only the header can be judged; with one, everything up to the end of
+        // the page in which the last record ends.
+        let len =
+            geometry.map_or(DOM_HEADER_LEN, |g| g.end().next_multiple_of(PAGE)).min(mem.len());
+        if len > MAX_LEN {
+            return Err(NotAttachable::TooLarge { len, most: MAX_LEN });
+        }
         let mut words = vec![0; len / 8];
-        mem.load_words(0, &mut words)?;
+        mem.load_words(0, &mut words).ok_or(too_short)?;
         let mut capture =
             Self { header, geometry, mapped_len: mem.len(), groups: Vec::new(), now: None, words };
+        let mut busy = Vec::new();
         for record in capture.records() {
             for desc in record.known_groups() {
                 // The bit as it was when the raw words were copied.
                 let was_active = capture.active(&record) & desc.mask() != 0;
-                if let Some(look) = look(mem, &record, desc, was_active, deadline) {
-                    capture.groups.push(GroupCopy { record, desc, look });
-                }
+                let look = match look(mem, &record, desc, was_active) {
+                    Seen::Nothing => continue,
+                    Seen::Look(look) => look,
+                    Seen::Busy { seq } => {
+                        busy.push((capture.groups.len(), was_active));
+                        GroupLook::Stalled { seq, waited: Duration::ZERO }
+                    }
+                };
+                capture.groups.push(GroupCopy { record, desc, look });
             }
         }
+        capture.wait_for(mem, busy, deadline);
         capture.now = (subject.clock)(domstat_layout::Clock::from_number(header.clock));
-        Some(capture)
+        Ok(capture)
+    }
+
+    /// Looks again at the groups that were in mid-update, until none is or the deadline has passed.
+    fn wait_for(&mut self, mem: ReadMem<'_>, mut busy: Vec<(usize, bool)>, deadline: Duration) {
+        let (start, backoff) = (Instant::now(), Backoff::new());
+        let mut unseen = BTreeSet::new();
+        while !busy.is_empty() {
+            let waited = start.elapsed();
+            busy.retain(|&(at, was_active)| {
+                let Some(group) = self.groups.get_mut(at) else { return false };
+                match look(mem, &group.record, group.desc, was_active) {
+                    Seen::Nothing => {
+                        unseen.insert(at);
+                    }
+                    Seen::Look(look) => group.look = look,
+                    Seen::Busy { seq } => {
+                        group.look = GroupLook::Stalled { seq, waited };
+                        return true;
+                    }
+                }
+                false
+            });
+            if waited >= deadline {
+                break;
+            }
+            backoff.snooze();
+        }
+        let mut at = 0..;
+        self.groups.retain(|_| at.next().is_none_or(|at| !unseen.contains(&at)));
+    }
+
+    /// The end of what was captured: that of the page in which the last record ends, or of the
+    /// mapping.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.words.len() * 8
+    }
+
+    /// Whether nothing was captured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
     }
 
     /// The u64 at `offset`, from the raw words; 0 past what was captured.
@@ -155,7 +220,8 @@ impl Capture {
         self.u64(record.base + record.kind.active_offset())
     }
 
-    /// Every record, if the header can be followed; none otherwise.
+    /// Every record, in the order in which they lie, if the header can be followed; none
+    /// otherwise.
     #[must_use]
     pub fn records(&self) -> Vec<RecordAt> {
         let Some(g) = self.geometry else { return Vec::new() };
@@ -165,7 +231,9 @@ impl Capture {
                 Some(RecordAt { kind, index, base: array.offset(index)?, size: array.size })
             })
         });
-        records.collect()
+        let mut records: Vec<RecordAt> = records.collect();
+        records.sort_by_key(|record| record.base);
+        records
     }
 
     /// `len` bytes from `offset` on, from the raw words; fewer past what was captured.
@@ -183,15 +251,20 @@ impl Capture {
     }
 }
 
-/// Looks at one group; `None` if the producer's record does not hold it and does not claim to.
-fn look(
-    mem: ReadMem<'_>,
-    at: &RecordAt,
-    desc: &'static GroupDesc,
-    was_active: bool,
-    deadline: Duration,
-) -> Option<GroupLook> {
-    let mem = mem.sub(at.base, at.size)?;
+/// What one look at a group saw.
+enum Seen {
+    /// The producer's record does not hold it, or it was switched off while the raw words were
+    /// copied.
+    Nothing,
+    Look(GroupLook),
+    /// It is in mid-update.
+    Busy {
+        seq: u32,
+    },
+}
+
+fn look(mem: ReadMem<'_>, at: &RecordAt, desc: &'static GroupDesc, was_active: bool) -> Seen {
+    let Some(mem) = mem.sub(at.base, at.size) else { return Seen::Nothing };
     let active =
         || mem.load_u64(at.kind.active_offset()).is_some_and(|active| active & desc.mask() != 0);
     let generation = || {
@@ -199,30 +272,23 @@ fn look(
         word.and_then(|word| mem.load_u32(word)).unwrap_or(0)
     };
     let Some(group) = mem.group(desc.offset, desc.size) else {
-        return active().then_some(GroupLook::Outside);
+        return if active() { Seen::Look(GroupLook::Outside) } else { Seen::Nothing };
     };
+    if !active() {
+        // Clear now; if it was set when the raw words were copied, they are not of a group at
+        // rest, and nothing is said of it.
+        return match was_active {
+            true => Seen::Nothing,
+            false => Seen::Look(GroupLook::Inactive { generation: generation() }),
+        };
+    }
     let mut fields = vec![0; desc.payload_words()];
-    let backoff = Backoff::new();
-    let start = Instant::now();
-    loop {
-        if !active() {
-            // Clear now; if it was set when the raw words were copied, they are not of a group
-            // at rest, and nothing is said of it.
-            return (!was_active).then(|| GroupLook::Inactive { generation: generation() });
+    match group.try_read(&mut fields, || (active(), generation())) {
+        Ok((seq, updated_ns, (true, generation))) => {
+            let fields = fields.iter().map(|w| u64::from_le(*w)).collect();
+            Seen::Look(GroupLook::Whole { seq, generation, updated_ns, fields })
         }
-        match group.try_read(&mut fields, || (active(), generation())) {
-            Ok((seq, updated_ns, (true, generation))) => {
-                let fields = fields.iter().map(|w| u64::from_le(*w)).collect();
-                return Some(GroupLook::Whole { seq, generation, updated_ns, fields });
-            }
-            Ok((_, _, (false, _))) => {}
-            Err(busy) => {
-                let waited = start.elapsed();
-                if waited >= deadline {
-                    return Some(GroupLook::Stalled { seq: busy.seq, waited });
-                }
-                backoff.snooze();
-            }
-        }
+        Ok((seq, _, (false, _))) => Seen::Busy { seq },
+        Err(busy) => Seen::Busy { seq: busy.seq },
     }
 }

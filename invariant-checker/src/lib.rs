@@ -23,6 +23,7 @@
 mod capture;
 pub mod fixtures;
 mod report;
+pub mod rfc_v3;
 mod rules;
 mod run;
 mod subject;

@@ -1,5 +1,6 @@
 //! Outcomes, and the report made of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -64,13 +65,18 @@ pub struct RuleReport {
     /// What was found, up to [`RuleReport::MAX_FINDINGS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// How many more were found.
+    /// How many more were found, at other offsets.
     pub more_findings: u64,
+    /// Offsets of everything found.
+    #[serde(skip)]
+    seen: BTreeSet<u64>,
 }
 
 impl RuleReport {
     /// Findings of one rule that are kept.
     pub const MAX_FINDINGS: usize = 8;
+    /// Findings at more offsets than this are no longer counted.
+    const MAX_SEEN: usize = 65_536;
 
     pub(crate) fn new(id: &'static str, title: &'static str, source: &'static str) -> Self {
         Self {
@@ -81,6 +87,7 @@ impl RuleReport {
             reason: None,
             findings: Vec::new(),
             more_findings: 0,
+            seen: BTreeSet::new(),
         }
     }
 
@@ -92,7 +99,8 @@ impl RuleReport {
                 self.outcome = "fail";
                 self.reason = None;
                 for finding in findings {
-                    if self.findings.iter().any(|f| f.offset == finding.offset) {
+                    // The same at every look: once is enough.
+                    if self.seen.len() >= Self::MAX_SEEN || !self.seen.insert(finding.offset) {
                         continue;
                     }
                     if self.findings.len() < Self::MAX_FINDINGS {

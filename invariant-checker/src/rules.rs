@@ -87,7 +87,7 @@ const SHAPE: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23"];
 /// As [`SHAPE`], and no record lies in another's place.
 const SHAPE_AND_SECTIONS: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23", "I10"];
 
-fn finding(
+pub(crate) fn finding(
     rule: &'static str,
     offset: usize,
     what: impl Into<String>,
@@ -98,7 +98,7 @@ fn finding(
     Finding { rule, offset: offset as u64, what, expected, found }
 }
 
-fn no_watch() -> Outcome {
+pub(crate) fn no_watch() -> Outcome {
     Outcome::NotCheckable("needs more than one look: watch the region".to_owned())
 }
 

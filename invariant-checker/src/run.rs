@@ -34,6 +34,22 @@ pub enum NotAttachable {
         /// Bytes there are.
         len: usize,
     },
+    /// Fewer bytes than a header of another layout.
+    #[error("the region has {len} bytes, fewer than the {header} of a header")]
+    ShorterThan {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes of the header.
+        header: usize,
+    },
+    /// More bytes than are copied at one look.
+    #[error("the header speaks of {len} bytes, and no more than {most} are judged")]
+    TooLarge {
+        /// Bytes up to the end of the last record.
+        len: usize,
+        /// Bytes that are judged.
+        most: usize,
+    },
     /// The producer has not published the region.
     #[error("the region is not published yet (magic is 0): try again when its producer is up")]
     NotPublished,
@@ -74,11 +90,10 @@ pub fn watch_steps(
     options: &Options,
     mut step: impl FnMut(u64) -> bool,
 ) -> Result<Report, NotAttachable> {
-    let too_short = NotAttachable::TooShort { len: subject.mem.len() };
     let start = Instant::now();
     let mut rules: Vec<RuleReport> =
         RULES.iter().map(|r| RuleReport::new(r.id, r.title, r.source)).collect();
-    let take = || Capture::take(subject, options.seq_deadline).ok_or(too_short);
+    let take = || Capture::take(subject, options.seq_deadline);
     let first = take()?;
     if first.header.magic == 0 {
         return Err(NotAttachable::NotPublished);

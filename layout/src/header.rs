@@ -108,7 +108,7 @@ pub mod record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not published yet.
-    Initialising = 0,
+    Initializing = 0,
     /// Being written.
     Live = 1,
     /// The domain is gone; nothing changes any more.
@@ -120,18 +120,18 @@ impl State {
     #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
-            0 => Some(Self::Initialising),
+            0 => Some(Self::Initializing),
             1 => Some(Self::Live),
             2 => Some(Self::Retired),
             _ => None,
         }
     }
 
-    /// `initialising`, `live` or `retired`.
+    /// `initializing`, `live` or `retired`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Initialising => "initialising",
+            Self::Initializing => "initializing",
             Self::Live => "live",
             Self::Retired => "retired",
         }

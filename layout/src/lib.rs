@@ -76,11 +76,17 @@
 //! ## Compatibility
 //!
 //! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`] to
-//! [`r4`]), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is information; sizes and bits decide what is read. An
-//! incompatible change would be a new magic.
+//! [`r4`]), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is
+//! information; sizes and bits decide what is read. An incompatible change would be a new magic.
 //!
-//! A group takes updates at up to about a million a second; beside a writer that never pauses,
-//! a reader of a group can run into its bound.
+//! ## Twins
+//!
+//! A group takes updates at up to about a million a second; beside a writer that never pauses, a
+//! reader of a group can run into its bound, and a writer that dies in mid-update takes the group
+//! with it. A hot group can therefore have a twin, a second copy with a `seq` and a bit of its own
+//! ([`ReadTwins`], [`WriteTwins`]). The writer finishes the first copy before it begins the second;
+//! a reader takes the first and, if that is busy, the second. Which groups have one is a column of
+//! the descriptor table ([`GroupDesc::twin_of`]); none has before revision 4.
 //!
 #![doc = include_str!("../TABLE.md")]
 #![no_std]
@@ -99,6 +105,7 @@ pub mod r3;
 pub mod r4;
 mod records;
 pub mod revision;
+pub mod rfc_v3;
 pub mod schema;
 pub mod seqlock;
 pub mod sink;

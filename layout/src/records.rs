@@ -178,7 +178,7 @@ impl<'a> Records<'a> {
             let active = u64::from_le(active);
             let masks = groups.map(|group| {
                 let inside = group.end() <= words * 8;
-                u32::from(inside && active & group.mask() != 0)
+                u32::from(inside && active & group.mask() != 0).to_le()
             });
             looks.read_end_each(seqs, begins, masks);
         }

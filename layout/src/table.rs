@@ -19,7 +19,7 @@ pub const DOM_HEADER: &[(usize, &str, &str, &str)] = &[
     (dom::NR_VCPUS, "u32", "nr_vcpus", "records in the vcpu array"),
     (dom::STATS_ACTIVE, "u64", "stats_active", "one bit per group that is produced"),
     (dom::ALIGN, "u32", "align", "alignment of vcpu_offs and vcpu_stride, a power of two"),
-    (dom::STATE, "u32", "state", "0 initialising, 1 live, 2 retired"),
+    (dom::STATE, "u32", "state", "0 initializing, 1 live, 2 retired"),
     (dom::INCARNATION, "u64", "incarnation", "differs whenever the region is created anew"),
     (dom::NOTIFY, "u32", "notify", "bumped, then woken as a futex, on discrete events"),
     (dom::REVISION, "u32", "revision", "the producer's revision; information only"),

@@ -282,7 +282,7 @@ fn twins_of_a_killed_writer() {
 }
 
 const MAGIC: u32 = 7;
-const INITIALISING: u32 = 0;
+const INITIALIZING: u32 = 0;
 const LIVE: u32 = 1;
 const RETIRED: u32 = 2;
 
@@ -309,7 +309,7 @@ impl Record {
     fn zero() -> Self {
         Self {
             magic: AtomicU32::new(0),
-            state: AtomicU32::new(INITIALISING),
+            state: AtomicU32::new(INITIALIZING),
             size: AtomicU32::new(0),
             generation: AtomicU32::new(0),
             active: AtomicU64::new(0),

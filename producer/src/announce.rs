@@ -43,7 +43,10 @@ impl Announcement {
                 Ok(()) => break,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempts < 10 => {
                     // Taken by a live producer, or left by one that was killed.
-                    if points_at_a_region(&path) {
+                    // An entry with our own target is one of a producer that had our process id and
+                    // descriptor, as in a container that was started again.
+                    let ours = std::fs::read_link(&path).is_ok_and(|was| was == target);
+                    if !ours && points_at_a_region(&path) {
                         return Err(AnnounceError::NameTaken { name: name.to_owned() });
                     }
                     match std::fs::remove_file(&path) {

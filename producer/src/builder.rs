@@ -386,7 +386,7 @@ fn fill_header(mem: WriteMem<'_>, plan: &Plan, incarnation: u64, clock: Clock) -
         mem.store_u32(place.size.0, words.size)?;
     }
     mem.store_u32(dom::ALIGN, h.align)?;
-    mem.store_u32(dom::STATE, State::Initialising as u32)?;
+    mem.store_u32(dom::STATE, State::Initializing as u32)?;
     mem.store_u64(dom::INCARNATION, incarnation)?;
     mem.store_u32(dom::REVISION, h.revision)?;
     mem.store_u32(dom::CLOCK, clock as u32)

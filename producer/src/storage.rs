@@ -14,7 +14,8 @@ pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> C
 }
 
 pub(crate) fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
-    let name: String = name.chars().filter(|c| *c != '\0').take(100).collect();
+    // The kernel takes up to 249 bytes; it is for people who look into /proc.
+    let name = name.get(..name.floor_char_boundary(127)).unwrap_or_default().replace('\0', "");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create(format!("domstat-{name}"), flags)
         .map_err(|e| os(|| "create a memfd".into())(e.into()))?;

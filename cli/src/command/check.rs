@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use domstat_consumer::Mapped;
-use domstat_invariant_checker::{Options, Report, Subject, check, watch_steps};
+use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
 
 use super::show::seconds;
 use crate::error::Failure;
@@ -20,7 +20,10 @@ Examples:
   domstat check ./some.region --json | jq '.rules[] | select(.outcome != \"pass\")'
 
 Exit codes: 0 no rule is broken, 1 a rule is broken, 3 there is no region to judge.
-A rule that cannot be checked here is reported as such and breaks nothing.";
+A rule that cannot be checked here is reported as such and breaks nothing.
+
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and
+judged by that layout's rules.";
 
 /// Prove the layout's rules on a region
 #[derive(ClapArgs)]
@@ -54,30 +57,26 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 
 fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Report, Failure> {
     let mapped = Mapped::open(path)?;
-    let subject = Subject::new(mapped.mem()).with_file(mapped.file());
     let options = Options::default();
-    let report = match time {
-        None => check(&subject, &options),
-        Some(time) => {
-            let start = Instant::now();
-            let progress = std::io::stderr().is_terminal();
-            let report = watch_steps(&subject, &options, |looks| {
-                let passed = start.elapsed();
-                if progress {
-                    eprint!(
-                        "\r{looks} looks, {:.0} of {:.0} s ",
-                        passed.as_secs_f64(),
-                        time.as_secs_f64()
-                    );
-                }
-                std::thread::sleep(interval.min(time.saturating_sub(passed)));
-                start.elapsed() < time
-            });
-            if progress {
-                eprint!("\r\x1b[K");
-            }
-            report
+    let start = Instant::now();
+    let progress = time.is_some() && std::io::stderr().is_terminal();
+    let step = |looks| {
+        let Some(time) = time else { return false };
+        let passed = start.elapsed();
+        if progress {
+            eprint!("\r{looks} looks, {:.0} of {:.0} s ", passed.as_secs_f64(), time.as_secs_f64());
         }
+        std::thread::sleep(interval.min(time.saturating_sub(passed)));
+        start.elapsed() < time
     };
+    let report = if mapped.is_rfc_v3() {
+        rfc_v3::watch_steps(mapped.mem(), &options, step)
+    } else {
+        let subject = Subject::new(mapped.mem()).with_file(mapped.file());
+        watch_steps(&subject, &options, step)
+    };
+    if progress {
+        eprint!("\r\x1b[K");
+    }
     report.map_err(|source| Failure::NotAttachable { path: path.display().to_string(), source })
 }

@@ -1,6 +1,6 @@
 //! `domstat demo`: the whole way, from a running vCPU to a reader in another process.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::Duration;
@@ -51,7 +51,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 
     let (mut published, probe, _threads) = match KvmSource::available() {
         Ok(()) => {
-            println!("domstat demo: a micro-VM with {} vCPUs runs through /dev/kvm", args.vcpus);
+            writeln!(
+                stdout(),
+                "domstat demo: a micro-VM with {} vCPUs runs through /dev/kvm",
+                args.vcpus
+            )?;
             let options =
                 KvmOptions { nr_vcpus: args.vcpus, name: name.clone(), ..KvmOptions::default() };
             let source = KvmSource::new(&options)?;
@@ -59,8 +63,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             (publish(source, Placement::Packed, None, || Ok(dir.clone()))?, Some(probe), None)
         }
         Err(why) => {
-            println!("domstat demo: {why}");
-            println!("domstat demo: so these are this process's own threads, shown as vCPUs");
+            writeln!(stdout(), "domstat demo: {why}")?;
+            writeln!(
+                stdout(),
+                "domstat demo: so these are this process's own threads, shown as vCPUs"
+            )?;
             let threads = busy::Threads::start(args.vcpus);
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             let source =
@@ -70,13 +77,13 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
     };
 
-    let seconds = args.seconds.unwrap_or(if std::io::stdout().is_terminal() { 10 } else { 2 });
+    let seconds = args.seconds.unwrap_or(if stdout().is_terminal() { 10 } else { 2 });
     let count = (seconds * RATE + 1).to_string();
     let interval = (1.0 / RATE as f64).to_string();
     let show = ["show", &name, "--watch", "--count", &count, "--interval", &interval];
     let check = ["check", &name, "--watch", CHECK_SECONDS];
     for step in [&show[..], &check[..]] {
-        println!("\n$ domstat {}", step.join(" "));
+        writeln!(stdout(), "\n$ domstat {}", step.join(" "))?;
         match in_another_process(&dir, step, &mut published, &stop)? {
             Some(code) if code != ExitCode::SUCCESS => return Ok(code),
             Some(_) => {}
@@ -91,24 +98,27 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 
 /// Says how the published numbers compare with the kernel's own.
 fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
-    println!("\nThe kernel's own books, beside what was published:");
+    writeln!(stdout(), "\nThe kernel's own books, beside what was published:")?;
     let region = Region::open(published.path())?;
     for vcpu in region.vcpus() {
         let Ok(Reading::Active(sample)) = vcpu.read::<Runstate>() else { continue };
         let Some(counts) = probe.counts(vcpu.index()) else { continue };
         let running = sample.running_ns.value().unwrap_or(0);
-        print!(
+        write!(
+            stdout(),
             "vCPU {}: running {}, its thread's CPU time {}",
             vcpu.index(),
             human_ns(running),
             human_ns(counts.cpu_ns),
-        );
+        )?;
         let halts = probe.kvm_stats(vcpu.index()).ok().flatten().and_then(|stats| {
             stats.into_iter().find(|s| s.name == "halt_exits")?.values.first().copied()
         });
         match halts {
-            Some(kvm) => println!("; halts: {} seen, {kvm} counted by KVM", counts.hlt_exits),
-            None => println!("; halts: {} seen", counts.hlt_exits),
+            Some(kvm) => {
+                writeln!(stdout(), "; halts: {} seen, {kvm} counted by KVM", counts.hlt_exits)?
+            }
+            None => writeln!(stdout(), "; halts: {} seen", counts.hlt_exits)?,
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use domstat_producer::Placement;
 use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
-use domstat_sources::process::ProcessSource;
+use domstat_sources::process::{ProcessProbe, ProcessSource};
 
 use crate::error::Failure;
 use crate::find;
@@ -52,7 +52,7 @@ struct Common {
     #[arg(long, value_name = "MS", default_value = "250", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     interval: u64,
     /// End after this time instead of with the domain
-    #[arg(long = "for", value_name = "SECONDS")]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     time: Option<u64>,
 }
 
@@ -103,7 +103,8 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             if let Some(max) = args.max_vcpus {
                 source = source.with_nr_vcpus(max)?;
             }
-            serve(source, &args.common, dir)
+            let probe = source.probe();
+            serve(source, &args.common, dir, &|| not_shown(&probe))
         }
         From::Kvm(args) => {
             let mut options = KvmOptions {
@@ -114,12 +115,23 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             if let Some(name) = &args.common.name {
                 options.name.clone_from(name);
             }
-            serve(KvmSource::new(&options)?, &args.common, dir)
+            serve(KvmSource::new(&options)?, &args.common, dir, &|| None)
         }
     }
 }
 
-fn serve<S: Source>(source: S, common: &Common, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+/// Says so if there are threads for which there is no slot.
+fn not_shown(probe: &ProcessProbe) -> Option<String> {
+    let count = probe.threads_not_shown();
+    (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
+}
+
+fn serve<S: Source>(
+    source: S,
+    common: &Common,
+    dir: Option<&Path>,
+    warning: &dyn Fn() -> Option<String>,
+) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let description = source.describe();
     let placement = match common.placement {
@@ -135,6 +147,9 @@ fn serve<S: Source>(source: S, common: &Common, dir: Option<&Path>) -> Result<Ex
         description.nr_vcpus,
         published.path().display(),
     );
+    if let Some(warning) = warning() {
+        eprintln!("domstat: {warning}");
+    }
     if published.keep(&stop, common.time.map(Duration::from_secs))? == End::DomainGone {
         eprintln!("domstat: {} is gone", description.name);
     }

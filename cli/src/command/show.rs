@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Region, Snapshot};
+use domstat_consumer::{Mapped, Region, Snapshot};
 use domstat_layout::State;
 
 use crate::error::Failure;
 use crate::signals::Stop;
 use crate::{described, find, render};
+
+mod rfc_v3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +22,9 @@ Examples:
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
-is not active has no fields: none of them is ever 0.";
+is not active has no fields: none of them is ever 0.
+
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself.";
 
 /// Show the statistics of a domain
 #[derive(clap::Args)]
@@ -56,7 +60,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let path = find::region_path(&args.domain, dir)?;
-    let region = Region::open(&path)?;
+    let mapped = Mapped::open(&path)?;
+    if mapped.is_rfc_v3() {
+        return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+    }
+    let region = mapped.attach()?;
+    if region.is_held() == Some(false) {
+        eprintln!("domstat: no producer holds {}: its values may be old", path.display());
+    }
     let mut out = std::io::stdout().lock();
     if args.all {
         return described::show(&mut out, &region, &args.domain, args.json);
@@ -79,8 +90,10 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut shown = 0;
     loop {
         region.snapshot(&mut snapshot);
+        // In this order: a producer that ends retires the region, then takes the entry away.
+        let gone = !is_the_same(&path, &region);
         let status = region.status();
-        if status.state != Some(State::Retired) && !path.exists() {
+        if gone && status.state != Some(State::Retired) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
@@ -106,6 +119,14 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
         std::mem::swap(&mut snapshot, &mut before);
     }
+}
+
+/// Whether the region at `path` is still the one that was attached.
+fn is_the_same(path: &Path, region: &Region) -> bool {
+    let (Ok(now), Some(mapped)) = (rustix::fs::stat(path), region.files().next()) else {
+        return false;
+    };
+    rustix::fs::fstat(mapped).is_ok_and(|was| (was.st_dev, was.st_ino) == (now.st_dev, now.st_ino))
 }
 
 /// What was drawn last on a terminal, to be drawn over.

@@ -15,8 +15,11 @@ fn check(look: &Look<'_>) -> Outcome {
     let Some(previous) = look.previous else { return no_watch() };
     let mut findings = Vec::new();
     for (before, now) in pairs(previous, look.current) {
-        // A slot that was given to something else may have been active in between.
-        if !matches!(now.look, GroupLook::Inactive { .. }) || before.look != now.look {
+        // A slot that was given to something else, and a group whose seq moved on, may have been
+        // active in between.
+        let reactivated = previous.u32(now.base()) != look.current.u32(now.base());
+        let inactive = matches!(now.look, GroupLook::Inactive { .. }) && before.look == now.look;
+        if !inactive || reactivated {
             continue;
         }
         let words = (now.base()..now.base() + now.desc.size).step_by(8);

@@ -33,5 +33,15 @@ fn check(look: &Look<'_>) -> Outcome {
             (end, after) = (part_end, name);
         }
     }
+    // What a later revision than ours put behind the array is not known here.
+    if look.current.header.revision <= domstat_layout::latest::REVISION
+        && let Some(geometry) = look.current.geometry
+    {
+        let tail = (geometry.end()..look.current.len()).step_by(8);
+        if let Some(offset) = tail.clone().find(|offset| look.current.u64(*offset) != 0) {
+            let found = format!("{:#x}", look.current.u64(offset));
+            findings.push(finding("I15", offset, "after the last record", 0, found));
+        }
+    }
     findings.into()
 }

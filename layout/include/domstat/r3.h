@@ -24,7 +24,7 @@
 #define DOMSTAT_BLK_MAGIC 0x014b4c42u
 
 /* Values of state and of clock in the header. */
-#define DOMSTAT_STATE_INITIALISING 0u
+#define DOMSTAT_STATE_INITIALIZING 0u
 #define DOMSTAT_STATE_LIVE 1u
 #define DOMSTAT_STATE_RETIRED 2u
 #define DOMSTAT_CLOCK_UNKNOWN 0u
@@ -41,7 +41,7 @@ struct domstat_dom_header {
     uint32_t nr_vcpus; /* records in the vcpu array */
     uint64_t stats_active; /* one bit per group that is produced */
     uint32_t align; /* alignment of vcpu_offs and vcpu_stride, a power of two */
-    uint32_t state; /* 0 initialising, 1 live, 2 retired */
+    uint32_t state; /* 0 initializing, 1 live, 2 retired */
     uint64_t incarnation; /* differs whenever the region is created anew */
     uint32_t notify; /* bumped, then woken as a futex, on discrete events */
     uint32_t revision; /* the producer's revision; information only */

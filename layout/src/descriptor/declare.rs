@@ -50,6 +50,12 @@ macro_rules! groups {
     (@marker net $g:ident) => { impl $crate::descriptor::NetGroup for $g {} };
     // A second copy is reached through the first.
     (@marker $record:ident $g:ident $first:ident) => {};
+    (@field Word, $field:ident, $offset:expr) => {
+        #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
+        pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($offset);
+    };
+    // Longer than a word: only read and written with its group.
+    (@field $ty:ident, $field:ident, $offset:expr) => {};
     (@twin) => { None };
     (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
     (@kind dom) => { $crate::descriptor::RecordKind::Dom };
@@ -62,7 +68,7 @@ macro_rules! groups {
         $group:ident $gname:literal $(twin of $first:ident)? {
             $(
                 $(#[doc = $fdoc:literal])+
-                $foff:literal $field:ident : $ty:ty, $kind:expr, $unit:expr;
+                $foff:literal $field:ident : $ty:ident, $kind:expr, $unit:expr;
             )+
         }
     )+) => { $(
@@ -76,10 +82,7 @@ macro_rules! groups {
 
         #[allow(non_upper_case_globals)]
         impl $group {
-            $(
-                #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
-                pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($at + $foff);
-            )+
+            $( groups!(@field $ty, $field, $at + $foff); )+
         }
 
         impl $crate::descriptor::Group for $group {

@@ -145,11 +145,17 @@ impl Layout {
         let stride = header.desc_stride()?;
         let descs: Vec<Desc> =
             descs.chunks_exact(stride).map(Desc::parse).collect::<Option<_>>()?;
-        let mut data_len = 0;
+        let (mut data_len, mut values_len) = (0, 0usize);
         for desc in &descs {
             data_len = desc.offset.checked_add(desc.len)?.max(data_len);
+            // Descriptors that overlap would multiply the data.
+            values_len = values_len.checked_add(desc.len)?;
         }
-        (data_len <= MAX_LEN).then_some(Self { data_offset: header.data_offset, data_len, descs })
+        (data_len <= MAX_LEN && values_len <= MAX_LEN).then_some(Self {
+            data_offset: header.data_offset,
+            data_len,
+            descs,
+        })
     }
 
     /// The statistics that have a name and a value.
