@@ -139,7 +139,7 @@ fn page(tables: &str) -> String {
          on {cpus} CPUs of an {cpu} with Linux {}, whose widest form is {widest}. Compare ratios, not \
          nanoseconds: each is the median of several runs in which both sides took turns, with the \
          smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
-         `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it\n\
+         `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it \
          takes long to build.\n\n\
          ![Cost against size](performance-size.svg)\n\n\
          ![Cost per vCPU against the number of vCPUs](performance-vcpus.svg)\n\n\

@@ -74,15 +74,14 @@ pub fn run(effort: Effort, report: &mut Report) {
             match (nr_vcpus, placement) {
                 (4096, Placement::Packed) => {
                     report.ratio("snapshot_4096_packed_bandwidth_over_memcpy", bandwidth);
-                    packed = snapshot.iter().map(|ns| ns / 4096.0).collect();
+                    packed = over(&snapshot, &memcpy);
                 }
                 (4096, Placement::PageGranular) => {
                     report.ratio("snapshot_4096_page_bandwidth_over_memcpy", bandwidth);
                 }
                 (65_536, Placement::Packed) => {
-                    let largest: Vec<f64> = snapshot.iter().map(|ns| ns / 65_536.0).collect();
-                    let ratio = Spread::ratio(&largest, &packed);
-                    report.ratio("snapshot_65536_over_4096_per_vcpu", ratio);
+                    let ratio = Spread::ratio(&over(&snapshot, &memcpy), &packed);
+                    report.ratio("snapshot_growth_to_65536_over_memcpy", ratio);
                 }
                 _ => {}
             }
@@ -91,6 +90,11 @@ pub fn run(effort: Effort, report: &mut Report) {
         report.by_vcpus.push((format!("memcpy, {name}"), floor));
     }
     unpin();
+}
+
+/// `a[i] / b[i]`.
+fn over(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a / b).collect()
 }
 
 /// Nanoseconds per snapshot, per copy of the same bytes, and per first snapshot.

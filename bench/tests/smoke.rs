@@ -13,7 +13,7 @@ const NAMES: &[&str] = &[
     "one_field_update_ns",
     "snapshot_4096_packed_bandwidth_over_memcpy",
     "snapshot_4096_page_bandwidth_over_memcpy",
-    "snapshot_65536_over_4096_per_vcpu",
+    "snapshot_growth_to_65536_over_memcpy",
     "schedstat_over_read",
 ];
 
