@@ -9,6 +9,7 @@
 //! assert!(!compare(&new, &old).is_compatible(), "revisions only append");
 //! ```
 
+mod check;
 mod compare;
 mod header;
 mod map;
@@ -17,6 +18,7 @@ mod said;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::{CheckError, Checked, check_with};
 pub use compare::{Change, Comparison, compare};
 pub use header::c_header;
 pub use map::{Shape, ascii, svg};

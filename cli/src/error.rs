@@ -33,6 +33,10 @@ pub(crate) enum Failure {
     NoSchema { domain: String, revision: u32 },
     #[error("{domain}: {source}")]
     Schema { domain: String, source: SchemaError },
+    #[error("{path}: {why}")]
+    Layout { path: String, why: String },
+    #[error("cannot {action}: {source}")]
+    Check { action: String, source: io::Error },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot {action}: {source}")]
@@ -49,9 +53,10 @@ impl Failure {
             | Self::Source(_)
             | Self::NoDirectory
             | Self::NoSchema { .. }
+            | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
-            Self::Output(_) | Self::Os { .. } => ExitCode::from(4),
+            Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
         }
     }
 }

@@ -22,6 +22,7 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
 $XDG_RUNTIME_DIR/domstat for others.
@@ -48,6 +49,7 @@ enum Command {
     Ls(command::ls::Args),
     Show(command::show::Args),
     Check(command::check::Args),
+    Abi(command::abi::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => command::ls::run(&args, dir),
         Command::Show(args) => command::show::run(&args, dir),
         Command::Check(args) => command::check::run(&args, dir),
+        Command::Abi(args) => command::abi::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -312,6 +312,11 @@ pub(crate) fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// As [`printable`], of text that has lines.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(|line| printable(line) + "\n").collect()
+}
+
 /// Nanoseconds with three digits after the point in the unit that fits.
 pub(crate) fn human_ns(ns: u64) -> String {
     match ns {

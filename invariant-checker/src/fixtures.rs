@@ -9,6 +9,10 @@ use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC
 
 use crate::Finding;
 
+mod later;
+
+pub use later::good_of_revision_4;
+
 /// A region that breaks one rule.
 #[derive(Clone, Debug)]
 pub struct Fixture {
@@ -141,6 +145,7 @@ pub fn all() -> Vec<Fixture> {
     let mut all = header_fixtures();
     all.extend(record_fixtures());
     all.extend(writer_fixtures());
+    all.extend(later::all());
     all.sort_by_key(|f| f.finding.rule);
     all
 }

@@ -1,4 +1,4 @@
-//! What the peers of the cross-revision matrix write and print, in Rust as in `c/`.
+//! What the peers of the cross-revision matrix write and print, in Rust as in `abi/c`.
 
 use std::fmt::Write;
 

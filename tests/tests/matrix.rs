@@ -20,7 +20,7 @@ fn skip(what: &str, why: &str) {
 }
 
 fn c_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("c")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi/c")
 }
 
 fn headers() -> PathBuf {

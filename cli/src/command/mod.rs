@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod abi;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod ls;

@@ -1,16 +1,40 @@
-//! Nothing that a consumer was built to read ever moves.
+//! Nothing that a consumer was built to read ever moves. What the region says of itself is held against the descriptor table: every group that the producer's revision has lies where the table puts it, and what a later one adds lies behind.
 
-use super::{Look, Rule};
+use super::{Look, Rule, finding};
 use crate::Outcome;
+use domstat_abi::{Abi, compare};
+use domstat_layout::Schema;
+use domstat_layout::header::dom;
+use domstat_layout::latest::REVISION;
 
 pub(super) const RULE: Rule = Rule {
     id: "I25",
     title: "across revisions every field keeps its place and meaning",
     source: "design mail",
-    requires: &["I01"],
+    requires: &["I22", "I23"],
     check,
 };
 
-fn check(_: &Look<'_>) -> Outcome {
-    Outcome::NotCheckable("a rule about several revisions, and there is one".to_owned())
+fn check(look: &Look<'_>) -> Outcome {
+    let Some(bytes) = look.current.schema() else {
+        return Outcome::NotCheckable("the region does not describe itself".to_owned());
+    };
+    let Ok(schema) = Schema::parse(&bytes) else {
+        return Outcome::NotCheckable("the schema is not legal".to_owned());
+    };
+    let revision = look.current.header.revision;
+    let said = Abi::of_schema(&schema, revision);
+    let Some(mut known) = Abi::of_revision(revision.min(REVISION)) else {
+        return Outcome::NotCheckable(format!("revision {revision} is not known"));
+    };
+    // A region need not have every array; its header says so, and no record is listed.
+    known.records.retain(|record| said.record(&record.name).is_some());
+    let found = compare(&known, &said);
+    let start = look.current.geometry.map_or(dom::SCHEMA_OFFS, |g| g.schema().offs);
+    let mut findings = Vec::new();
+    for change in found.breaking() {
+        let what = format!("schema: {}", change.what);
+        findings.push(finding("I25", start, what, "as the descriptor table has it", &change.how));
+    }
+    findings.into()
 }

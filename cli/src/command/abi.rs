@@ -1,0 +1,200 @@
+//! `domstat abi`: layouts, compared, shown and checked.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args as ClapArgs, Subcommand};
+use domstat_abi::{
+    Abi, CheckError, Shape, ascii, c_header, check_with, compare, parse_c_header, svg,
+};
+use domstat_layout::{REVISIONS, Revision, latest};
+
+use crate::error::Failure;
+use crate::render;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat abi diff include/domstat/r3.h include/domstat/r4.h
+  domstat abi show --rev 2                   the layout table and a map
+  domstat abi show --json > layout.json      to be compared later
+  domstat abi check --cc clang
+
+Exit codes: 0 compatible or everything holds, 1 incompatible or a check does not hold,
+            3 a file cannot be read or is no layout, 4 anything else.";
+
+/// Compare, show and check layouts
+#[derive(ClapArgs)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say whether builds of two layouts understand each other, and why not
+    Diff(DiffArgs),
+    /// Show a revision's layout table and the map of a region
+    Show(ShowArgs),
+    /// Compile every revision's header and let programs of each read those of each other
+    Check(CheckArgs),
+}
+
+#[derive(ClapArgs)]
+struct DiffArgs {
+    /// The older layout: a C header or the JSON of `abi show --json`
+    old: PathBuf,
+    /// The newer one
+    new: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(ClapArgs)]
+struct ShowArgs {
+    /// The revision
+    #[arg(long, value_name = "N", default_value_t = latest::REVISION)]
+    rev: u32,
+    /// Print the layout as JSON
+    #[arg(long, conflicts_with_all = ["svg", "header"])]
+    json: bool,
+    /// Draw the map as SVG
+    #[arg(long, conflicts_with = "header")]
+    svg: bool,
+    /// Print the C header
+    #[arg(long)]
+    header: bool,
+    /// vCPUs of the region on the map
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=256))]
+    vcpus: u16,
+    /// Alignment of records on the map
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = align)]
+    align: usize,
+}
+
+#[derive(ClapArgs)]
+struct CheckArgs {
+    /// The C compiler
+    #[arg(long, env = "CC", default_value = "cc")]
+    cc: String,
+}
+
+/// A power of two from 8 to 2 MiB.
+fn align(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n.is_power_of_two() && (8..=2 << 20).contains(&n) => Ok(n),
+        _ => Err("expected a power of two from 8 to 2097152".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    match &args.verb {
+        Verb::Diff(args) => diff(args),
+        Verb::Show(args) => show(args),
+        Verb::Check(args) => check(args),
+    }
+}
+
+/// A layout from a C header or from JSON.
+fn read(path: &Path) -> Result<Abi, Failure> {
+    let failed = |why: String| Failure::Layout { path: path.display().to_string(), why };
+    let text = fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(&text).map_err(|e| failed(e.to_string()));
+    }
+    parse_c_header(&text).map_err(|e| failed(e.to_string()))
+}
+
+fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
+    let found = compare(&read(&args.old)?, &read(&args.new)?);
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::json!({
+            "compatible": found.is_compatible(),
+            "changes": found.changes,
+        });
+        writeln!(out, "{json:#}")?;
+    } else {
+        write!(out, "{}", render::printable_lines(&found.to_string()))?;
+    }
+    Ok(if found.is_compatible() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
+    let unknown = || Failure::Layout {
+        path: format!("revision {}", args.rev),
+        why: format!("1 to {} are known", latest::REVISION),
+    };
+    let revision = Revision::of(args.rev).ok_or_else(unknown)?;
+    let abi = Abi::of_revision(args.rev).ok_or_else(unknown)?;
+    let shape = Shape { align: args.align, nr_vcpus: args.vcpus.into(), nr_devices: 1 };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::to_string_pretty(&abi).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else if args.svg {
+        write!(out, "{}", svg(&abi, shape))?;
+    } else if args.header {
+        write!(out, "{}", c_header(revision))?;
+    } else {
+        let mut table =
+            render::table(&["FIELD", "OFFSET", "BYTES", "BIT", "SINCE", "KIND", "UNIT"]);
+        for record in &abi.records {
+            for group in &record.groups {
+                for field in &group.fields {
+                    table.add_row([
+                        format!("{}.{}.{}", record.name, group.name, field.name),
+                        field.offset.to_string(),
+                        field.width.to_string(),
+                        group.bit.to_string(),
+                        group.since.to_string(),
+                        field.kind.clone(),
+                        field.unit.clone(),
+                    ]);
+                }
+            }
+        }
+        writeln!(out, "{table}\n\n{}", ascii(&abi, shape).trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    let known: Vec<Abi> = REVISIONS.iter().filter_map(|r| Abi::of_revision(r.number)).collect();
+    for (i, old) in known.iter().enumerate() {
+        for new in known.iter().skip(i + 1) {
+            let found = compare(old, new);
+            if !found.is_compatible() {
+                write!(out, "revision {} to {}:\n{found}", old.revision, new.revision)?;
+                return Ok(ExitCode::from(1));
+            }
+        }
+    }
+    writeln!(out, "{} revisions, each only appends to the one before", known.len())?;
+    let dir = tempfile::tempdir()
+        .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
+    match check_with(&args.cc, dir.path()) {
+        Ok(checked) => {
+            writeln!(
+                out,
+                "{} headers compile as C99 with {}, their checks hold",
+                checked.headers, args.cc
+            )?;
+            writeln!(
+                out,
+                "{} pairs of builds, placements and alignments understand each other: {} fields",
+                checked.pairs, checked.fields
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(CheckError::Os { action, source }) => Err(Failure::Check { action, source }),
+        Err(wrong) => {
+            writeln!(out, "{wrong}")?;
+            Ok(ExitCode::from(1))
+        }
+    }
+}
