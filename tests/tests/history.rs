@@ -123,8 +123,11 @@ fn produce(abi: &Abi, align: usize, off: &[(usize, u32)]) -> Vec<u64> {
     words
 }
 
+/// What was read of a field: record kind, index, bit, offset, and its words.
+type Found = (usize, u32, u32, usize, Option<Vec<u64>>);
+
 /// What a consumer of this layout reads: for each of its fields the words, or nothing.
-fn consume(abi: &Abi, words: &mut [u64]) -> Vec<(usize, u32, u32, usize, Option<Vec<u64>>)> {
+fn consume(abi: &Abi, words: &mut [u64]) -> Vec<Found> {
     let len = words.len() * 8;
     let base = NonNull::from(words).cast::<u8>();
     // SAFETY: the words are borrowed and only reached through `mem` while that lives.
