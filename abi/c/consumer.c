@@ -3,33 +3,9 @@
  * vCPU 0's runstate N times instead and prints the nanoseconds that one read took. */
 #define _GNU_SOURCE
 #include "peer.h"
+#include "read.h"
 
 #include <time.h>
-
-enum { SPINS = 1000 };
-
-/* Copies a group of `size` bytes; 0 unless it is produced and was whole. */
-static int read_group(const char *record, size_t record_size, const uint64_t *active, unsigned bit,
-                      size_t offset, size_t size, void *copy)
-{
-    if (offset + size > record_size)
-        return 0;
-    const uint32_t *seq = (const uint32_t *)(record + offset);
-    const uint64_t *words = (const uint64_t *)(record + offset);
-    for (int i = 0; i < SPINS; i++) {
-        uint32_t begin = load32(seq);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        int is_active = (load64(active) >> bit & 1) != 0;
-        for (size_t w = 1; w < size / 8; w++)
-            ((uint64_t *)copy)[w] = load64(&words[w]);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if ((begin & 1) == 0 && load32(seq) == begin)
-            return is_active;
-        if (!is_active)
-            return 0;
-    }
-    return 0;
-}
 
 static void print_number(uint64_t value)
 {
@@ -44,8 +20,8 @@ static void print_number(uint64_t value)
 #define PREFIX(group, field) printf("%s[%u]." #group "." #field " ", name, index)
 #define G(group) { struct PASTE(RECORD, group) copy; \
     memset(&copy, 0xff, sizeof copy); \
-    int have = record != NULL && read_group(record, size, active, BIT(group), OFFSET(group), \
-        sizeof copy, &copy);
+    int have = record != NULL && domstat_read_group(record, size, active, BIT(group), \
+        OFFSET(group), sizeof copy, &copy) == 1;
 #define G2(group, first) G(group)
 #define F(group, field) PREFIX(group, field); print_number(have ? copy.field : DOMSTAT_NOT_PRODUCED);
 #define S(group, field, n) F(group, field)
@@ -149,8 +125,8 @@ static int measure(const char *record, size_t size, unsigned long n)
     uint64_t sum = 0;
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (unsigned long i = 0; i < n; i++) {
-        if (!read_group(record, size, active, DOMSTAT_VCPU_RUNSTATE_BIT,
-                        offsetof(struct domstat_vcpu, runstate), sizeof copy, &copy))
+        if (domstat_read_group(record, size, active, DOMSTAT_VCPU_RUNSTATE_BIT,
+                               offsetof(struct domstat_vcpu, runstate), sizeof copy, &copy) != 1)
             return 1;
         sum += copy.running_ns;
         __asm__ volatile("" : : "r"(sum) : "memory");

@@ -239,3 +239,56 @@ fn rust_and_c_agree_on_every_offset_and_size() {
         }
     }
 }
+
+/// libvirt's discipline: each caller gets the structure that it was compiled with, whoever the
+/// producer is, and none that is newer than the reader.
+#[test]
+fn block_statistics_by_size() {
+    use domstat_consumer::{BlockStatsError, Region};
+    let dir = tempfile::tempdir().unwrap();
+    let compiled =
+        |revision| compiler(None).map(|tool| compile(&tool, "block_stats", revision, dir.path()));
+    let readers: Vec<_> = [2, 3, 4].into_iter().filter_map(|r| Some((r, compiled(r)?))).collect();
+    if readers.is_empty() {
+        skip("cc", "no C compiler");
+    }
+    for written in [2, 3, 4] {
+        let file = dir.path().join(format!("blk-{written}"));
+        let mut created = peer::builder(written, false, 64).create_file(&file).unwrap();
+        peer::fill(&mut created);
+        created.blks[0].set(domstat_layout::latest::BlkIo::errs, None, domstat_layout::Ns(2));
+        let producer = created.unpublished.publish().unwrap();
+        let region = Region::open(&file).unwrap();
+        let v1 = [3_000_192i64, 3_000_200, 3_000_208, 3_000_216, -1];
+        let times = [3_000_256i64, 3_000_264, 3_000_272, 3_000_280];
+        let tail = if written >= 3 { times } else { [-1; 4] };
+        let whole: Vec<i64> = v1.into_iter().chain(tail).collect();
+        for size in [40usize, 72, 80] {
+            let expected = &whole[..(size / 8).min(9)];
+            let mut buffer = [0x55u8; 80];
+            let found = region.blk(0).unwrap().read_block_stats(&mut buffer[..size]);
+            if size > 72 {
+                assert_eq!(found, Err(BlockStatsError::TooLarge { found: 80, newest: 72 }));
+                assert_eq!(buffer, [0x55; 80]);
+            } else {
+                found.unwrap();
+                let (words, _) = buffer[..size].as_chunks::<8>();
+                let words: Vec<i64> = words.iter().map(|w| i64::from_ne_bytes(*w)).collect();
+                assert_eq!(words, expected);
+                assert!(buffer[size..].iter().all(|b| *b == 0x55), "past the structure");
+            }
+            for (read, program) in &readers {
+                let output = Command::new(program).arg(&file).arg(size.to_string()).output();
+                let text = String::from_utf8(output.unwrap().stdout).unwrap();
+                // A reader compiled with revision 2 knows the first structure only.
+                let newest = if *read == 2 { 40 } else { 72 };
+                let expected = match size <= newest {
+                    true => expected.iter().map(|v| format!("{v} ")).collect(),
+                    false => "Invalid argument".to_owned(),
+                };
+                assert_eq!(text.trim_end_matches('\n'), expected, "{written} read by {read}");
+            }
+        }
+        producer.retire();
+    }
+}
