@@ -28,7 +28,7 @@ pub struct Input<'a> {
     bytes: &'a [u8],
 }
 
-/// A write to the region while it is read.
+/// A write to the region while it is read; one of no bytes truncates the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Write {
     at: u64,
@@ -48,9 +48,10 @@ impl<'a> Input<'a> {
             let [at0, at1, len, value @ ..] = *write;
             // Words at their places, as everything in a region is, or bytes anywhere.
             let at = u64::from(u16::from_le_bytes([at0, at1]));
-            match len & 1 {
-                0 => Write { at: at & !3, bytes: value, len: 4 },
-                _ => Write { at, bytes: value, len: 1 },
+            match len & 3 {
+                1 => Write { at, bytes: value, len: 1 },
+                3 => Write { at, bytes: value, len: 0 },
+                _ => Write { at: at & !3, bytes: value, len: 4 },
             }
         });
         Some(Self { writes: writes.collect(), pages, bytes })
@@ -93,10 +94,14 @@ impl<'a> Input<'a> {
         }
         let cycle = || {
             for write in &self.writes {
-                // Never past the end: the file would grow.
-                if write.at + write.len as u64 <= len {
-                    let _ = file.write_all_at(&write.bytes[..write.len], write.at);
+                // Never past where the end was at first: the file would grow.
+                if write.at + write.len as u64 > len {
+                    continue;
                 }
+                let _ = match write.len {
+                    0 => file.set_len(write.at),
+                    len => file.write_all_at(&write.bytes[..len], write.at),
+                };
             }
         };
         let (done, cycles) = (AtomicBool::new(false), AtomicU32::new(0));

@@ -5,6 +5,7 @@ pub mod golden;
 pub mod peer;
 #[cfg(doctest)]
 mod readme;
+pub mod unguarded;
 
 use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::{Group, Ns, Word};

@@ -79,7 +79,11 @@ fn run_case(case: &str, place: &Place, faults: u64, how: &str) -> Fallible<bool>
             vec![attach::run(place, usize::try_from(faults)?.clamp(1_000, 10_000))?]
         }
         "files" => {
-            vec![files::unlink_and_replace(place, (faults / 40).max(5))?, files::sealed(place)?]
+            vec![
+                files::unlink_and_replace(place, (faults / 40).max(5))?,
+                files::truncation(place, faults)?,
+                files::sealed(place)?,
+            ]
         }
         "hostile" => vec![
             hostile::header_flips(place, faults * 50)?,

@@ -9,6 +9,7 @@ use domstat_consumer::{AttachError, Region};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::report::Row;
+use super::took::{Timer, Took};
 use super::value::{Found, Pass, Way, Writers, builder};
 use super::{Fallible, HUNG, Place, Writer};
 
@@ -40,12 +41,12 @@ pub fn run(place: &Place, readers: usize) -> Fallible<Row> {
 }
 
 /// What one reader found.
-type One = Fallible<(Pass, Duration)>;
+type One = Fallible<(Pass, Took)>;
 
 fn look(attach: impl Fn() -> Fallible<Region>) -> One {
-    let since = Instant::now();
+    let timer = Timer::start();
     let region = attach()?;
-    let took = since.elapsed();
+    let took = timer.took();
     Ok((Pass::read(Way::Direct(&region)), took))
 }
 

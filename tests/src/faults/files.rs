@@ -1,14 +1,17 @@
 //! Files that are unlinked and replaced under a reader, and memfds that nobody can harm.
 
-use std::fs;
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use domstat_consumer::{AttachError, Region};
+use domstat_consumer::{AttachError, Region, Snapshot};
 use domstat_producer::CreateError;
 use rustix::io::Errno;
 
 use super::report::Row;
-use super::value::{Found, Pass, Way, Writers, builder, producer};
-use super::{Fallible, Place, Writer};
+use super::value::{Found, NR_RANKS, Pass, Way, Writers, builder, producer};
+use super::{Fallible, HUNG, Place, Writer};
 
 /// What a reader that is attached sees when the file's name goes, or comes to mean another file.
 ///
@@ -56,6 +59,68 @@ fn check(row: &mut Row, region: &Region, when: &str) {
     row.stalled += pass.count(Found::Stalled);
     row.longest = row.longest.max(Some(pass.longest));
     row.expect(pass.numbers().count() > 0, || format!("nothing to read {when}"));
+}
+
+/// Truncates files beside readers, at any length: whoever reads is told, and reads no wrong value
+/// before.
+///
+/// # Errors
+/// If the harness itself cannot go on.
+pub fn truncation(place: &Place, times: u64) -> Fallible<Row> {
+    let path = place.path("truncated");
+    let mut row = Row::new("file truncated under readers");
+    let (unpublished, mut writers) = Writers::of(builder().create_file(place.path("whole"))?);
+    writers.write(2, false);
+    let whole = unpublished.publish()?;
+    let bytes = fs::read(place.path("whole"))?;
+    drop(whole);
+    let mut noticed = Duration::ZERO;
+    for time in 0..times {
+        fs::write(&path, &bytes)?;
+        let file = File::options().write(true).open(&path)?;
+        let region = Region::open(&path)?;
+        let len = fastrand::u64(0..bytes.len() as u64);
+        let since = AtomicU64::new(0);
+        let base = Instant::now();
+        let now = || u64::try_from(base.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let told = thread::scope(|scope| -> Fallible<u64> {
+            let truncating = scope.spawn(|| {
+                thread::sleep(Duration::from_micros(fastrand::u64(0..300)));
+                let result = file.set_len(len);
+                since.store(now().max(1), Ordering::SeqCst);
+                result
+            });
+            let mut snapshot = Snapshot::new();
+            let told = loop {
+                let way = match time.is_multiple_of(2) {
+                    true => Way::Direct(&region),
+                    false => Way::Snapshot(&region, &mut snapshot),
+                };
+                let pass = Pass::read(way);
+                row.values += pass.numbers().count() as u64;
+                row.wrong += pass.count(Found::Wrong) + pass.count(Found::Stalled);
+                row.longest = row.longest.max(Some(pass.longest));
+                if pass.count(Found::Lost) > 0 {
+                    break now();
+                }
+                if base.elapsed() > HUNG {
+                    row.broken.push(format!("truncated to {len} bytes, and nobody was told"));
+                    break 0;
+                }
+            };
+            truncating.join().map_err(|_| "the truncating thread panicked")??;
+            Ok(told)
+        })?;
+        let after = told.saturating_sub(since.into_inner());
+        noticed = noticed.max(Duration::from_nanos(after));
+        let pass = Pass::read(Way::Direct(&region));
+        let lost = pass.count(Found::Lost);
+        row.expect(lost == NR_RANKS as u64, || format!("{lost} groups are lost: {pass:?}"));
+        row.faults += 1;
+    }
+    row.noticed = Some(noticed);
+    row.note = "by the first read after it".to_owned();
+    Ok(row)
 }
 
 /// What a consumer can do to a memfd that it was given: nothing.

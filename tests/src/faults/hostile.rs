@@ -10,6 +10,7 @@ use domstat_consumer::{AttachError, Patience, Region, Snapshot};
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 
 use super::report::Row;
+use super::took::Timer;
 use super::value::{Found, Pass, Way, Writers, builder};
 use super::{Fallible, GRACE, Place, Writer, impatient};
 
@@ -120,7 +121,7 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
     let (mut attached, mut refused) = (0u64, 0u64);
     let writes = beside(write, |writes| {
         while attached + refused < attaches || attached == 0 {
-            let since = Instant::now();
+            let timer = Timer::start();
             let region = match Region::open(&path) {
                 Ok(region) => region.with_patience(impatient()),
                 Err(AttachError::Geometry { .. }) => {
@@ -148,13 +149,13 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
                 }
             }
             let _ = (region.status(), region.now());
-            row.longest = row.longest.max(Some(since.elapsed()));
+            row.longest = row.longest.max(Some(timer.took()));
         }
         writes.load(Ordering::Relaxed)
     })?;
     row.faults = writes;
     let longest = row.longest.unwrap_or_default();
-    row.expect(longest < GRACE, || format!("one reader took {longest:?}"));
+    row.expect(longest.wall < GRACE, || format!("one reader took {longest}"));
     row.note = format!(
         "{attached} attaches, {refused} refused; values may be lies, longest call is all of a reader's"
     );
@@ -202,7 +203,7 @@ pub fn spinning_reader(place: &Place, time: Duration) -> Fallible<Row> {
     );
     let deadline = Patience::default().yielding + GRACE;
     let longest = row.longest.unwrap_or_default();
-    row.expect(longest < deadline, || format!("a call took {longest:?}"));
+    row.expect(longest.wall < deadline, || format!("a call took {longest}"));
     Ok(row)
 }
 

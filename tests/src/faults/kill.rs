@@ -12,6 +12,7 @@ use domstat_layout::Ns;
 use rustix::process::Signal;
 
 use super::report::Row;
+use super::took::Took;
 use super::value::{Found, NR_RANKS, Pass, Way};
 use super::{Fallible, GRACE, HUNG, Place, Writer, impatient, wait_until};
 
@@ -99,7 +100,7 @@ impl Shared<'_> {
 
     /// A reader: checks every value until the end, and attaches anew when the producer is gone.
     fn read(&self, by_snapshot: bool) {
-        let mut tally = Row { longest: Some(Duration::ZERO), ..Row::default() };
+        let mut tally = Row { longest: Some(Took::default()), ..Row::default() };
         let mut snapshot = Snapshot::new();
         let mut incarnation = None;
         while let Some(region) = self.attach(incarnation, &mut tally) {
@@ -209,7 +210,7 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
     killed.note = format!("left in mid-update: {mid_update}; noticed by polling the lock each ms");
     let deadline = Patience::default().yielding + GRACE;
     let longest = killed.longest.unwrap_or_default();
-    killed.expect(longest < deadline, || format!("a call took {longest:?}"));
+    killed.expect(longest.wall < deadline, || format!("a call took {longest}"));
     let stopped = Row {
         faults: stops,
         noticed: Some(shared.stopped.longest()),

@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod kill;
 pub mod report;
 pub mod storm;
+pub mod took;
 pub mod value;
 
 use std::error::Error;

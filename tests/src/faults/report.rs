@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::took::Took;
+
 /// What came of one case.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
@@ -18,7 +20,7 @@ pub struct Row {
     /// Reads that were told that the writer is stalled.
     pub stalled: u64,
     /// The longest call of the library; `None` where none is timed.
-    pub longest: Option<Duration>,
+    pub longest: Option<Took>,
     /// The longest time until a reader noticed what had happened; `None` where nothing is timed.
     pub noticed: Option<Duration>,
     /// What must not have happened.
@@ -60,7 +62,8 @@ impl std::fmt::Display for Row {
         let Self { case, faults, values, wrong, lost, stalled, note, .. } = self;
         let time =
             |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{time:.1?}"));
-        let (longest, noticed) = (time(self.longest), time(self.noticed));
+        let longest = self.longest.map_or("-".to_owned(), |took| took.to_string());
+        let noticed = time(self.noticed);
         write!(f, "| {case} | {faults} | {values} | {wrong} | {lost} | {stalled} ")?;
         write!(f, "| {longest} | {noticed} | {note} |")?;
         for broken in &self.broken {

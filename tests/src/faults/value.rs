@@ -1,13 +1,15 @@
 //! Values that say themselves whether they are whole: every word of a group follows from a number,
 //! the time of the write and the group's place, and the groups are written in one order.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use domstat_consumer::{Reading, Region, Sample, Snapshot, WriterStalled};
+use domstat_consumer::{ReadError, Reading, Region, Sample, Snapshot};
 use domstat_layout::latest::{BlkIo, Cpu, Exits, Identity, Memory, Runstate, Sched};
 use domstat_layout::{BlkGroup, Clock, DomGroup, Group, Ns, VcpuGroup};
 use domstat_producer::{BlkWriter, Created, DomWriter, RegionBuilder, Unpublished, VcpuWriter};
 use zerocopy::IntoBytes;
+
+use super::took::{Timer, Took};
 
 /// vCPUs and block devices of the region.
 pub const NR_VCPUS: u32 = 3;
@@ -98,14 +100,18 @@ pub enum Found {
     Wrong,
     /// The writer is in mid-update for longer than a reader waits.
     Stalled,
+    /// The memory went away under the reader.
+    Lost,
 }
 
-fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, WriterStalled>) -> Found {
+fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, ReadError>) -> Found {
     let sample = match reading {
         Ok(Reading::Active(sample)) => sample,
         // Every group is active from the first look on.
         Ok(Reading::Inactive | Reading::Unknown) => return Found::Wrong,
-        Err(WriterStalled { .. }) => return Found::Stalled,
+        Err(ReadError::Stalled(_)) => return Found::Stalled,
+        Err(ReadError::Lost(_)) => return Found::Lost,
+        Err(_) => return Found::Wrong,
     };
     let bytes = sample.group.as_bytes();
     let Some(second) = bytes.get(8..16).and_then(|word| word.try_into().ok()) else {
@@ -130,7 +136,7 @@ pub struct Pass {
     /// Each group's, by rank.
     pub found: [Found; NR_RANKS],
     /// The longest call of the library.
-    pub longest: Duration,
+    pub longest: Took,
 }
 
 impl Pass {
@@ -138,7 +144,8 @@ impl Pass {
     /// group may then be older than one that was read before it.
     #[must_use]
     pub fn read(mut way: Way<'_>) -> Self {
-        let mut pass = Self { found: [Found::Wrong; NR_RANKS], longest: Duration::ZERO };
+        let mut pass = Self { found: [Found::Wrong; NR_RANKS], longest: Took::default() };
+        let timer = Timer::start();
         if let Way::Snapshot(region, snapshot) = &mut way {
             pass.timed(|| region.snapshot(snapshot));
         }
@@ -155,13 +162,14 @@ impl Pass {
             pass.vcpu::<Sched>(way, index, next());
             pass.vcpu::<Runstate>(way, index, next());
         }
+        pass.longest = timer.of(pass.longest.wall);
         pass
     }
 
     fn timed<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let since = Instant::now();
         let result = call();
-        self.longest = self.longest.max(since.elapsed());
+        self.longest.wall = self.longest.wall.max(since.elapsed());
         result
     }
 
@@ -200,7 +208,7 @@ impl Pass {
         let found = self.found.iter().enumerate();
         found.filter_map(|(rank, found)| match found {
             Found::Whole { n, .. } => Some((rank, *n)),
-            Found::Wrong | Found::Stalled => None,
+            Found::Wrong | Found::Stalled | Found::Lost => None,
         })
     }
 
