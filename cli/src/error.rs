@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use domstat_consumer::AttachError;
+use domstat_consumer::{AttachError, Lost};
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
 use domstat_producer::{AnnounceError, CreateError};
@@ -13,6 +13,8 @@ use domstat_sources::SourceError;
 pub(crate) enum Failure {
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error("{domain}: {source}")]
+    Lost { domain: String, source: Lost },
     #[error("{path}: {source}")]
     NotAttachable { path: String, source: NotAttachable },
     #[error(transparent)]
@@ -47,6 +49,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Attach(_)
+            | Self::Lost { .. }
             | Self::NotAttachable { .. }
             | Self::Create(_)
             | Self::Announce(_)

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use domstat_consumer::{Fields, Reading, Region, Sample, Snapshot, SnapshotRecord, WriterStalled};
+use domstat_consumer::{Fields, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::{FieldDesc, Kind, Unit};
 use domstat_layout::latest::{
     BLK_GROUPS, DOM_GROUPS, Identity, Memory, NET_GROUPS, Runstate, VCPU_GROUPS, VcpuState,
@@ -136,7 +136,7 @@ fn vcpu_row(index: u32, sample: &Sample<Runstate>, taken: Option<Ns>, live: bool
 /// Share of the time between two samples that a vCPU ran, and wanted to and could not.
 fn shares(
     sample: &Sample<Runstate>,
-    before: Result<Reading<Sample<Runstate>>, WriterStalled>,
+    before: Result<Reading<Sample<Runstate>>, ReadError>,
     now: Option<Ns>,
     then: Option<Ns>,
     live: bool,
@@ -284,7 +284,7 @@ fn identity(snapshot: &Snapshot) -> Option<Identity> {
     snapshot.dom().dom_group::<Identity>().ok()?.active().map(|sample| sample.group)
 }
 
-fn runstate(snapshot: &Snapshot, index: u32) -> Result<Reading<Sample<Runstate>>, WriterStalled> {
+fn runstate(snapshot: &Snapshot, index: u32) -> Result<Reading<Sample<Runstate>>, ReadError> {
     match snapshot.vcpu(index) {
         Some(record) => record.vcpu_group::<Runstate>(),
         None => Ok(Reading::Unknown),

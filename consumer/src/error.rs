@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use domstat_layout::{GeometryError, RecordKind, rfc_v3};
 
+use crate::Lost;
+
 /// Why a region cannot be attached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +60,9 @@ pub enum AttachError {
         /// What is wrong.
         source: rfc_v3::GeometryError,
     },
+    /// The file was truncated while it was attached.
+    #[error(transparent)]
+    Lost(Lost),
     /// Frames do not have the length that the header asks for.
     #[error("frame {index} has {found} bytes, the header asks for {expected}")]
     Frame {
@@ -76,6 +81,29 @@ pub enum AttachError {
         /// What it said.
         source: io::Error,
     },
+}
+
+/// Why a read gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The group's writer is stopped or gone; other groups may be read.
+    #[error(transparent)]
+    Stalled(#[from] WriterStalled),
+    /// The memory went away under the reader; nothing in it can be read any more.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl ReadError {
+    /// What is known of the writer, if it is that.
+    #[must_use]
+    pub const fn stalled(&self) -> Option<&WriterStalled> {
+        match self {
+            Self::Stalled(stalled) => Some(stalled),
+            Self::Lost(_) => None,
+        }
+    }
 }
 
 /// A group stayed in mid-update for as long as the reader was willing to wait: its writer is

@@ -28,14 +28,20 @@
 //!
 //! # Files that are not sealed
 //!
-//! A region in a sealed memfd cannot shrink. A plain file can: if its owner truncates it while it
-//! is mapped, a read ends in SIGBUS. Attach to plain files of producers that you trust.
+//! A region in a sealed memfd cannot shrink. A plain file can, and is read in a guarded mode: if
+//! its owner truncates it while it is mapped, reads give the error [`Lost`], and no SIGBUS kills
+//! the reader. This costs a system call for each read or snapshot, and a handler of SIGBUS in the
+//! process, which hands on what is not its own; it is installed when the first such file is
+//! attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
+//! handler afterwards without calling it.
 
 mod block_stats;
 mod clock;
 mod described;
 mod error;
 mod find;
+mod guard;
+mod intact;
 mod mapping;
 mod read;
 mod records;
@@ -46,9 +52,10 @@ mod words;
 
 pub use block_stats::{BlockStats, BlockStatsError, BlockStatsV1, BlockStatsV2};
 pub use clock::now;
-pub use described::{Described, Stalled};
-pub use error::{AttachError, WriterStalled};
+pub use described::{Described, DescribedError, Stalled};
+pub use error::{AttachError, ReadError, WriterStalled};
 pub use find::{Found, REGION_SUFFIX, find};
+pub use intact::Lost;
 pub use read::{Patience, Reading, Sample};
 pub use records::{Blk, Dom, Net, Vcpu};
 pub use region::{Backing, Mapped, Region, Status};

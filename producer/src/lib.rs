@@ -42,6 +42,7 @@ mod builder;
 mod error;
 mod mapping;
 mod memory;
+mod place;
 mod plan;
 mod region;
 mod runstate;

@@ -67,7 +67,7 @@ fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Repo
             eprint!("\r{looks} looks, {:.0} of {:.0} s ", passed.as_secs_f64(), time.as_secs_f64());
         }
         std::thread::sleep(interval.min(time.saturating_sub(passed)));
-        start.elapsed() < time
+        start.elapsed() < time && mapped.intact().is_ok()
     };
     let report = if mapped.is_rfc_v3() {
         rfc_v3::watch_steps(mapped.mem(), &options, step)
@@ -78,5 +78,8 @@ fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Repo
     if progress {
         eprint!("\r\x1b[K");
     }
+    // What was judged after a truncation was not the region.
+    let lost = |source| Failure::Lost { domain: path.display().to_string(), source };
+    mapped.intact().map_err(lost)?;
     report.map_err(|source| Failure::NotAttachable { path: path.display().to_string(), source })
 }

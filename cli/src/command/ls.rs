@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use domstat_consumer::{Region, Snapshot};
+use domstat_consumer::{Lost, Region, Snapshot};
 use domstat_layout::State;
 use serde_json::{Value, json};
 
@@ -33,13 +33,16 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 let (name, path) = (&f.name, f.path.display().to_string());
                 match &f.region {
                     Ok(region) => {
-                        let (snapshot, state) = look(region);
+                        let (snapshot, state) = match look(region) {
+                            Ok(seen) => seen,
+                            Err(e) => return failed(name, &path, &e),
+                        };
                         let mut map = render::summary(region, &snapshot, state);
                         map.insert("entry".to_owned(), json!(name));
                         map.insert("path".to_owned(), json!(path));
                         Value::Object(map)
                     }
-                    Err(e) => json!({ "entry": name, "path": path, "error": e.to_string() }),
+                    Err(e) => failed(name, &path, e),
                 }
             })
             .collect();
@@ -54,10 +57,12 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut broken = Vec::new();
     for f in &found {
         match &f.region {
-            Ok(region) => {
-                let (snapshot, state) = look(region);
-                table.add_row(render::ls_row(&f.name, region, &snapshot, state));
-            }
+            Ok(region) => match look(region) {
+                Ok((snapshot, state)) => {
+                    table.add_row(render::ls_row(&f.name, region, &snapshot, state));
+                }
+                Err(e) => broken.push(format!("{}: {e}", f.name)),
+            },
             Err(e) => broken.push(format!("{}: {e}", f.name)),
         }
     }
@@ -70,8 +75,14 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(region: &Region) -> (Snapshot, Option<State>) {
+fn failed(name: &str, path: &str, error: &dyn std::error::Error) -> Value {
+    json!({ "entry": name, "path": path, "error": error.to_string() })
+}
+
+fn look(region: &Region) -> Result<(Snapshot, Option<State>), Lost> {
     let mut snapshot = Snapshot::new();
     region.snapshot(&mut snapshot);
-    (snapshot, region.status().state)
+    let state = region.status().state;
+    region.intact()?;
+    Ok((snapshot, state))
 }

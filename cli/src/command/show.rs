@@ -70,13 +70,16 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     }
     let mut out = std::io::stdout().lock();
     if args.all {
-        return described::show(&mut out, &region, &args.domain, args.json);
+        let shown = described::show(&mut out, &region, &args.domain, args.json);
+        still_there(args, &region)?;
+        return shown;
     }
     let mut snapshot = Snapshot::new();
     let mut before = Snapshot::new();
     if !args.watch {
         region.snapshot(&mut snapshot);
         let state = region.status().state;
+        still_there(args, &region)?;
         if args.json {
             writeln!(out, "{}", render::json(&region, &snapshot, state))?;
         } else {
@@ -93,6 +96,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         // In this order: a producer that ends retires the region, then takes the entry away.
         let gone = !is_the_same(&path, &region);
         let status = region.status();
+        still_there(args, &region)?;
         if gone && status.state != Some(State::Retired) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
@@ -119,6 +123,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
         std::mem::swap(&mut snapshot, &mut before);
     }
+}
+
+fn still_there(args: &Args, region: &Region) -> Result<(), Failure> {
+    let lost = |source| Failure::Lost { domain: args.domain.clone(), source };
+    region.intact().map_err(lost)
 }
 
 /// Whether the region at `path` is still the one that was attached.
