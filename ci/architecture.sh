@@ -12,6 +12,7 @@ allowed() {
     case $1 in
         domstat-layout) ;;
         domstat-producer | domstat-consumer | domstat-sources | domstat-abi) echo domstat-layout ;;
+        domstat-exporter) echo domstat-layout domstat-consumer ;;
         domstat-invariant-checker) echo domstat-layout domstat-consumer domstat-abi ;;
         *) echo any ;;
     esac

@@ -39,6 +39,12 @@ pub(crate) enum Failure {
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
     Check { action: String, source: io::Error },
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] domstat_exporter::server::TlsError),
+    #[error("{path} holds no token: {why}")]
+    Token { path: String, why: String },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot {action}: {source}")]
@@ -59,7 +65,12 @@ impl Failure {
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
-            Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
+            Self::Output(_)
+            | Self::Os { .. }
+            | Self::Check { .. }
+            | Self::Listen { .. }
+            | Self::Tls(_)
+            | Self::Token { .. } => ExitCode::from(4),
         }
     }
 }

@@ -22,6 +22,7 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat export                        serve everything to Prometheus
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
@@ -50,6 +51,7 @@ enum Command {
     Show(command::show::Args),
     Check(command::check::Args),
     Abi(command::abi::Args),
+    Export(command::export::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Show(args) => command::show::run(&args, dir),
         Command::Check(args) => command::check::run(&args, dir),
         Command::Abi(args) => command::abi::run(&args),
+        Command::Export(args) => command::export::run(&args, dir),
     };
     match result {
         Ok(code) => code,

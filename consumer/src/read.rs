@@ -101,11 +101,18 @@ impl Sample<Runstate> {
 pub(crate) struct Waiting {
     patience: Patience,
     since: Option<Instant>,
+    /// Reads that were tried again, of all that waited.
+    retries: u64,
 }
 
 impl Waiting {
     pub(crate) const fn new(patience: Patience) -> Self {
-        Self { patience, since: None }
+        Self { patience, since: None, retries: 0 }
+    }
+
+    /// How often a read was tried again.
+    pub(crate) const fn retries(&self) -> u64 {
+        self.retries
     }
 
     /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
@@ -135,6 +142,7 @@ impl Waiting {
                 std::thread::yield_now();
             }
             retries = retries.saturating_add(1);
+            self.retries = self.retries.saturating_add(1);
             match attempt() {
                 Ok(value) => return Ok(value),
                 Err(b) => busy = b,

@@ -260,6 +260,11 @@ impl Region {
         self
     }
 
+    /// Sets how long reads wait from now on.
+    pub const fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     /// Sets how words are copied; the default is the widest form that this CPU has.
     #[must_use]
     pub fn with_form(mut self, form: Form) -> Self {

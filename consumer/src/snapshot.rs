@@ -3,7 +3,8 @@
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::geometry::Array;
 use domstat_layout::{
-    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, latest,
+    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, Word,
+    latest,
 };
 use zerocopy::IntoBytes as _;
 
@@ -55,6 +56,7 @@ pub struct Snapshot {
     nets: Rows<NET_WORDS, NET_NR>,
     taken: Option<Ns>,
     lost: Option<Lost>,
+    retries: u64,
 }
 
 /// Copies of records of one kind.
@@ -140,6 +142,7 @@ impl Region {
         snapshot.blks.take(self, RecordKind::Blk, BLK, waiting);
         snapshot.nets.take(self, RecordKind::Net, NET, waiting);
         snapshot.lost = self.intact().err();
+        snapshot.retries = waiting.retries();
     }
 }
 
@@ -184,6 +187,12 @@ impl Snapshot {
     #[must_use]
     pub const fn taken(&self) -> Option<Ns> {
         self.taken
+    }
+
+    /// How often a read was tried again because its writer was in mid-update.
+    #[must_use]
+    pub const fn retries(&self) -> u64 {
+        self.retries
     }
 
     /// vCPU records in it.
@@ -306,6 +315,27 @@ impl SnapshotRecord<'_> {
                 Reading::Active(Fields { desc, words, updated: Ns(updated_ns), seq, generation })
             }
             None => Reading::Unknown,
+        })
+    }
+
+    /// One field of a group, for tools that know fields by their place: the group's row in the
+    /// descriptor table, and the field's offset from the start of its record.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the group could not be copied.
+    pub fn word(
+        &self,
+        desc: &'static GroupDesc,
+        offset: usize,
+    ) -> Result<Reading<Word>, ReadError> {
+        Ok(match self.meta(desc) {
+            Meta::Active { .. } if (desc.offset..desc.end()).contains(&offset) => {
+                let word = self.words.get(offset / 8);
+                word.map_or(Reading::Unknown, |raw| Reading::Active(Word::from_raw(*raw)))
+            }
+            Meta::Active { .. } | Meta::Unknown => Reading::Unknown,
+            Meta::Inactive => Reading::Inactive,
+            Meta::Failed(error) => return Err(error),
         })
     }
 

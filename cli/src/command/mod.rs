@@ -3,6 +3,7 @@
 pub(crate) mod abi;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -1,6 +1,9 @@
 //! Running the command as a user does.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
+
+pub(crate) mod http;
+pub(crate) mod made_up;
 
 use std::io::Write;
 use std::path::Path;
