@@ -8,8 +8,8 @@
 //! 2. Declare the module, point [`crate::latest`] at it, and list it in [`REVISIONS`].
 //! 3. `ci/generated.sh --fix` writes the tables, the C header and the golden regions,
 //!    `ci/frozen.sh --add` freezes them.
-//! 4. The peers of the cross-revision matrix get to know the new groups by name: `abi/c/fields.h`
-//!    and `tests/src/peer.rs`. Until they do, the matrix fails.
+//! 4. The peers of the cross-revision matrix get to know the new groups by name: `abi/c/fields.h`,
+//!    `abi/c/producer.c` and `tests/src/peer.rs`. Until they do, the matrix fails.
 
 use crate::descriptor::{GroupDesc, RecordKind};
 use crate::{r1, r2, r3, r4};
