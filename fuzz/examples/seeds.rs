@@ -5,10 +5,24 @@ use std::{env, fs, io};
 
 use domstat_fuzz::Input;
 use domstat_invariant_checker::{fixtures, rfc_v3};
-use domstat_layout::header::dom;
+use domstat_layout::header::{SCHEMA_MAGIC, dom};
 
 /// Fixtures that are kept, beside the golden regions: one of each kind of fault, not all.
 const FIXTURES: [&str; 8] = ["i01", "i03", "i06", "i07", "i10-net", "i16", "i22-name", "i23"];
+
+/// A schema of one record, one group and one field of this kind, width and number of buckets or
+/// states.
+fn tiny_schema(kind: u32, width: u32, nr: u32) -> Vec<u8> {
+    let strings = b"r\0g\0f\0on\0off\0\0";
+    let len = strings.len() as u32;
+    let header = [SCHEMA_MAGIC, 1, 32, 1, 40, 1, 48, len];
+    let record = [2, 0, 128, 256, 256, 3, 8, 32];
+    let group = [2, 0, 32, 16 + width, 2, 0, 1, 0, 0, 0];
+    // Buckets of width 8, and the states that follow the names.
+    let field = [4, 48, width, kind, 2, (-9i32).cast_unsigned(), 10, nr, 8, 0, 6, 0];
+    let words = [&header[..], &record, &group, &field].concat();
+    words.iter().flat_map(|word| word.to_le_bytes()).chain(*strings).collect()
+}
 
 fn main() -> io::Result<()> {
     let corpus = PathBuf::from(env::args().nth(1).ok_or_else(|| io::Error::other("say where to"))?);
@@ -40,6 +54,19 @@ fn main() -> io::Result<()> {
             let (offs, size) = (at(dom::SCHEMA_OFFS), at(dom::SCHEMA_SIZE));
             put("schema", "r4", region.get(offs..offs + size).unwrap_or_default())?;
         }
+    }
+    for (name, kind, width, nr) in [
+        ("number", 1, 8, 0),
+        ("linear", 4, 64, 8),
+        ("log", 5, 32, 4),
+        ("state", 6, 8, 2),
+        ("text", 8, 128, 0),
+    ] {
+        let schema = tiny_schema(kind, width, nr);
+        if let Err(error) = domstat_layout::Schema::parse(&schema) {
+            return Err(io::Error::other(format!("{name}: {error}")));
+        }
+        put("schema", name, &schema)?;
     }
     for fixture in fixtures::all() {
         if FIXTURES.iter().any(|start| fixture.name.starts_with(start)) {
