@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use domstat_consumer::{AttachError, Lost};
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
-use domstat_producer::{AnnounceError, CreateError};
+use domstat_producer::{AnnounceError, CreateError, ServeError};
 use domstat_sources::SourceError;
 
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     NotAttachable { path: String, source: NotAttachable },
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("a plain file is not handed over by a socket: use --file or --socket")]
+    FileAndSocket,
     #[error(transparent)]
     Announce(#[from] AnnounceError),
     #[error("{}", with_sources(.0))]
@@ -53,12 +57,14 @@ impl Failure {
             | Self::NotAttachable { .. }
             | Self::Create(_)
             | Self::Announce(_)
+            | Self::Serve(_)
             | Self::Source(_)
             | Self::NoDirectory
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            Self::FileAndSocket => ExitCode::from(2),
             Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
         }
     }

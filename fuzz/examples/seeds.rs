@@ -5,6 +5,7 @@ use std::{env, fs, io};
 
 use domstat_fuzz::Input;
 use domstat_invariant_checker::{fixtures, rfc_v3};
+use domstat_layout::handover::{Domain, MAX_MESSAGE, Refusal, Reply, Request};
 use domstat_layout::header::{SCHEMA_MAGIC, dom};
 
 /// Fixtures that are kept, beside the golden regions: one of each kind of fault, not all.
@@ -72,6 +73,26 @@ fn main() -> io::Result<()> {
         if FIXTURES.iter().any(|start| fixture.name.starts_with(start)) {
             put("region", fixture.name, &Input::encode(&fixture.bytes, &[]))?;
         }
+    }
+    let mut buffer = [0; MAX_MESSAGE];
+    let requests = [
+        ("list", Request::List { follow: true }),
+        ("attach", Request::Attach { incarnation: 7, name: "web1" }),
+    ];
+    for (name, request) in requests {
+        put("handover", name, request.encode(5, &mut buffer).unwrap_or_default())?;
+    }
+    let domain = Domain { incarnation: 7, len: 8192, nr_fds: 3, name: "web1" };
+    let replies = [
+        ("welcome", Reply::Welcome { max_message: 512 }),
+        ("domain", Reply::Domain(domain)),
+        ("frames", Reply::Frames { first: 64 }),
+        ("end", Reply::End { nr: 2 }),
+        ("gone", Reply::Gone { incarnation: 9, name: "web1" }),
+        ("error", Reply::Error(Refusal::Busy)),
+    ];
+    for (name, reply) in replies {
+        put("handover", name, reply.encode(5, &mut buffer).unwrap_or_default())?;
     }
     put("rfc_v3", "good", &Input::encode(&rfc_v3::fixtures::good(), &[]))?;
     let changes = [word(4, 8), word(12, 0), word(16, 3), word(24, 1), word(16, 4)];
