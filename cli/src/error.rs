@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use domstat_consumer::{AttachError, Lost};
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
-use domstat_producer::{AnnounceError, CreateError};
+use domstat_producer::{AnnounceError, CreateError, ServeError};
 use domstat_sources::SourceError;
 
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     NotAttachable { path: String, source: NotAttachable },
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("a plain file is not handed over by a socket: use --file or --socket")]
+    FileAndSocket,
     #[error(transparent)]
     Announce(#[from] AnnounceError),
     #[error("{}", with_sources(.0))]
@@ -59,6 +63,7 @@ impl Failure {
             | Self::NotAttachable { .. }
             | Self::Create(_)
             | Self::Announce(_)
+            | Self::Serve(_)
             | Self::Source(_)
             | Self::NoDirectory
             | Self::NoSchema { .. }
@@ -71,6 +76,7 @@ impl Failure {
             | Self::Listen { .. }
             | Self::Tls(_)
             | Self::Token { .. } => ExitCode::from(4),
+            Self::FileAndSocket => ExitCode::from(2),
         }
     }
 }

@@ -26,7 +26,7 @@ Examples:
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
-$XDG_RUNTIME_DIR/domstat for others.
+$XDG_RUNTIME_DIR/domstat for others. With --socket or $DOMSTAT_SOCKET a daemon is asked for them.
 
 Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
             3 a region cannot be attached or published, 4 anything else.";
@@ -39,6 +39,9 @@ struct Cli {
     /// Directory in which regions are found
     #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Socket of a daemon: `run` serves there, the others read from there
+    #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,12 +60,14 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let dir = cli.dir.as_deref();
+    let socket = cli.socket.as_deref();
+    let places = find::Places { dir, socket };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),
-        Command::Run(args) => command::run::run(&args, dir),
-        Command::Ls(args) => command::ls::run(&args, dir),
-        Command::Show(args) => command::show::run(&args, dir),
-        Command::Check(args) => command::check::run(&args, dir),
+        Command::Run(args) => command::run::run(&args, places),
+        Command::Ls(args) => command::ls::run(&args, places),
+        Command::Show(args) => command::show::run(&args, places),
+        Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
         Command::Export(args) => command::export::run(&args, dir),
     };

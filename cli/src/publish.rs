@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
-use domstat_producer::{Announcement, CreateError, Placement, Region, RegionBuilder};
+use domstat_producer::{
+    Announcement, CreateError, Placement, Region, RegionBuilder, Served, Server,
+};
 use domstat_sources::{ArchField, ArchGroup, Description, Progress, Running, Source};
 
 use crate::error::Failure;
@@ -17,7 +19,19 @@ pub(crate) struct Published {
     // Dropped before the region, so that the entry never outlives it.
     _announcement: Option<Announcement>,
     _region: Region,
+    // Dropped after the region: that the domain is gone is said before the daemon goes.
+    _served: Option<(Served, Server)>,
     path: PathBuf,
+}
+
+/// Where a region is published.
+pub(crate) enum Target<'a> {
+    /// In a plain file.
+    File(&'a Path),
+    /// In a sealed memfd that is announced in a directory.
+    Directory(PathBuf),
+    /// In a sealed memfd that a server hands over.
+    Server(Server),
 }
 
 /// Why publishing came to its end.
@@ -27,13 +41,11 @@ pub(crate) enum End {
     Asked,
 }
 
-/// Publishes what `source` knows: in `file` if given, else in a sealed memfd that is announced in
-/// `dir`.
+/// Publishes what `source` knows.
 pub(crate) fn publish<S: Source>(
     source: S,
     placement: Placement,
-    file: Option<&Path>,
-    dir: impl FnOnce() -> Result<PathBuf, Failure>,
+    target: Target<'_>,
 ) -> Result<Published, Failure> {
     let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
         source.describe();
@@ -52,18 +64,23 @@ pub(crate) fn publish<S: Source>(
     if let Some(created) = created {
         builder = builder.created(created);
     }
-    let new = match file {
-        Some(path) => builder.create_file(path)?,
-        None => builder.create_memfd()?,
+    let new = match &target {
+        Target::File(path) => builder.create_file(path)?,
+        Target::Directory(_) | Target::Server(_) => builder.create_memfd()?,
     };
     let running = source.start(new.dom, new.vcpus)?;
     let region = new.unpublished.publish()?;
-    let (announcement, path) = match file {
-        Some(path) => (None, path.to_owned()),
-        None => {
-            let announcement = region.announce(&dir()?, &name)?;
-            let path = announcement.path().to_owned();
-            (Some(announcement), path)
+    let (mut announcement, mut served) = (None, None);
+    let path = match target {
+        Target::File(path) => path.to_owned(),
+        Target::Directory(dir) => {
+            let entry = announcement.insert(region.announce(&dir, &name)?);
+            entry.path().to_owned()
+        }
+        Target::Server(server) => {
+            let path = server.path().map(Path::to_owned).unwrap_or_default();
+            served = Some((server.serve(&region, &name)?, server));
+            path
         }
     };
     let next_tick = Instant::now() + running.interval();
@@ -72,6 +89,7 @@ pub(crate) fn publish<S: Source>(
         next_tick,
         _announcement: announcement,
         _region: region,
+        _served: served,
         path,
     })
 }

@@ -161,7 +161,7 @@ pub(crate) struct Record<'a> {
 }
 
 /// A copy of a group: its sequence number, when it was written, and the slot's generation.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Copied {
     pub(crate) seq: u32,
     pub(crate) updated_ns: u64,

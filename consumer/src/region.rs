@@ -129,6 +129,10 @@ impl Mapped {
         self.shrinkable.as_ref().map_or(Ok(()), |s| s.check([&self.file]))
     }
 
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
+    }
+
     /// The file.
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
@@ -327,15 +331,7 @@ impl Region {
     /// A producer that is not of this project may keep no lock.
     #[must_use]
     pub fn is_held(&self) -> Option<bool> {
-        use rustix::fs::{FlockOperation, flock};
-        let file = self.files.first().filter(|_| self.backing == Backing::File)?;
-        match flock(file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {
-                let _ = flock(file, FlockOperation::Unlock);
-                Some(false)
-            }
-            Err(_) => Some(true),
-        }
+        is_held(self.backing, self.files.first()?.as_fd())
     }
 
     /// Where the records lie.
@@ -384,6 +380,21 @@ impl Region {
     }
 }
 
+/// Whether a producer holds a lock on a plain file.
+pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    if backing != Backing::File {
+        return None;
+    }
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(file, FlockOperation::Unlock);
+            Some(false)
+        }
+        Err(_) => Some(true),
+    }
+}
+
 fn guard(mapping: &Mapping, lens: Vec<u64>) -> Result<Option<Shrinkable>, AttachError> {
     let guard = mapping.guard().map_err(|source| AttachError::Os {
         action: "catch accesses to a file that is truncated (SIGBUS)".into(),
@@ -393,7 +404,7 @@ fn guard(mapping: &Mapping, lens: Vec<u64>) -> Result<Option<Shrinkable>, Attach
 }
 
 /// Whether nobody can take the file's memory away, neither by shortening it nor by a hole in it.
-fn is_lasting(file: impl AsFd) -> bool {
+pub(crate) fn is_lasting(file: impl AsFd) -> bool {
     rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
         let no_holes = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
         no_holes && seals.contains(SealFlags::SHRINK)

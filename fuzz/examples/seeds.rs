@@ -5,10 +5,25 @@ use std::{env, fs, io};
 
 use domstat_fuzz::Input;
 use domstat_invariant_checker::{fixtures, rfc_v3};
-use domstat_layout::header::dom;
+use domstat_layout::handover::{Domain, MAX_MESSAGE, Refusal, Reply, Request};
+use domstat_layout::header::{SCHEMA_MAGIC, dom};
 
 /// Fixtures that are kept, beside the golden regions: one of each kind of fault, not all.
 const FIXTURES: [&str; 8] = ["i01", "i03", "i06", "i07", "i10-net", "i16", "i22-name", "i23"];
+
+/// A schema of one record, one group and one field of this kind, width and number of buckets or
+/// states.
+fn tiny_schema(kind: u32, width: u32, nr: u32) -> Vec<u8> {
+    let strings = b"r\0g\0f\0on\0off\0\0";
+    let len = strings.len() as u32;
+    let header = [SCHEMA_MAGIC, 1, 32, 1, 40, 1, 48, len];
+    let record = [2, 0, 128, 256, 256, 3, 8, 32];
+    let group = [2, 0, 32, 16 + width, 2, 0, 1, 0, 0, 0];
+    // Buckets of width 8, and the states that follow the names.
+    let field = [4, 48, width, kind, 2, (-9i32).cast_unsigned(), 10, nr, 8, 0, 6, 0];
+    let words = [&header[..], &record, &group, &field].concat();
+    words.iter().flat_map(|word| word.to_le_bytes()).chain(*strings).collect()
+}
 
 fn main() -> io::Result<()> {
     let corpus = PathBuf::from(env::args().nth(1).ok_or_else(|| io::Error::other("say where to"))?);
@@ -41,10 +56,43 @@ fn main() -> io::Result<()> {
             put("schema", "r4", region.get(offs..offs + size).unwrap_or_default())?;
         }
     }
+    for (name, kind, width, nr) in [
+        ("number", 1, 8, 0),
+        ("linear", 4, 64, 8),
+        ("log", 5, 32, 4),
+        ("state", 6, 8, 2),
+        ("text", 8, 128, 0),
+    ] {
+        let schema = tiny_schema(kind, width, nr);
+        if let Err(error) = domstat_layout::Schema::parse(&schema) {
+            return Err(io::Error::other(format!("{name}: {error}")));
+        }
+        put("schema", name, &schema)?;
+    }
     for fixture in fixtures::all() {
         if FIXTURES.iter().any(|start| fixture.name.starts_with(start)) {
             put("region", fixture.name, &Input::encode(&fixture.bytes, &[]))?;
         }
+    }
+    let mut buffer = [0; MAX_MESSAGE];
+    let requests = [
+        ("list", Request::List { follow: true }),
+        ("attach", Request::Attach { incarnation: 7, name: "web1" }),
+    ];
+    for (name, request) in requests {
+        put("handover", name, request.encode(5, &mut buffer).unwrap_or_default())?;
+    }
+    let domain = Domain { incarnation: 7, len: 8192, nr_fds: 3, name: "web1" };
+    let replies = [
+        ("welcome", Reply::Welcome { max_message: 512 }),
+        ("domain", Reply::Domain(domain)),
+        ("frames", Reply::Frames { first: 64 }),
+        ("end", Reply::End { nr: 2 }),
+        ("gone", Reply::Gone { incarnation: 9, name: "web1" }),
+        ("error", Reply::Error(Refusal::Busy)),
+    ];
+    for (name, reply) in replies {
+        put("handover", name, reply.encode(5, &mut buffer).unwrap_or_default())?;
     }
     put("rfc_v3", "good", &Input::encode(&rfc_v3::fixtures::good(), &[]))?;
     let changes = [word(4, 8), word(12, 0), word(16, 3), word(24, 1), word(16, 4)];

@@ -6,6 +6,7 @@
 //! hold of what came out.
 
 pub mod checker;
+pub mod handover;
 pub mod header;
 mod live;
 pub mod rfc_v3;

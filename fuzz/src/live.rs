@@ -125,11 +125,11 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Maps the file, if there is a byte in it.
+/// Maps the file, if there is a byte in it, and it is not truncated meanwhile.
 pub(crate) fn mapped(file: &File) -> Option<Mapped> {
     match Mapped::from_fd(file.try_clone().expect("a descriptor")) {
         Ok(mapped) => Some(mapped),
-        Err(AttachError::Empty { .. }) => None,
+        Err(AttachError::Empty { .. } | AttachError::Lost(_)) => None,
         Err(error) => panic!("a memfd can be mapped: {error}"),
     }
 }

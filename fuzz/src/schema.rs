@@ -1,10 +1,18 @@
 //! Schema parsing: whatever parses keeps every promise of [`Schema`].
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use domstat_layout::Schema;
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::schema::{FieldKind, MAX_LEN, MAX_NAME_LEN, MAX_STATES};
+
+/// Whether this run is the fuzzer's own test: a fault in a schema that is legal and no seed, which it
+/// must find.
+fn planted() -> bool {
+    static PLANTED: OnceLock<bool> = OnceLock::new();
+    *PLANTED.get_or_init(|| std::env::var_os("DOMSTAT_FUZZ_PLANTED").is_some())
+}
 
 /// The target.
 ///
@@ -47,6 +55,7 @@ pub fn target(data: &[u8]) {
             assert!(is_name(field.name) && field.offset >= end, "{field:?}");
             end = field.offset + field.width;
             assert!(end <= group.end() && field.width > 0 && field.width.is_multiple_of(8));
+            assert!(!planted() || field.shape.exponent <= 0, "the planted fault");
             let states = field.states().count();
             if field.shape.kind == FieldKind::STATE {
                 assert_eq!(states, field.shape.nr as usize);

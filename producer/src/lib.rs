@@ -47,6 +47,7 @@ mod plan;
 mod region;
 mod runstate;
 mod schema;
+mod serve;
 mod storage;
 mod writer;
 
@@ -57,4 +58,5 @@ pub use mapping::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
+pub use serve::{Peer, ServeError, Served, Server, ServerBuilder};
 pub use writer::{BlkWriter, DomWriter, NetWriter, VcpuWriter};

@@ -143,6 +143,18 @@ impl Region {
         }
     }
 
+    /// Bytes of the whole region: whole pages.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.plan.total_len()
+    }
+
+    /// Never: a region holds at least a dom record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where the records lie.
     #[must_use]
     pub const fn geometry(&self) -> Geometry {

@@ -1,5 +1,6 @@
 //! What the cross-crate tests share.
 
+pub mod daemon;
 pub mod faults;
 pub mod golden;
 pub mod peer;

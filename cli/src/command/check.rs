@@ -1,17 +1,18 @@
 //! `domstat check`: prove the layout's rules.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use domstat_consumer::Mapped;
+use domstat_consumer::{Connection, Lost, Mapped};
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
+use domstat_layout::ReadMem;
 
 use super::show::seconds;
 use crate::error::Failure;
-use crate::find;
+use crate::find::{self, Places};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,9 +43,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let path = find::region_path(&args.domain, dir)?;
-    let report = judge(&path, args.watch, args.interval)?;
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let report = match places.socket {
+        Some(socket) => {
+            let region = Connection::connect(socket)?.attach(&args.domain)?;
+            let file = region.files().next();
+            let what = What { name: &args.domain, mem: region.mem(), file };
+            judge(args, &what, false, || region.intact())
+        }
+        None => {
+            let path = find::region_path(&args.domain, places.dir)?;
+            let mapped = Mapped::open(&path)?;
+            let name = path.display().to_string();
+            let what = What { name: &name, mem: mapped.mem(), file: Some(mapped.file()) };
+            judge(args, &what, mapped.is_rfc_v3(), || mapped.intact())
+        }
+    }?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
@@ -55,31 +69,44 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Report, Failure> {
-    let mapped = Mapped::open(path)?;
+/// What is judged.
+struct What<'a> {
+    name: &'a str,
+    mem: ReadMem<'a>,
+    file: Option<BorrowedFd<'a>>,
+}
+
+fn judge(
+    args: &Args,
+    what: &What<'_>,
+    is_rfc_v3: bool,
+    intact: impl Fn() -> Result<(), Lost>,
+) -> Result<Report, Failure> {
     let options = Options::default();
     let start = Instant::now();
-    let progress = time.is_some() && std::io::stderr().is_terminal();
+    let progress = args.watch.is_some() && std::io::stderr().is_terminal();
     let step = |looks| {
-        let Some(time) = time else { return false };
+        let Some(time) = args.watch else { return false };
         let passed = start.elapsed();
         if progress {
             eprint!("\r{looks} looks, {:.0} of {:.0} s ", passed.as_secs_f64(), time.as_secs_f64());
         }
-        std::thread::sleep(interval.min(time.saturating_sub(passed)));
-        start.elapsed() < time && mapped.intact().is_ok()
+        std::thread::sleep(args.interval.min(time.saturating_sub(passed)));
+        start.elapsed() < time && intact().is_ok()
     };
-    let report = if mapped.is_rfc_v3() {
-        rfc_v3::watch_steps(mapped.mem(), &options, step)
+    let report = if is_rfc_v3 {
+        rfc_v3::watch_steps(what.mem, &options, step)
     } else {
-        let subject = Subject::new(mapped.mem()).with_file(mapped.file());
+        let mut subject = Subject::new(what.mem);
+        if let Some(file) = what.file {
+            subject = subject.with_file(file);
+        }
         watch_steps(&subject, &options, step)
     };
     if progress {
         eprint!("\r\x1b[K");
     }
     // What was judged after a truncation was not the region.
-    let lost = |source| Failure::Lost { domain: path.display().to_string(), source };
-    mapped.intact().map_err(lost)?;
-    report.map_err(|source| Failure::NotAttachable { path: path.display().to_string(), source })
+    intact().map_err(|source| Failure::Lost { domain: what.name.to_owned(), source })?;
+    report.map_err(|source| Failure::NotAttachable { path: what.name.to_owned(), source })
 }

@@ -1,14 +1,14 @@
 //! `domstat show`: a domain's statistics.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Mapped, Region, Snapshot};
-use domstat_layout::State;
+use domstat_consumer::{Attachment, Liveness, Mapped, Region, Snapshot};
 
 use crate::error::Failure;
+use crate::find::Places;
+use crate::render::Seen;
 use crate::signals::Stop;
 use crate::{described, find, render};
 
@@ -19,6 +19,7 @@ Examples:
   domstat show web1
   domstat show web1 --watch --interval 0.5
   domstat show web1 --all
+  domstat show web1 --socket /run/domstat.sock
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
@@ -58,54 +59,65 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let path = find::region_path(&args.domain, dir)?;
-    let mapped = Mapped::open(&path)?;
-    if mapped.is_rfc_v3() {
-        return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let attachment = match places.socket {
+        Some(socket) => Attachment::connect(socket, &args.domain)?,
+        None => {
+            let path = find::region_path(&args.domain, places.dir)?;
+            let mapped = Mapped::open(&path)?;
+            if mapped.is_rfc_v3() {
+                return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+            }
+            Attachment::open(&path)?
+        }
+    };
+    if args.watch {
+        return watch(args, &attachment);
     }
-    let region = mapped.attach()?;
-    if region.is_held() == Some(false) {
-        eprintln!("domstat: no producer holds {}: its values may be old", path.display());
+    if matches!(attachment.liveness(), Liveness::Dead | Liveness::Unheld) {
+        eprintln!("domstat: no producer holds {}: its values may be old", args.domain);
     }
     let mut out = std::io::stdout().lock();
+    let region = attachment.region();
     if args.all {
-        let shown = described::show(&mut out, &region, &args.domain, args.json);
-        still_there(args, &region)?;
+        let shown = described::show(&mut out, region, &args.domain, args.json);
+        still_there(args, region)?;
         return shown;
     }
     let mut snapshot = Snapshot::new();
-    let mut before = Snapshot::new();
-    if !args.watch {
-        region.snapshot(&mut snapshot);
-        let state = region.status().state;
-        still_there(args, &region)?;
-        if args.json {
-            writeln!(out, "{}", render::json(&region, &snapshot, state))?;
-        } else {
-            render::text(&mut out, &region, &snapshot, None, state)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    region.snapshot(&mut snapshot);
+    let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+    still_there(args, region)?;
+    if args.json {
+        writeln!(out, "{}", render::json(region, &snapshot, seen))?;
+    } else {
+        render::text(&mut out, region, &snapshot, None, seen)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watch(args: &Args, attachment: &Attachment) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    let region = attachment.region();
+    let (mut snapshot, mut before) = (Snapshot::new(), Snapshot::new());
     let stop = Stop::on_signals()?;
     let live_screen = out.is_terminal() && !args.json;
     let mut screen = Drawn::default();
     let mut shown = 0;
     loop {
         region.snapshot(&mut snapshot);
-        // In this order: a producer that ends retires the region, then takes the entry away.
-        let gone = !is_the_same(&path, &region);
-        let status = region.status();
-        still_there(args, &region)?;
-        if gone && status.state != Some(State::Retired) {
+        // In this order: what was read before the producer's end is of its life.
+        let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+        still_there(args, region)?;
+        if matches!(seen.liveness, Liveness::Dead | Liveness::Restarted) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
-            writeln!(out, "{}", render::json(&region, &snapshot, status.state))?;
+            writeln!(out, "{}", render::json(region, &snapshot, seen))?;
         } else {
             let mut text = Vec::new();
             let earlier = (shown > 0).then_some(&before);
-            render::text(&mut text, &region, &snapshot, earlier, status.state)?;
+            render::text(&mut text, region, &snapshot, earlier, seen)?;
             if shown > 0 {
                 match live_screen {
                     true => screen.back(&mut out)?,
@@ -117,7 +129,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
         out.flush()?;
         shown += 1;
-        let ended = status.state == Some(State::Retired);
+        let ended = seen.liveness == Liveness::Retired;
         if ended || args.count.is_some_and(|n| shown >= n) || stop.wait(args.interval) {
             return Ok(ExitCode::SUCCESS);
         }
@@ -128,14 +140,6 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 fn still_there(args: &Args, region: &Region) -> Result<(), Failure> {
     let lost = |source| Failure::Lost { domain: args.domain.clone(), source };
     region.intact().map_err(lost)
-}
-
-/// Whether the region at `path` is still the one that was attached.
-fn is_the_same(path: &Path, region: &Region) -> bool {
-    let (Ok(now), Some(mapped)) = (rustix::fs::stat(path), region.files().next()) else {
-        return false;
-    };
-    rustix::fs::fstat(mapped).is_ok_and(|was| (was.st_dev, was.st_ino) == (now.st_dev, now.st_ino))
 }
 
 /// What was drawn last on a terminal, to be drawn over.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// `domstat`, with `dir` as the place where regions are found.
 pub(crate) fn domstat(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_domstat"));
-    command.env("DOMSTAT_DIR", dir).stdin(Stdio::null());
+    command.env("DOMSTAT_DIR", dir).env_remove("DOMSTAT_SOCKET").stdin(Stdio::null());
     command
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{Patience, Region, Snapshot};
+use domstat_consumer::{
+    AttachError, Attachment, Event, Events, Liveness, Patience, Region, Snapshot,
+};
 use domstat_layout::Ns;
 use rustix::process::Signal;
 
@@ -140,26 +142,35 @@ impl Shared<'_> {
         }
     }
 
-    /// A reader that does nothing but wait for its producer's end.
+    /// A reader that does nothing but wait for its producer's end, by event.
     fn watch(&self) {
         let mut tally = Row::default();
         let mut incarnation = None;
         while let Some(region) = self.attach(incarnation, &mut tally) {
             incarnation = Some(region.header().incarnation);
-            while !self.is_done() {
-                // A flag that is set first: what is seen then happened before.
-                let killed = self.killed.is_set();
-                match region.is_held() {
-                    Some(false) if killed => {
-                        self.killed.noticed();
-                        break;
-                    }
-                    Some(true) => thread::sleep(Duration::from_millis(1)),
-                    _ => thread::sleep(Duration::from_micros(20)),
-                }
+            if let Err(error) = self.wait_for_the_end() {
+                tally.broken.push(format!("cannot wait: {error}"));
+                break;
             }
         }
         self.add(tally);
+    }
+
+    fn wait_for_the_end(&self) -> Result<(), AttachError> {
+        let attached = Attachment::open(self.path)?;
+        let mut events = Events::new()?;
+        events.add(0, &attached)?;
+        // It may have been killed before this reader attached: then nobody holds the file.
+        let is_gone = || attached.liveness().is_over() || attached.liveness() == Liveness::Unheld;
+        let mut told = is_gone();
+        while !told && !self.is_done() {
+            let events = events.wait(Some(Duration::from_millis(100)))?;
+            told = events.contains(&Event::ProducerGone(0)) && is_gone();
+        }
+        if told {
+            self.killed.noticed();
+        }
+        Ok(())
     }
 }
 
@@ -207,7 +218,7 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
     let mut killed = shared.sum.lock().unwrap_or_else(PoisonError::into_inner).clone();
     killed.faults = faults - stops;
     killed.noticed = Some(shared.killed.longest());
-    killed.note = format!("left in mid-update: {mid_update}; noticed by polling the lock each ms");
+    killed.note = format!("left in mid-update: {mid_update}; noticed by event");
     let deadline = Patience::default().yielding + GRACE;
     let longest = killed.longest.unwrap_or_default();
     killed.expect(longest.wall < deadline, || format!("a call took {longest}"));
