@@ -22,6 +22,7 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat top                           what all domains do, live
   domstat export                        serve everything to Prometheus
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
@@ -52,6 +53,7 @@ enum Command {
     Check(command::check::Args),
     Abi(command::abi::Args),
     Export(command::export::Args),
+    Top(command::top::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::run(&args, dir),
         Command::Abi(args) => command::abi::run(&args),
         Command::Export(args) => command::export::run(&args, dir),
+        Command::Top(args) => command::top::run(&args, dir),
     };
     match result {
         Ok(code) => code,

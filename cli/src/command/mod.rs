@@ -7,3 +7,4 @@ pub(crate) mod export;
 pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod top;
