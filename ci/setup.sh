@@ -5,4 +5,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
     clang curl gcc gcc-multilib git libc6-dev openssl prometheus python3 qemu-system-x86 \
-    tmux valgrind
+    systemd tmux valgrind

@@ -11,7 +11,7 @@ mod signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Failure;
 
@@ -54,6 +54,8 @@ enum Command {
     Abi(command::abi::Args),
     Export(command::export::Args),
     Top(command::top::Args),
+    Man(command::man::Args),
+    Completions(command::completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,8 @@ fn main() -> ExitCode {
         Command::Abi(args) => command::abi::run(&args),
         Command::Export(args) => command::export::run(&args, dir),
         Command::Top(args) => command::top::run(&args, dir),
+        Command::Man(args) => command::man::run(&args, Cli::command()),
+        Command::Completions(args) => command::completions::run(&args, Cli::command()),
     };
     match result {
         Ok(code) => code,
