@@ -4,4 +4,5 @@ source "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
-    clang curl g++ gcc gcc-multilib git libc6-dev openssl prometheus python3 qemu-system-x86 valgrind
+    clang curl g++ gcc gcc-multilib git libc6-dev openssl prometheus python3 qemu-system-x86 \
+    systemd tmux valgrind

@@ -49,6 +49,8 @@ pub(crate) enum Failure {
     Tls(#[from] domstat_exporter::server::TlsError),
     #[error("{path} holds no token: {why}")]
     Token { path: String, why: String },
+    #[error("this is no terminal: use `domstat top -b`, which writes lines")]
+    NoTerminal,
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot {action}: {source}")]
@@ -70,6 +72,7 @@ impl Failure {
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            Self::NoTerminal => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }
             | Self::Check { .. }

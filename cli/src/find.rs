@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domstat_consumer::{AttachError, Attachment, Connection, REGION_SUFFIX};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
 
@@ -77,4 +78,10 @@ pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf,
         return Ok(path.to_owned());
     }
     Ok(directory(asked)?.join(format!("{domain}{REGION_SUFFIX}")))
+}
+
+/// As many descriptors as are allowed: each attached domain takes one.
+pub(crate) fn raise_limit_of_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -11,7 +11,7 @@ mod signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Failure;
 
@@ -22,6 +22,7 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat top                           what all domains do, live
   domstat export                        serve everything to Prometheus
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
@@ -55,6 +56,9 @@ enum Command {
     Check(command::check::Args),
     Abi(command::abi::Args),
     Export(command::export::Args),
+    Top(command::top::Args),
+    Man(command::man::Args),
+    Completions(command::completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +74,9 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
         Command::Export(args) => command::export::run(&args, dir),
+        Command::Top(args) => command::top::run(&args, dir),
+        Command::Man(args) => command::man::run(&args, Cli::command()),
+        Command::Completions(args) => command::completions::run(&args, Cli::command()),
     };
     match result {
         Ok(code) => code,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use domstat_exporter::Exporter;
 use domstat_exporter::server::{Options, Tls, serve};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
 use crate::find;
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
              use --tls-cert, --tls-key and --token-file, or a firewall"
         );
     }
-    raise_limit_of_files();
+    find::raise_limit_of_files();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = Options {
         max_scrapes: usize::from(args.max_scrapes),
@@ -105,10 +104,4 @@ fn token(path: &Path) -> Result<String, Failure> {
         "" => Err(failed("it is empty".to_owned())),
         token => Ok(token.to_owned()),
     }
-}
-
-/// Each domain takes a descriptor.
-fn raise_limit_of_files() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
