@@ -1,6 +1,7 @@
 //! What ends a command, as one line that says what and what to do.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use domstat_consumer::AttachError;
@@ -36,6 +37,17 @@ pub(crate) enum Failure {
     #[error("{path}: {why}")]
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
+    Control { action: String, source: io::Error },
+    #[error(
+        "another daemon listens at {}: let it observe all VMs, or use --control",
+        .path.display()
+    )]
+    ControlInUse { path: PathBuf },
+    #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
+    NoDaemon { path: PathBuf, source: io::Error },
+    #[error("{message}")]
+    Refused { code: String, message: String },
+    #[error("cannot {action}: {source}")]
     Check { action: String, source: io::Error },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -55,7 +67,11 @@ impl Failure {
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }
+            | Self::ControlInUse { .. }
+            | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
+            Self::Refused { .. } | Self::Control { .. } => ExitCode::from(4),
             Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
         }
     }

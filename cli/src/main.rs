@@ -1,6 +1,7 @@
 //! `domstat`: statistics of virtual machines through shared memory.
 
 mod command;
+mod control;
 mod described;
 mod error;
 mod find;
@@ -22,6 +23,9 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat run qemu --qmp /run/vm1.qmp   publish a VM: vCPUs, disks, thresholds, jobs
+  domstat block threshold web1 vda 80%  one event when a write goes past it
+  domstat events web1                   events as they come
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
@@ -50,6 +54,8 @@ enum Command {
     Show(command::show::Args),
     Check(command::check::Args),
     Abi(command::abi::Args),
+    Block(command::block::Args),
+    Events(command::events::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
         Command::Show(args) => command::show::run(&args, dir),
         Command::Check(args) => command::check::run(&args, dir),
         Command::Abi(args) => command::abi::run(&args),
+        Command::Block(args) => command::block::run(&args, dir),
+        Command::Events(args) => command::events::run(&args, dir),
     };
     match result {
         Ok(code) => code,

@@ -35,23 +35,8 @@ pub(crate) fn publish<S: Source>(
     file: Option<&Path>,
     dir: impl FnOnce() -> Result<PathBuf, Failure>,
 ) -> Result<Published, Failure> {
-    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
-        source.describe();
-    let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
-    let (dom_fields, vcpu_fields) = (fields(&arch_dom), fields(&arch_vcpu));
-    builder = builder
-        .arch_dom(&specs(&arch_dom, &dom_fields))
-        .and_then(|b| b.arch_vcpu(&specs(&arch_vcpu, &vcpu_fields)))
-        .map_err(CreateError::from)?;
-    if let Some(domid) = domid {
-        builder = builder.domid(domid);
-    }
-    if let Some(uuid) = uuid {
-        builder = builder.uuid(uuid);
-    }
-    if let Some(created) = created {
-        builder = builder.created(created);
-    }
+    let Description { name, .. } = &source.describe();
+    let builder = builder_of(&source.describe(), placement)?;
     let new = match file {
         Some(path) => builder.create_file(path)?,
         None => builder.create_memfd()?,
@@ -61,7 +46,7 @@ pub(crate) fn publish<S: Source>(
     let (announcement, path) = match file {
         Some(path) => (None, path.to_owned()),
         None => {
-            let announcement = region.announce(&dir()?, &name)?;
+            let announcement = region.announce(&dir()?, name)?;
             let path = announcement.path().to_owned();
             (Some(announcement), path)
         }
@@ -74,6 +59,31 @@ pub(crate) fn publish<S: Source>(
         _region: region,
         path,
     })
+}
+
+/// A region for what a source describes.
+pub(crate) fn builder_of(
+    description: &Description,
+    placement: Placement,
+) -> Result<RegionBuilder, CreateError> {
+    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
+        description;
+    let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
+    builder = builder
+        .arch_dom(&specs(arch_dom, &dom_fields))
+        .and_then(|b| b.arch_vcpu(&specs(arch_vcpu, &vcpu_fields)))
+        .map_err(CreateError::from)?;
+    if let Some(domid) = *domid {
+        builder = builder.domid(domid);
+    }
+    if let Some(uuid) = *uuid {
+        builder = builder.uuid(uuid);
+    }
+    if let Some(created) = *created {
+        builder = builder.created(created);
+    }
+    Ok(builder)
 }
 
 /// The fields of each group that a source describes, as a producer takes them.

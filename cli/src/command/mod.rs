@@ -1,8 +1,10 @@
 //! One file per verb.
 
 pub(crate) mod abi;
+pub(crate) mod block;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod events;
 pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -15,10 +15,13 @@ use crate::find;
 use crate::publish::{End, publish};
 use crate::signals::Stop;
 
+mod qemu;
+
 const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
+  domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
   domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map";
 
 /// Publish the statistics of a domain until it is gone
@@ -35,6 +38,7 @@ enum From {
     Process(ProcessArgs),
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
+    Qemu(qemu::Args),
 }
 
 #[derive(clap::Args)]
@@ -62,6 +66,15 @@ enum PlacementArg {
     Packed,
     /// Each vCPU record on a page of its own
     Page,
+}
+
+impl PlacementArg {
+    fn placement(self) -> Placement {
+        match self {
+            Self::Packed => Placement::Packed,
+            Self::Page => Placement::PageGranular,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -117,6 +130,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             }
             serve(KvmSource::new(&options)?, &args.common, dir, &|| None)
         }
+        From::Qemu(args) => qemu::run(args, dir),
     }
 }
 
@@ -134,12 +148,10 @@ fn serve<S: Source>(
 ) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let description = source.describe();
-    let placement = match common.placement {
-        PlacementArg::Packed => Placement::Packed,
-        PlacementArg::Page => Placement::PageGranular,
-    };
     let mut published =
-        publish(source, placement, common.file.as_deref(), || find::directory(dir))?;
+        publish(source, common.placement.placement(), common.file.as_deref(), || {
+            find::directory(dir)
+        })?;
     eprintln!(
         "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
         description.name,
