@@ -1,5 +1,6 @@
 //! The thread of one VM: connects, observes, and begins again.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -81,7 +82,10 @@ pub(super) fn run<P: Publisher>(
                 observer.left_session(&mut qmp);
                 left
             }
-            Err(error) => Left::Qmp(error),
+            Err(error) => {
+                observer.not_connected(&error);
+                Left::Qmp(error)
+            }
         };
         match left {
             Left::Stop => break,
@@ -222,18 +226,22 @@ impl<P: Publisher> Observer<P> {
         }
     }
 
+    /// A QEMU listens for as long as it lives: if nobody does, it has ended. Where its process is
+    /// seen, that says so more reliably.
+    fn not_connected(&mut self, error: &QmpError) {
+        let QmpError::Os { source, .. } = error else { return };
+        let nobody = matches!(source.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        if nobody && self.domain.as_ref().is_some_and(|d| d.process.is_none()) {
+            self.end_domain();
+        }
+    }
+
     /// Waits before the next attempt to connect; true if the thread is to end.
     fn pause(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
-            let process = self.domain.as_ref().map(|d| d.process.as_ref());
-            let ended = match process {
-                Some(Some(process)) => !process.is_alive(),
-                // Nobody listens: a QEMU keeps its socket for as long as it lives.
-                Some(None) => std::os::unix::net::UnixStream::connect(&self.path).is_err(),
-                None => false,
-            };
-            if ended {
+            let process = self.domain.as_ref().and_then(|d| d.process.as_ref());
+            if process.is_some_and(|process| !process.is_alive()) {
                 self.end_domain();
             }
             if let Some(domain) = &mut self.domain {
