@@ -343,6 +343,43 @@ fn a_firing_while_nobody_was_connected_is_told_once() {
 }
 
 #[test]
+fn an_event_behind_a_level_is_newer_than_the_level() {
+    let (mut peer, setup) = setup();
+    peer.held = "block-set-write-threshold";
+    let thread = std::thread::spawn(move || {
+        let mut client = peer.accept();
+        let request = peer.serve(&mut client).unwrap();
+        let answer = peer.answer(&request);
+        client.say(&json!({ "return": answer, "id": request["id"] }));
+        peer.held = "query-named-block-nodes";
+        let asked = peer.serve(&mut client).unwrap();
+        // In one piece: the level is read, and then it fires.
+        let level = json!({ "return": peer.answer(&asked), "id": asked["id"] });
+        let data = json!({ "node-name": "n", "write-threshold": 7, "amount-exceeded": 1 });
+        let event = json!({ "event": "BLOCK_WRITE_THRESHOLD", "data": data });
+        let both = format!("{level}\n{event}\n");
+        client.input.get_mut().write_all(both.as_bytes()).unwrap();
+        peer.threshold = 0;
+        peer.held = "";
+        peer.serve(&mut client);
+    });
+    assert_eq!(wait(&setup.events), Event::Published);
+    let (reply, answer) = channel();
+    let request = SetRequest { disk: "vda".to_owned(), threshold: 7, flags: 0 };
+    setup.vm.command(Command::SetThreshold(request, reply));
+    assert!(wait(&answer).is_ok());
+    let Event::WriteThreshold { excess_bytes, reconciled, .. } = next_event(&setup.events) else {
+        panic!("a firing")
+    };
+    assert_eq!((excess_bytes, reconciled), (Some(1), false));
+    // The next levels show 0.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(rest(&setup.events), []);
+    drop(setup);
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_peer_that_does_not_answer_is_not_asked_again_and_refuses_at_once() {
     let (mut peer, setup) = setup();
     let (stop, stopped) = channel::<()>();

@@ -145,12 +145,24 @@ impl<P: Publisher> Domain<P> {
     /// Takes every message that is there.
     pub(super) fn drain(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
         while let Some(message) = qmp.next_message()? {
-            match message {
-                Message::Event { name, data } => self.event(qmp, &name, &data)?,
-                Message::Reply { id, result } => self.reply(qmp, id, result)?,
-            }
+            self.message(qmp, message)?;
         }
         Ok(())
+    }
+
+    /// Takes what came before the last reply, so that the reply is the newest there is.
+    pub(super) fn drain_before(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        while let Some(message) = qmp.next_before() {
+            self.message(qmp, message)?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, qmp: &mut Connection, message: Message) -> Result<(), QmpError> {
+        match message {
+            Message::Event { name, data } => self.event(qmp, &name, &data),
+            Message::Reply { id, result } => self.reply(qmp, id, result),
+        }
     }
 
     fn event(&mut self, qmp: &mut Connection, name: &str, data: &Value) -> Result<(), QmpError> {

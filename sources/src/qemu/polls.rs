@@ -130,7 +130,7 @@ impl<P: Publisher> Domain<P> {
         with: &Value,
     ) -> Result<Value, QmpError> {
         let answer = qmp.execute(command, with, self.limit)?;
-        self.drain(qmp)?;
+        self.drain_before(qmp)?;
         Ok(answer)
     }
 

@@ -249,6 +249,12 @@ impl Connection {
         }
     }
 
+    /// The next of the messages that came before the last reply of [`Connection::execute`]. What
+    /// came after it is left where it is: it is newer than the reply.
+    pub fn next_before(&mut self) -> Option<Message> {
+        self.queue.pop_front()
+    }
+
     /// The next message that is there, without waiting.
     ///
     /// # Errors

@@ -185,15 +185,17 @@ impl<P: Publisher> Observer<P> {
 
     fn step(&mut self, qmp: &mut Connection) -> Result<(), Left> {
         let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
-        domain.drain(qmp)?;
         domain.time_out();
         domain.run_due(qmp)?;
+        // What came behind a reply wakes nobody.
+        domain.drain(qmp)?;
         if domain.has_reports().1 && !qmp.is_stuck() {
             // The numbers that a firing speaks of.
             match domain.extents(qmp) {
                 Err(error) if !error.is_of_the_command() => return Err(error.into()),
                 _ => {}
             }
+            domain.drain(qmp)?;
         }
         domain.deliver(&mut self.publisher);
         if domain.outgrown {
@@ -207,6 +209,9 @@ impl<P: Publisher> Observer<P> {
         }
         if self.take_commands(Some(qmp))? {
             return Err(Left::Stop);
+        }
+        if let Some(domain) = &mut self.domain {
+            domain.drain(qmp)?;
         }
         if !self.domain.as_ref().is_some_and(|d| d.has_reports().0) {
             self.sleep(Some(qmp), None);
