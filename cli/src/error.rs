@@ -1,6 +1,7 @@
 //! What ends a command, as one line that says what and what to do.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use domstat_consumer::{AttachError, Lost};
@@ -42,6 +43,17 @@ pub(crate) enum Failure {
     #[error("{path}: {why}")]
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
+    Control { action: String, source: io::Error },
+    #[error(
+        "another daemon listens at {}: let it observe all VMs, or use --control",
+        .path.display()
+    )]
+    ControlInUse { path: PathBuf },
+    #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
+    NoDaemon { path: PathBuf, source: io::Error },
+    #[error("{message}")]
+    Refused { code: String, message: String },
+    #[error("cannot {action}: {source}")]
     Check { action: String, source: io::Error },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: std::net::SocketAddr, source: io::Error },
@@ -71,15 +83,19 @@ impl Failure {
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }
+            | Self::ControlInUse { .. }
+            | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
-            Self::NoTerminal => ExitCode::from(2),
+            Self::NoTerminal | Self::FileAndSocket => ExitCode::from(2),
+            Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }
             | Self::Check { .. }
             | Self::Listen { .. }
             | Self::Tls(_)
-            | Self::Token { .. } => ExitCode::from(4),
-            Self::FileAndSocket => ExitCode::from(2),
+            | Self::Token { .. }
+            | Self::Refused { .. }
+            | Self::Control { .. } => ExitCode::from(4),
         }
     }
 }

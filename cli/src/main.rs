@@ -1,6 +1,7 @@
 //! `domstat`: statistics of virtual machines through shared memory.
 
 mod command;
+mod control;
 mod described;
 mod error;
 mod find;
@@ -24,6 +25,9 @@ Examples:
   domstat check web1 --watch 10         prove the layout's rules on the live region
   domstat top                           what all domains do, live
   domstat export                        serve everything to Prometheus
+  domstat run qemu --qmp /run/vm1.qmp   publish a VM: vCPUs, disks, thresholds, jobs
+  domstat block threshold web1 vda 80%  one event when a write goes past it
+  domstat events web1                   events as they come
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
@@ -59,6 +63,8 @@ enum Command {
     Top(command::top::Args),
     Man(command::man::Args),
     Completions(command::completions::Args),
+    Block(command::block::Args),
+    Events(command::events::Args),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
         Command::Top(args) => command::top::run(&args, dir),
         Command::Man(args) => command::man::run(&args, Cli::command()),
         Command::Completions(args) => command::completions::run(&args, Cli::command()),
+        Command::Block(args) => command::block::run(&args, dir),
+        Command::Events(args) => command::events::run(&args, dir),
     };
     match result {
         Ok(code) => code,

@@ -47,23 +47,8 @@ pub(crate) fn publish<S: Source>(
     placement: Placement,
     target: Target<'_>,
 ) -> Result<Published, Failure> {
-    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
-        source.describe();
-    let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
-    let (dom_fields, vcpu_fields) = (fields(&arch_dom), fields(&arch_vcpu));
-    builder = builder
-        .arch_dom(&specs(&arch_dom, &dom_fields))
-        .and_then(|b| b.arch_vcpu(&specs(&arch_vcpu, &vcpu_fields)))
-        .map_err(CreateError::from)?;
-    if let Some(domid) = domid {
-        builder = builder.domid(domid);
-    }
-    if let Some(uuid) = uuid {
-        builder = builder.uuid(uuid);
-    }
-    if let Some(created) = created {
-        builder = builder.created(created);
-    }
+    let Description { name, .. } = &source.describe();
+    let builder = builder_of(&source.describe(), placement)?;
     let new = match &target {
         Target::File(path) => builder.create_file(path)?,
         Target::Directory(_) | Target::Server(_) => builder.create_memfd()?,
@@ -74,12 +59,12 @@ pub(crate) fn publish<S: Source>(
     let path = match target {
         Target::File(path) => path.to_owned(),
         Target::Directory(dir) => {
-            let entry = announcement.insert(region.announce(&dir, &name)?);
+            let entry = announcement.insert(region.announce(&dir, name)?);
             entry.path().to_owned()
         }
         Target::Server(server) => {
             let path = server.path().map(Path::to_owned).unwrap_or_default();
-            served = Some((server.serve(&region, &name)?, server));
+            served = Some((server.serve(&region, name)?, server));
             path
         }
     };
@@ -92,6 +77,31 @@ pub(crate) fn publish<S: Source>(
         _served: served,
         path,
     })
+}
+
+/// A region for what a source describes.
+pub(crate) fn builder_of(
+    description: &Description,
+    placement: Placement,
+) -> Result<RegionBuilder, CreateError> {
+    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
+        description;
+    let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
+    builder = builder
+        .arch_dom(&specs(arch_dom, &dom_fields))
+        .and_then(|b| b.arch_vcpu(&specs(arch_vcpu, &vcpu_fields)))
+        .map_err(CreateError::from)?;
+    if let Some(domid) = *domid {
+        builder = builder.domid(domid);
+    }
+    if let Some(uuid) = *uuid {
+        builder = builder.uuid(uuid);
+    }
+    if let Some(created) = *created {
+        builder = builder.created(created);
+    }
+    Ok(builder)
 }
 
 /// The fields of each group that a source describes, as a producer takes them.

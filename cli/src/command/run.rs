@@ -15,10 +15,13 @@ use crate::find::{self, Places};
 use crate::publish::{End, Target, publish};
 use crate::signals::Stop;
 
+mod qemu;
+
 const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
+  domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
   domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map
   domstat run kvm --socket /run/vm.sock          to whoever may connect there";
 
@@ -36,6 +39,7 @@ enum From {
     Process(ProcessArgs),
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
+    Qemu(qemu::Args),
 }
 
 #[derive(clap::Args)]
@@ -46,12 +50,8 @@ struct Common {
     /// Publish as a plain file at PATH instead of in sealed memory; put it on a tmpfs
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Who may connect to --socket: its permission bits
-    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = octal)]
-    socket_mode: u32,
-    /// The group of --socket, by number
-    #[arg(long, value_name = "GID")]
-    socket_group: Option<u32>,
+    #[command(flatten)]
+    at: SocketArgs,
     /// How records are placed
     #[arg(long, value_enum, default_value = "packed")]
     placement: PlacementArg,
@@ -63,12 +63,31 @@ struct Common {
     time: Option<u64>,
 }
 
+#[derive(clap::Args)]
+struct SocketArgs {
+    /// Who may connect to --socket: its permission bits
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = octal)]
+    socket_mode: u32,
+    /// The group of --socket, by number
+    #[arg(long, value_name = "GID")]
+    socket_group: Option<u32>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum PlacementArg {
     /// As close together as cache lines allow
     Packed,
     /// Each vCPU record on a page of its own
     Page,
+}
+
+impl PlacementArg {
+    fn placement(self) -> Placement {
+        match self {
+            Self::Packed => Placement::Packed,
+            Self::Page => Placement::PageGranular,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -124,6 +143,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             }
             serve(KvmSource::new(&options)?, &args.common, places, &|| None)
         }
+        From::Qemu(args) => qemu::run(args, places),
     }
 }
 
@@ -134,13 +154,13 @@ fn not_shown(probe: &ProcessProbe) -> Option<String> {
 }
 
 /// A server as the options want it, with as many descriptors as it may have.
-fn serve_at(path: &Path, common: &Common) -> Result<Server, Failure> {
+fn serve_at(path: &Path, at: &SocketArgs) -> Result<Server, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
-    let mut server = Server::builder().mode(common.socket_mode);
-    if let Some(group) = common.socket_group {
+    let mut server = Server::builder().mode(at.socket_mode);
+    if let Some(group) = at.socket_group {
         server = server.group(group);
     }
     Ok(server.bind(path)?)
@@ -162,17 +182,13 @@ fn serve<S: Source>(
 ) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let description = source.describe();
-    let placement = match common.placement {
-        PlacementArg::Packed => Placement::Packed,
-        PlacementArg::Page => Placement::PageGranular,
-    };
     let target = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
-        (None, Some(path)) => Target::Server(serve_at(path, common)?),
+        (None, Some(path)) => Target::Server(serve_at(path, &common.at)?),
         (None, None) => Target::Directory(find::directory(places.dir)?),
     };
-    let mut published = publish(source, placement, target)?;
+    let mut published = publish(source, common.placement.placement(), target)?;
     eprintln!(
         "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
         description.name,

@@ -12,6 +12,7 @@ use crate::render::Seen;
 use crate::signals::Stop;
 use crate::{described, find, render};
 
+mod domstats;
 mod rfc_v3;
 
 const EXAMPLES: &str = "\
@@ -20,6 +21,7 @@ Examples:
   domstat show web1 --watch --interval 0.5
   domstat show web1 --all
   domstat show web1 --socket /run/domstat.sock
+  domstat show web1 --format domstats
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
@@ -40,6 +42,12 @@ pub(crate) struct Args {
     /// Print JSON, one line for each sample
     #[arg(long)]
     json: bool,
+    /// Print what `virsh domstats` prints, under its names and in its units
+    #[arg(long, value_enum, conflicts_with_all = ["json", "all", "watch"])]
+    format: Option<Format>,
+    /// Images that back a disk, too, as `virsh domstats --backing`
+    #[arg(long, requires = "format")]
+    backing: bool,
     /// Show again and again until the domain is gone
     #[arg(long)]
     watch: bool,
@@ -49,6 +57,12 @@ pub(crate) struct Args {
     /// End after this many samples
     #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// One line for each key
+    Domstats,
 }
 
 /// Seconds from 0.01 to a day.
@@ -88,7 +102,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     region.snapshot(&mut snapshot);
     let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
     still_there(args, region)?;
-    if args.json {
+    if let Some(Format::Domstats) = args.format {
+        domstats::print(&mut out, region, &snapshot, args.backing)?;
+    } else if args.json {
         writeln!(out, "{}", render::json(region, &snapshot, seen))?;
     } else {
         render::text(&mut out, region, &snapshot, None, seen)?;

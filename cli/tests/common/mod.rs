@@ -5,6 +5,8 @@
 pub(crate) mod http;
 pub(crate) mod made_up;
 
+pub(crate) mod vm;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
