@@ -25,6 +25,8 @@ pub(crate) enum Failure {
         "no directory for regions: set DOMSTAT_DIR, or XDG_RUNTIME_DIR as a login session does"
     )]
     NoDirectory,
+    #[error("--name and --file are for one domain: choose it with --domid")]
+    OneDomainOnly,
     #[error("the producer of {name} is gone: its last values are no longer shown")]
     ProducerGone { name: String },
     #[error(
@@ -56,6 +58,7 @@ impl Failure {
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            Self::OneDomainOnly => ExitCode::from(2),
             Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use domstat_consumer::REGION_SUFFIX;
+use domstat_consumer::{AttachError, Mapped, REGION_SUFFIX};
 
 use crate::error::Failure;
 
@@ -29,4 +29,17 @@ pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf,
         return Ok(path.to_owned());
     }
     Ok(directory(asked)?.join(format!("{domain}{REGION_SUFFIX}")))
+}
+
+/// The number of the domain in `xen:DOMID`, whose statistics the hypervisor writes itself.
+pub(crate) fn xen_domid(domain: &str) -> Option<u16> {
+    domain.strip_prefix("xen:")?.parse().ok()
+}
+
+/// Maps the region that the user means; `path` is what [`region_path`] made of it.
+pub(crate) fn map(domain: &str, path: &Path) -> Result<Mapped, AttachError> {
+    match xen_domid(domain) {
+        Some(domid) => Mapped::xen(Path::new("/dev/xen"), domid),
+        None => Mapped::open(path),
+    }
 }

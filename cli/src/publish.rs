@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{Announcement, CreateError, Placement, Region, RegionBuilder};
-use domstat_sources::{ArchField, ArchGroup, Description, Progress, Running, Source};
+use domstat_sources::{ArchField, ArchGroup, Description, Devices, Progress, Running, Source};
 
 use crate::error::Failure;
 use crate::signals::Stop;
@@ -35,9 +35,21 @@ pub(crate) fn publish<S: Source>(
     file: Option<&Path>,
     dir: impl FnOnce() -> Result<PathBuf, Failure>,
 ) -> Result<Published, Failure> {
-    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
-        source.describe();
+    let Description {
+        domid,
+        uuid,
+        name,
+        created,
+        nr_vcpus,
+        nr_blks,
+        nr_nets,
+        clock,
+        arch_dom,
+        arch_vcpu,
+        ..
+    } = source.describe();
     let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
+    builder = builder.blks(nr_blks).nets(nr_nets);
     let (dom_fields, vcpu_fields) = (fields(&arch_dom), fields(&arch_vcpu));
     builder = builder
         .arch_dom(&specs(&arch_dom, &dom_fields))
@@ -56,7 +68,8 @@ pub(crate) fn publish<S: Source>(
         Some(path) => builder.create_file(path)?,
         None => builder.create_memfd()?,
     };
-    let running = source.start(new.dom, new.vcpus)?;
+    let devices = Devices { blks: new.blks, nets: new.nets };
+    let running = source.start_with_devices(new.dom, new.vcpus, devices)?;
     let region = new.unpublished.publish()?;
     let (announcement, path) = match file {
         Some(path) => (None, path.to_owned()),

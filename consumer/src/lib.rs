@@ -37,6 +37,7 @@ mod described;
 mod error;
 mod find;
 mod mapping;
+mod privcmd;
 mod read;
 mod records;
 mod region;

@@ -33,6 +33,16 @@ impl Mapping {
         Ok(Self::One(MmapOptions::new().len(len).map_raw_read_only(file)?))
     }
 
+    /// Where it begins.
+    pub(crate) fn address(&self) -> u64 {
+        let address = match self {
+            Self::One(map) => map.as_mut_ptr().addr(),
+            Self::Frames(frames) => frames.base.as_ptr().addr(),
+            Self::Caller { base, .. } => base.as_ptr().addr(),
+        };
+        address as u64
+    }
+
     /// The memory, to be copied in `form`.
     pub(crate) fn mem(&self, form: Form) -> ReadMem<'_> {
         let (base, len) = match self {

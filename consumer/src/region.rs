@@ -27,6 +27,8 @@ pub enum Backing {
     Frames,
     /// Pages that the caller mapped.
     Pages,
+    /// Frames of the hypervisor's, which only it writes.
+    Resource,
 }
 
 /// A region, attached: mapped read-only, its header copied and validated.
@@ -103,6 +105,11 @@ impl Mapped {
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
         let backing = if is_sealed(&file) { Backing::Sealed } else { Backing::File };
         Ok(Self { mapping, backing, file, what })
+    }
+
+    /// What was mapped in another way.
+    pub(crate) fn of_mapping(mapping: Mapping, backing: Backing, file: File, what: String) -> Self {
+        Self { mapping, backing, file, what }
     }
 
     /// The raw shared memory.

@@ -1,7 +1,7 @@
 //! The contract between what knows numbers (a source) and what publishes them (a producer's
 //! writers): groups by type, never an offset.
 
-use crate::descriptor::{DomGroup, VcpuGroup};
+use crate::descriptor::{BlkGroup, DomGroup, NetGroup, VcpuGroup};
 use crate::value::{Ns, Word};
 
 /// Takes the groups of one domain's dom record.
@@ -29,5 +29,29 @@ pub trait VcpuSink: Send {
     }
     /// Gives the slot to something else: every group off, `generation` bumped. Counters of what
     /// follows may start from zero.
+    fn renew(&mut self);
+}
+
+/// Takes the groups of one block device's record.
+pub trait BlkSink: Send {
+    /// Publishes the whole group as of `now` and marks it active.
+    fn write<G: BlkGroup>(&mut self, group: &G, now: Ns);
+
+    /// Marks the group as no longer produced; its last values can no longer be read.
+    fn deactivate<G: BlkGroup>(&mut self);
+
+    /// As [`VcpuSink::renew`].
+    fn renew(&mut self);
+}
+
+/// Takes the groups of one network interface's record.
+pub trait NetSink: Send {
+    /// Publishes the whole group as of `now` and marks it active.
+    fn write<G: NetGroup>(&mut self, group: &G, now: Ns);
+
+    /// Marks the group as no longer produced; its last values can no longer be read.
+    fn deactivate<G: NetGroup>(&mut self);
+
+    /// As [`VcpuSink::renew`].
     fn renew(&mut self);
 }

@@ -2,7 +2,7 @@
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::header::record;
-use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{
     BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, Ns, RecordKind, VcpuGroup, Word,
 };
@@ -268,3 +268,23 @@ impl VcpuSink for VcpuWriter {
         Self::renew(self);
     }
 }
+
+/// Lets a writer be what a source writes to.
+macro_rules! device_sink {
+    ($sink:ident, $group:ident, $writer:ident) => {
+        impl $sink for $writer {
+            fn write<G: $group>(&mut self, group: &G, now: Ns) {
+                Self::write(self, group, now);
+            }
+            fn deactivate<G: $group>(&mut self) {
+                Self::deactivate::<G>(self);
+            }
+            fn renew(&mut self) {
+                Self::renew(self);
+            }
+        }
+    };
+}
+
+device_sink!(BlkSink, BlkGroup, BlkWriter);
+device_sink!(NetSink, NetGroup, NetWriter);

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use domstat_consumer::Mapped;
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
 
 use super::show::seconds;
@@ -29,7 +28,7 @@ judged by that layout's rules.";
 #[derive(ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The domain's name, or the path of its region
+    /// The domain's name, the path of its region, or xen:DOMID for what the hypervisor writes
     domain: String,
     /// Look again and again for this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -44,7 +43,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let path = find::region_path(&args.domain, dir)?;
-    let report = judge(&path, args.watch, args.interval)?;
+    let report = judge(&args.domain, &path, args.watch, args.interval)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
@@ -55,8 +54,13 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Report, Failure> {
-    let mapped = Mapped::open(path)?;
+fn judge(
+    domain: &str,
+    path: &Path,
+    time: Option<Duration>,
+    interval: Duration,
+) -> Result<Report, Failure> {
+    let mapped = find::map(domain, path)?;
     let options = Options::default();
     let start = Instant::now();
     let progress = time.is_some() && std::io::stderr().is_terminal();
@@ -72,7 +76,11 @@ fn judge(path: &Path, time: Option<Duration>, interval: Duration) -> Result<Repo
     let report = if mapped.is_rfc_v3() {
         rfc_v3::watch_steps(mapped.mem(), &options, step)
     } else {
-        let subject = Subject::new(mapped.mem()).with_file(mapped.file());
+        let mut subject = Subject::new(mapped.mem());
+        // The frames of a hypervisor are not those of privcmd, through which they are mapped.
+        if find::xen_domid(domain).is_none() {
+            subject = subject.with_file(mapped.file());
+        }
         watch_steps(&subject, &options, step)
     };
     if progress {

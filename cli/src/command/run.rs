@@ -15,10 +15,13 @@ use crate::find;
 use crate::publish::{End, publish};
 use crate::signals::Stop;
 
+mod xen;
+
 const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
+  domstat run xen                                in dom0: every domain, as they come and go
   domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map";
 
 /// Publish the statistics of a domain until it is gone
@@ -35,6 +38,8 @@ enum From {
     Process(ProcessArgs),
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
+    /// The domains of this Xen host, each from when it appears until it is gone (in dom0)
+    Xen(xen::Args),
 }
 
 #[derive(clap::Args)]
@@ -62,6 +67,15 @@ enum PlacementArg {
     Packed,
     /// Each vCPU record on a page of its own
     Page,
+}
+
+impl std::convert::From<PlacementArg> for Placement {
+    fn from(placement: PlacementArg) -> Self {
+        match placement {
+            PlacementArg::Packed => Self::Packed,
+            PlacementArg::Page => Self::PageGranular,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -117,6 +131,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             }
             serve(KvmSource::new(&options)?, &args.common, dir, &|| None)
         }
+        From::Xen(args) => xen::run(args, dir),
     }
 }
 
@@ -134,12 +149,8 @@ fn serve<S: Source>(
 ) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let description = source.describe();
-    let placement = match common.placement {
-        PlacementArg::Packed => Placement::Packed,
-        PlacementArg::Page => Placement::PageGranular,
-    };
     let mut published =
-        publish(source, placement, common.file.as_deref(), || find::directory(dir))?;
+        publish(source, common.placement.into(), common.file.as_deref(), || find::directory(dir))?;
     eprintln!(
         "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
         description.name,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Mapped, Region, Snapshot};
+use domstat_consumer::{Region, Snapshot};
 use domstat_layout::State;
 
 use crate::error::Failure;
@@ -30,7 +30,7 @@ A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognize
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The domain's name, or the path of its region
+    /// The domain's name, the path of its region, or xen:DOMID for what the hypervisor writes
     domain: String,
     /// Show everything that the region describes, by name, unit and value: from its own schema
     /// alone, so also what this program was not built to know
@@ -60,7 +60,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let path = find::region_path(&args.domain, dir)?;
-    let mapped = Mapped::open(&path)?;
+    let mapped = find::map(&args.domain, &path)?;
     if mapped.is_rfc_v3() {
         return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
     }
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     loop {
         region.snapshot(&mut snapshot);
         // In this order: a producer that ends retires the region, then takes the entry away.
-        let gone = !is_the_same(&path, &region);
+        let gone = find::xen_domid(&args.domain).is_none() && !is_the_same(&path, &region);
         let status = region.status();
         if gone && status.state != Some(State::Retired) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
