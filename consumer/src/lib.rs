@@ -31,6 +31,7 @@
 //! A region in a sealed memfd cannot shrink. A plain file can: if its owner truncates it while it
 //! is mapped, a read ends in SIGBUS. Attach to plain files of producers that you trust.
 
+mod block_params;
 mod block_stats;
 mod clock;
 mod described;
@@ -45,6 +46,7 @@ mod rfc_v3;
 mod snapshot;
 mod words;
 
+pub use block_params::{BLOCK_PARAMS, BlockParam};
 pub use block_stats::{BlockStats, BlockStatsError, BlockStatsV1, BlockStatsV2};
 pub use clock::now;
 pub use described::{Described, Stalled};

@@ -187,6 +187,7 @@ fn every_moment_of_a_domain_is_published_as_it_was() {
     let states = |moment: &str| seen[moment].0.clone();
     assert!(states("paused").contains(&Some(3)));
     assert_eq!(states("one-vcpu")[1..], [Some(3), Some(3)]);
+    assert_ne!(states("three-vcpus")[2], Some(3));
     // A disk that is attached again is another one, in the slot of the first.
     let (first, attached) = seen["attached"].1.clone().unwrap();
     let (again, reattached) = seen["reattached"].1.clone().unwrap();

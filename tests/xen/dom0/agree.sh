@@ -32,8 +32,8 @@ ip addr add 192.168.9.1/24 dev "vif$(domid).0"
 ip link set "vif$(domid).0" up
 domu 'ip addr add 192.168.9.2/24 dev eth0; ip link set eth0 up; ping -q -c 5 -i 0.2 -s 1000 192.168.9.1'
 domu 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done'
-observe worked domu domu_says worked 'grep . /sys/block/xvda/stat /sys/class/net/eth0/statistics/*x_[bp]*; grep cpu /proc/stat'
 settle
+observe worked domu domu_says worked 'grep . /sys/block/xvda/stat /sys/class/net/eth0/statistics/*x_[bp]*'
 moment worked
 
 # A vCPU that wants to run and may not is offline, and no time passes for it.
@@ -50,7 +50,7 @@ moment unpaused
 domu 'touch /stop'
 
 set_vcpus 3
-observe three-vcpus domu domu_says three 'cat /proc/stat; grep . /sys/devices/system/cpu/cpu*/online /sys/devices/system/cpu/online /sys/devices/system/cpu/present'
+
 settle
 moment three-vcpus
 set_vcpus 1
@@ -78,7 +78,7 @@ xl block-attach web1 phy:/dev/loop2 xvdq w
 wait_for ls "/sys/bus/xen-backend/devices/vbd-$(domid)-268439552/statistics"
 settle
 moment extended
-observe extended check domstat check web1 --watch 2
+observe extended check check web1 --watch 2
 
 # A reboot is a new domain of the same name.
 domu 'reboot -f' &

@@ -18,6 +18,8 @@ observe() {
     "${@:3}" 2>&1
     echo "@end $?"
 }
+# The checker shows its progress on a terminal; here it shall not.
+check() { domstat check "$@" 2> /tmp/check.err; local code=$?; cat /tmp/check.err; return $code; }
 domid() { xl domid web1; }
 show() { domstat show "${1:-web1}" --json; }
 
@@ -47,12 +49,12 @@ domu() {
     commands=$((commands + 1))
     local tty
     tty=$(xenstore-read "/local/domain/$(domid)/console/tty") || return 1
-    printf '%s\necho domu: done %s. $?.\n' "$1" "$commands" > "$tty"
+    printf '%s\necho domu: done %s. $status.\n' "$1" "$commands" > "$tty"
     wait_for grep -q "domu: done $commands\." $console && grep -q "domu: done $commands\. 0\." $console
 }
 # Brings vCPUs up or down; the domU's kernel takes down by itself, but brings none up.
 set_vcpus() {
-    xl vcpu-set web1 "$1"
+    xl vcpu-set --ignore-host web1 "$1"
     wait_for domu "for n in /sys/devices/system/cpu/cpu[12]/online; do [ $1 = 1 ] || echo 1 > \$n; done 2> /dev/null; [ \$(grep -c ^cpu[0-9] /proc/stat) = $1 ]"
 }
 # What the domU itself says, between two marks in its console.

@@ -14,31 +14,33 @@ free_memory() { sleep 1; xl info | sed -n 's/^free_memory *: //p'; }
 create
 up
 observe many before free_memory
-for vcpus in 3 28 29 61; do
+for vcpus in 3 29 61; do
     small "$vcpus"
     id=$(xl domid small)
     observe "acquire-$vcpus" acquire acquire "$id" "$vcpus"
-    observe "acquire-$vcpus" check domstat check "xen:$id" --watch 0.3
+    observe "acquire-$vcpus" check check "xen:$id" --watch 0.2
     xl destroy small
 done
 observe many after free_memory
 observe many xl-list xl list
+# Two vCPUs were for those who ask at once; from here on one leaves more for the domU.
+echo 0 > /sys/devices/system/cpu/cpu1/online
 
 id=$(domid)
 observe first acquire acquire "$id" 3
 observe first show domstat show "xen:$id"
 observe first json domstat show "xen:$id" --json
 domu '(i=0; while [ ! -e /stop ]; do i=$((i+1)); done) &'
-observe working check domstat check "xen:$id" --watch 5
+observe working check check "xen:$id" --watch 5
 observe working cost domstat-xen-cost "$id"
 # The number of system calls does not depend on how often is read.
-for count in 1 200; do
+for count in 1 50; do
     strace -f -qq -e trace=all -o "/tmp/strace-$count" \
         domstat show "xen:$id" --watch --count "$count" --interval 0.01 --json > "/tmp/json-$count"
     observe "strace-$count" ioctls grep -c 'ioctl(.*_IOC(_IOC_NONE, 0x50' "/tmp/strace-$count"
     observe "strace-$count" samples wc -l "/tmp/json-$count"
 done
-observe strace calls sh -c "sed 's/^[0-9]* *//; s/(.*//' /tmp/strace-200 | sort | uniq -c | sort -rn | head -8"
+observe strace calls sh -c "sed 's/^[0-9]* *//; s/(.*//' /tmp/strace-50 | sort | uniq -c | sort -rn | head -8"
 
 xl pause web1
 sleep 0.5
@@ -46,13 +48,12 @@ observe paused json domstat show "xen:$id" --json
 observe paused vcpu-list xl vcpu-list web1
 sleep 1
 observe paused-still json domstat show "xen:$id" --json
-observe paused check domstat check "xen:$id" --watch 2
+observe paused check check "xen:$id" --watch 2
 xl unpause web1
 domu 'touch /stop'
-domstat check "xen:$id" --watch 12 > /tmp/check.log 2>&1 &
+check "xen:$id" --watch 8 > /tmp/check.log &
 check=$!
 set_vcpus 3
-observe three domu domu_says three 'grep cpu /proc/stat; grep . /sys/devices/system/cpu/cpu*/online /sys/devices/system/cpu/online /sys/devices/system/cpu/present'
 observe three json domstat show "xen:$id" --json
 observe three vcpu-list xl vcpu-list web1
 set_vcpus 1
@@ -62,7 +63,7 @@ observe one json domstat show "xen:$id" --json
 
 domstat show "xen:$id" --json --watch --interval 0.1 > /tmp/watch.log 2>&1 &
 watch=$!
-domstat check "xen:$id" --watch 8 > /tmp/check.log 2>&1 &
+check "xen:$id" --watch 8 > /tmp/check.log &
 check=$!
 wait_for test -s /tmp/watch.log
 xl destroy web1
