@@ -32,6 +32,8 @@ pub(crate) enum Failure {
         "no directory for regions: set DOMSTAT_DIR, or XDG_RUNTIME_DIR as a login session does"
     )]
     NoDirectory,
+    #[error("--name and --file are for one domain: choose it with --domid")]
+    OneDomainOnly,
     #[error("the producer of {name} is gone: its last values are no longer shown")]
     ProducerGone { name: String },
     #[error(
@@ -86,7 +88,7 @@ impl Failure {
             | Self::ControlInUse { .. }
             | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
-            Self::NoTerminal | Self::FileAndSocket => ExitCode::from(2),
+            Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => ExitCode::from(2),
             Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
 
-use domstat_consumer::{AttachError, Attachment, Connection, REGION_SUFFIX};
+use domstat_consumer::{AttachError, Attachment, Connection, Mapped, REGION_SUFFIX};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
@@ -84,4 +84,17 @@ pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf,
 pub(crate) fn raise_limit_of_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// The number of the domain in `xen:DOMID`, whose statistics the hypervisor writes itself.
+pub(crate) fn xen_domid(domain: &str) -> Option<u16> {
+    domain.strip_prefix("xen:")?.parse().ok()
+}
+
+/// Maps the region that the user means; `path` is what [`region_path`] made of it.
+pub(crate) fn map(domain: &str, path: &Path) -> Result<Mapped, AttachError> {
+    match xen_domid(domain) {
+        Some(domid) => Mapped::xen(Path::new("/dev/xen"), domid),
+        None => Mapped::open(path),
+    }
 }

@@ -1,13 +1,14 @@
 //! From a source to a published region.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{
     Announcement, CreateError, Placement, Region, RegionBuilder, Served, Server,
 };
-use domstat_sources::{ArchField, ArchGroup, Description, Progress, Running, Source};
+use domstat_sources::{ArchField, ArchGroup, Description, Devices, Progress, Running, Source};
 
 use crate::error::Failure;
 use crate::signals::Stop;
@@ -20,7 +21,7 @@ pub(crate) struct Published {
     _announcement: Option<Announcement>,
     _region: Region,
     // Dropped after the region: that the domain is gone is said before the daemon goes.
-    _served: Option<(Served, Server)>,
+    _served: Option<(Served, Arc<Server>)>,
     path: PathBuf,
 }
 
@@ -31,7 +32,7 @@ pub(crate) enum Target<'a> {
     /// In a sealed memfd that is announced in a directory.
     Directory(PathBuf),
     /// In a sealed memfd that a server hands over.
-    Server(Server),
+    Server(Arc<Server>),
 }
 
 /// Why publishing came to its end.
@@ -53,7 +54,8 @@ pub(crate) fn publish<S: Source>(
         Target::File(path) => builder.create_file(path)?,
         Target::Directory(_) | Target::Server(_) => builder.create_memfd()?,
     };
-    let running = source.start(new.dom, new.vcpus)?;
+    let devices = Devices { blks: new.blks, nets: new.nets };
+    let running = source.start_with_devices(new.dom, new.vcpus, devices)?;
     let region = new.unpublished.publish()?;
     let (mut announcement, mut served) = (None, None);
     let path = match target {
@@ -84,9 +86,21 @@ pub(crate) fn builder_of(
     description: &Description,
     placement: Placement,
 ) -> Result<RegionBuilder, CreateError> {
-    let Description { domid, uuid, name, created, nr_vcpus, clock, arch_dom, arch_vcpu, .. } =
-        description;
+    let Description {
+        domid,
+        uuid,
+        name,
+        created,
+        nr_vcpus,
+        nr_blks,
+        nr_nets,
+        clock,
+        arch_dom,
+        arch_vcpu,
+        ..
+    } = description;
     let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    builder = builder.blks(*nr_blks).nets(*nr_nets);
     let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
     builder = builder
         .arch_dom(&specs(arch_dom, &dom_fields))

@@ -71,7 +71,7 @@ impl BlockStatsV2 {
 }
 
 /// A published word as these structures hold it.
-fn signed(word: Word) -> i64 {
+pub(crate) fn signed(word: Word) -> i64 {
     match word.get() {
         Stat::Value(v) => i64::try_from(v).unwrap_or(i64::MAX),
         Stat::Saturated => i64::MAX,

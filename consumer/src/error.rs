@@ -131,6 +131,16 @@ pub enum AttachError {
         /// What was expected.
         expected: u64,
     },
+    /// The hypervisor's statistics cannot be mapped.
+    #[error("cannot map {what}: {hint} ({source})")]
+    Xen {
+        /// Which domain's.
+        what: String,
+        /// What the host said.
+        source: io::Error,
+        /// What to do about it.
+        hint: String,
+    },
     /// The operating system refused.
     #[error("cannot {action}: {source}")]
     Os {

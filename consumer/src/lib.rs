@@ -36,6 +36,7 @@
 //! handler afterwards without calling it.
 
 mod attachment;
+mod block_params;
 mod block_stats;
 mod clock;
 mod connection;
@@ -49,6 +50,7 @@ mod intact;
 mod life;
 mod liveness;
 mod mapping;
+mod privcmd;
 mod read;
 mod records;
 mod region;
@@ -59,6 +61,7 @@ mod wait;
 mod words;
 
 pub use attachment::{Attachment, Reattached};
+pub use block_params::{BLOCK_PARAMS, BlockParam};
 pub use block_stats::{BlockStats, BlockStatsError, BlockStatsV1, BlockStatsV2};
 pub use clock::now;
 pub use connection::{Change, Connection, Follower, Offered};

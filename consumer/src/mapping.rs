@@ -49,6 +49,16 @@ impl Mapping {
         unsafe { Guard::register(base, len) }.map(Some)
     }
 
+    /// Where it begins.
+    pub(crate) fn address(&self) -> u64 {
+        let address = match self {
+            Self::One(map) => map.as_mut_ptr().addr(),
+            Self::Frames(frames) => frames.base.as_ptr().addr(),
+            Self::Caller { base, .. } => base.as_ptr().addr(),
+        };
+        address as u64
+    }
+
     /// The memory, to be copied in `form`.
     pub(crate) fn mem(&self, form: Form) -> ReadMem<'_> {
         let (base, len) = match self {

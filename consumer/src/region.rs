@@ -28,6 +28,8 @@ pub enum Backing {
     Frames,
     /// Pages that the caller mapped.
     Pages,
+    /// Frames of the hypervisor's, which only it writes.
+    Resource,
 }
 
 /// A region, attached: mapped read-only, its header copied and validated.
@@ -112,6 +114,11 @@ impl Mapped {
         let mapped = Self { shrinkable, mapping, backing, file, what };
         mapped.intact().map_err(AttachError::Lost)?;
         Ok(mapped)
+    }
+
+    /// What was mapped in another way.
+    pub(crate) fn of_mapping(mapping: Mapping, backing: Backing, file: File, what: String) -> Self {
+        Self { shrinkable: None, mapping, backing, file, what }
     }
 
     /// The raw shared memory. If the file can be truncated, ask [`Mapped::intact`] after what was

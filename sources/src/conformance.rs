@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::{Clock, MAX_VCPUS};
 
-use crate::{Description, Progress, Running, Source, SourceError};
+use crate::{Description, Devices, Progress, Running, Source, SourceError};
 
 mod judge;
 mod record;
 
-use record::{Log, RecordingDom, RecordingVcpu};
+use record::{Log, RecordingBlk, RecordingDom, RecordingNet, RecordingVcpu};
 
 /// How long after its end a source is watched for writes that it must not make.
 const WATCH: Duration = Duration::from_millis(100);
@@ -39,9 +39,11 @@ pub struct Report {
     pub vcpu_writes: u64,
     /// vCPU slots that were written.
     pub vcpus_written: u32,
-    /// How often a group of a vCPU was deactivated.
+    /// How often a group of a device's record was written.
+    pub device_writes: u64,
+    /// How often a group was deactivated.
     pub deactivations: u64,
-    /// How often a vCPU slot was given to another vCPU.
+    /// How often a slot was given to another vCPU or device.
     pub renewals: u64,
 }
 
@@ -98,6 +100,7 @@ pub fn check<S: Source>(
         report.ticks = report.ticks.saturating_add(second.ticks);
         report.dom_writes = report.dom_writes.saturating_add(second.dom_writes);
         report.vcpu_writes = report.vcpu_writes.saturating_add(second.vcpu_writes);
+        report.device_writes = report.device_writes.saturating_add(second.device_writes);
         report.deactivations = report.deactivations.saturating_add(second.deactivations);
         report.renewals = report.renewals.saturating_add(second.renewals);
         report.ended = second.ended;
@@ -117,8 +120,12 @@ fn run<S: Source>(source: S, run_for: Duration, end: End) -> Result<Report, Viol
     let threads_before = thread_ids();
     let log = Log::new(description.clock);
     let vcpus = (0..description.nr_vcpus).map(|i| RecordingVcpu::new(&log, i)).collect();
+    let devices = Devices {
+        blks: (0..description.nr_blks).map(|i| RecordingBlk::new(&log, i)).collect(),
+        nets: (0..description.nr_nets).map(|i| RecordingNet::new(&log, i)).collect(),
+    };
     let began = log.now();
-    let mut running = source.start(RecordingDom::new(&log), vcpus)?;
+    let mut running = source.start_with_devices(RecordingDom::new(&log), vcpus, devices)?;
     log.mark_started();
     let mut ticks = 0;
     let result = match tick_for(running.as_mut(), run_for, &mut ticks) {
@@ -161,6 +168,7 @@ fn run<S: Source>(source: S, run_for: Duration, end: End) -> Result<Report, Viol
         dom_writes: counts.dom_writes,
         vcpu_writes: counts.vcpu_writes,
         vcpus_written: counts.vcpus_written,
+        device_writes: counts.device_writes,
         deactivations: counts.deactivations,
         renewals: counts.renewals,
     })

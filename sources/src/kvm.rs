@@ -143,6 +143,8 @@ impl KvmSource {
             name: options.name.clone(),
             created: Some(created),
             nr_vcpus: options.nr_vcpus,
+            nr_blks: 0,
+            nr_nets: 0,
             clock: Clock::Monotonic,
             arch_dom,
             arch_vcpu,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use domstat_layout::schema::FieldShape;
-use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Ns};
 
 pub mod conformance;
@@ -15,11 +15,12 @@ mod host;
 pub mod kvm;
 pub mod process;
 pub mod qemu;
+pub mod xen;
 
 /// What a source says of its domain before anything is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Which source this is: `kvm`, `process`.
+    /// Which source this is: `kvm`, `process`, `xen`.
     pub source: &'static str,
     /// The host's number for the domain.
     pub domid: Option<u64>,
@@ -31,6 +32,10 @@ pub struct Description {
     pub created: Option<Ns>,
     /// vCPU slots: the most vCPUs the domain will have at one time.
     pub nr_vcpus: u32,
+    /// Slots for block devices: the most that the domain will have at one time.
+    pub nr_blks: u32,
+    /// Slots for network interfaces.
+    pub nr_nets: u32,
     /// What every point in time counts.
     pub clock: Clock,
     /// Groups of the domain that only this source knows, in the order of
@@ -71,7 +76,8 @@ pub struct ArchField {
 /// 4. Every `now` is read from `clock`; for one group it never decreases.
 /// 5. Cumulative fields never decrease, except after [`VcpuSink::renew`].
 /// 6. The four runstate times of one write sum to the time from the vCPU's beginning to its `now`.
-///    The beginning is the same for every write until `renew`, and not before `created`.
+///    The beginning is the same for every write until `renew`, and not before `created`. A time
+///    that the source cannot know is left out of every write.
 /// 7. What the source cannot know is `Word::NOT_PRODUCED`, never 0.
 /// 8. A vCPU that is gone has its runstate deactivated. Before its slot serves another vCPU,
 ///    `renew` is called.
@@ -92,6 +98,38 @@ pub trait Source {
     where
         D: DomSink + 'static,
         V: VcpuSink + 'static;
+
+    /// Starts to write, devices too: exactly `nr_blks` and `nr_nets` sinks, in order. A source that
+    /// knows devices implements this one; the rules for vCPU slots hold for device slots, but that
+    /// every group of a device that is gone is deactivated.
+    ///
+    /// # Errors
+    /// As for [`start`](Source::start).
+    fn start_with_devices<D, V, B, N>(
+        self,
+        dom: D,
+        vcpus: Vec<V>,
+        devices: Devices<B, N>,
+    ) -> Result<Box<dyn Running>, SourceError>
+    where
+        Self: Sized,
+        D: DomSink + 'static,
+        V: VcpuSink + 'static,
+        B: BlkSink + 'static,
+        N: NetSink + 'static,
+    {
+        drop(devices);
+        self.start(dom, vcpus)
+    }
+}
+
+/// Sinks for the devices of a domain.
+#[derive(Debug)]
+pub struct Devices<B, N> {
+    /// Of block devices, in the order of their slots.
+    pub blks: Vec<B>,
+    /// Of network interfaces, in the order of their slots.
+    pub nets: Vec<N>,
 }
 
 /// A source that has been started. Dropping it stops it.
@@ -127,6 +165,12 @@ pub enum SourceError {
     NoSuchProcess {
         /// The process id asked for.
         pid: i32,
+    },
+    /// There is no such domain, or it is being built or taken down.
+    #[error("there is no domain {domid}: `xl list` shows which there are")]
+    NoSuchDomain {
+        /// The number asked for.
+        domid: u16,
     },
     /// The host does not let us look.
     #[error("not permitted to {action}: {hint}")]

@@ -95,6 +95,8 @@ impl ProcessSource {
             name: format!("{}-{pid}", sanitized(&stat.comm)),
             created: Some(created),
             nr_vcpus: 0,
+            nr_blks: 0,
+            nr_nets: 0,
             clock: Clock::Boottime,
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),

@@ -51,7 +51,7 @@ mod vm;
 pub use commands::{Command, ControlError, JobFlags, Reply, SetRequest, ThresholdFlags};
 pub use disk::{DiskInfo, NoDisk, find};
 pub use fleet::Fleet;
-pub use publish::{Event, Publisher, Shape, Sinks};
+pub use publish::{Event, Publisher, Sinks};
 
 /// How VMs are observed.
 #[derive(Clone, Debug)]

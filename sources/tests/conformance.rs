@@ -1,5 +1,6 @@
 //! Every source keeps the contract of `Source`, checked by the one suite there is for it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![allow(clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use domstat_sources::conformance::{Report, check};
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::ProcessSource;
+use domstat_sources::xen::XenSource;
+
+mod recorded;
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -21,6 +25,8 @@ fn every_source_keeps_the_contract() {
     process_that_ends();
     process_that_ends_and_is_reaped();
     micro_vm();
+    recorded_xen();
+    xen_domain_that_ends();
 }
 
 fn spin(length: Duration) {
@@ -128,4 +134,28 @@ fn micro_vm() {
     let report = check(|| KvmSource::new(&options), Duration::from_secs(2)).unwrap();
     assert_eq!(report.vcpus_written, 3, "{report:?}");
     assert_eq!((report.deactivations, report.renewals), (0, 0), "{report:?}");
+}
+
+/// A domain of a recorded Xen host that stays.
+fn recorded_xen() {
+    let make = || {
+        let replay = recorded::Replay::new(usize::MAX);
+        let roots = replay.roots();
+        XenSource::with_hypervisor(replay, &roots, 1)?.with_interval(SHORT)
+    };
+    let report = check(make, Duration::from_secs(1)).unwrap();
+    assert_eq!((report.vcpus_written, report.ended), (3, false), "{report:?}");
+    assert!(report.device_writes >= 8, "{report:?}");
+}
+
+/// One that is led through its life until it is rebooted, which is its end.
+fn xen_domain_that_ends() {
+    let make = || {
+        let replay = recorded::Replay::new(3);
+        let roots = replay.roots();
+        XenSource::with_hypervisor(replay, &roots, 1)?.with_interval(SHORT)
+    };
+    let report = check(make, Duration::from_secs(30)).unwrap();
+    assert!(report.ended && report.renewals >= 1, "{report:?}");
+    assert!(report.deactivations >= 3, "{report:?}");
 }

@@ -110,6 +110,8 @@ impl Source for Fake {
             name: if self.wrong == Wrong::Name { "a/b" } else { "fake" }.to_owned(),
             created: Some(Ns(self.created)),
             nr_vcpus: 2,
+            nr_blks: 0,
+            nr_nets: 0,
             clock: Clock::Monotonic,
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
@@ -192,7 +194,7 @@ impl<D: DomSink, V: VcpuSink> RunningFake<D, V> {
                     runstate.blocked_ns = (age - other).into();
                 }
                 Wrong::SumOff if later => runstate.offline_ns = self.ticks.into(),
-                Wrong::TimeMissing => runstate.offline_ns = Word::NOT_PRODUCED,
+                Wrong::TimeMissing if later => runstate.offline_ns = Word::NOT_PRODUCED,
                 Wrong::BeganTooEarly => runstate.blocked_ns = (age + 1).into(),
                 Wrong::StateOutOfRange => runstate.state = 4.into(),
                 Wrong::ReuseWithoutRenew if later => {

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{BlkGroup, DomGroup, NetGroup, Ns, VcpuGroup};
-use domstat_sources::SourceError;
 use domstat_sources::qemu::{
-    Command, ControlError, Event, JobFlags, Options, Publisher, SetRequest, Shape, Sinks, Vm,
+    Command, ControlError, Event, JobFlags, Options, Publisher, SetRequest, Sinks, Vm,
 };
+use domstat_sources::{Description, SourceError};
 use serde_json::{Value, json};
 
 /// Takes everything and keeps events and notifications.
@@ -59,13 +59,13 @@ impl Publisher for Quiet {
     type Unpublished = ();
     type Region = ();
 
-    fn create(&mut self, shape: &Shape) -> Result<Sinks<Self>, SourceError> {
+    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
         let sinks = |n: u32| (0..n).map(|_| Sink).collect();
         Ok(Sinks {
             dom: Sink,
-            vcpus: sinks(shape.description.nr_vcpus),
-            blks: sinks(shape.nr_blks),
-            nets: sinks(shape.nr_nets),
+            vcpus: sinks(description.nr_vcpus),
+            blks: sinks(description.nr_blks),
+            nets: sinks(description.nr_nets),
             unpublished: (),
         })
     }

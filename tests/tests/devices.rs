@@ -2,15 +2,16 @@
 
 use std::fs::File;
 
-use domstat_consumer::{Mapped, Reading, Region, Snapshot};
+use domstat_consumer::{BLOCK_PARAMS, BlockParam, BlockStats, Mapped, Reading, Region, Snapshot};
 use domstat_invariant_checker::{Options, Subject, watch_steps};
 use domstat_layout::latest::{
-    BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, NetIdentity, NetIo, Runstate, Sched,
+    BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, Exits, NetIdentity, NetIo, Runstate, Sched,
 };
 use domstat_layout::schema::{FieldKind, FieldShape, FieldSpec, FieldUnit, GroupSpec};
 use domstat_layout::{Clock, Group, Name, Ns, REVISIONS, RecordKind, Schema, Stat, Word};
 use domstat_producer::{Created, PlanError, RegionBuilder};
 use domstat_tests::runstate;
+use zerocopy::{FromZeros, IntoBytes};
 
 const EXITS: FieldSpec<'_> = FieldSpec {
     name: "exits",
@@ -264,4 +265,65 @@ proptest::proptest! {
             proptest::prop_assert!(end <= group.end());
         }
     }
+}
+
+/// What a disk's writer wrote, as libvirt hands it out.
+fn params_of(
+    write: impl FnOnce(&mut domstat_producer::BlkWriter),
+) -> (Vec<BlockParam>, BlockStats) {
+    let mut created = RegionBuilder::new("params").blks(1).create_memfd().unwrap();
+    created.vcpus[0].write(&runstate(1), Ns(1));
+    write(&mut created.blks[0]);
+    let published = created.unpublished.publish().unwrap();
+    let region = Region::from_fd(published.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+    let blk = region.blk(0).unwrap();
+    let most = blk.read_block_params(&mut []).unwrap();
+    assert_eq!(most, BLOCK_PARAMS.len());
+    let mut params = vec![BlockParam::default(); most];
+    let supported = blk.read_block_params(&mut params).unwrap();
+    params.truncate(supported);
+    // As many as there is room for, and no more.
+    let mut two = [BlockParam::default(); 2];
+    let filled = blk.read_block_params(&mut two).unwrap();
+    assert_eq!(two[..filled], params[..filled]);
+    assert_eq!(filled, supported.min(2));
+    let mut stats = BlockStats::new_zeroed();
+    blk.read_block_stats(stats.as_mut_bytes()).unwrap();
+    (params, stats)
+}
+
+#[test]
+fn parameters_are_those_that_the_producer_supports() {
+    // What is produced of a disk of xen-blkback's.
+    let (params, stats) = params_of(|blk| {
+        let io = BlkIo {
+            rd_req: 3.into(),
+            rd_bytes: 4096.into(),
+            wr_req: 2.into(),
+            ..BlkIo::NOT_PRODUCED
+        };
+        blk.write(&BlkIo { wr_bytes: 0.into(), ..io }, Ns(1));
+        blk.write(&BlkIoTimes { flush_req: 7.into(), ..BlkIoTimes::NOT_PRODUCED }, Ns(1));
+        blk.write(&BlkVbd { oo_req: 5.into(), ..BlkVbd::NOT_PRODUCED }, Ns(1));
+    });
+    let expected = [
+        ("wr_bytes", 0),
+        ("wr_operations", 2),
+        ("rd_bytes", 4096),
+        ("rd_operations", 3),
+        ("flush_operations", 7),
+        ("errs", 5),
+    ];
+    assert_eq!(params, expected.map(|(name, value)| BlockParam { name, value }));
+    assert_eq!((stats.v1.rd_bytes, stats.v1.wr_bytes, stats.v1.errs), (4096, 0, -1));
+    assert_eq!((stats.rd_total_times, stats.flush_req), (-1, 7));
+
+    // Of one that counts failures these are the errors; of one that counts nothing there is none.
+    let failed = |blk: &mut domstat_producer::BlkWriter| {
+        blk.write(&BlkIo { errs: 1.into(), ..BlkIo::NOT_PRODUCED }, Ns(1));
+        blk.write(&BlkVbd { oo_req: 5.into(), ..BlkVbd::NOT_PRODUCED }, Ns(1));
+    };
+    assert_eq!(params_of(failed).0, [BlockParam { name: "errs", value: 1 }]);
+    let (params, stats) = params_of(|_| {});
+    assert_eq!((params.len(), stats.v1.errs, stats.v1.rd_req), (0, -1, -1));
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use domstat_consumer::{Connection, Lost, Mapped};
+use domstat_consumer::{Connection, Lost};
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
 use domstat_layout::ReadMem;
 
@@ -30,7 +30,7 @@ judged by that layout's rules.";
 #[derive(ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The domain's name, or the path of its region
+    /// The domain's name, the path of its region, or xen:DOMID for what the hypervisor writes
     domain: String,
     /// Look again and again for this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -53,9 +53,14 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         }
         None => {
             let path = find::region_path(&args.domain, places.dir)?;
-            let mapped = Mapped::open(&path)?;
-            let name = path.display().to_string();
-            let what = What { name: &name, mem: mapped.mem(), file: Some(mapped.file()) };
+            let mapped = find::map(&args.domain, &path)?;
+            // The frames of a hypervisor are not those of the file through which they are mapped.
+            let is_xen = find::xen_domid(&args.domain).is_some();
+            let (name, file) = match is_xen {
+                true => (args.domain.clone(), None),
+                false => (path.display().to_string(), Some(mapped.file())),
+            };
+            let what = What { name: &name, mem: mapped.mem(), file };
             judge(args, &what, mapped.is_rfc_v3(), || mapped.intact())
         }
     }?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -16,12 +17,14 @@ use crate::publish::{End, Target, publish};
 use crate::signals::Stop;
 
 mod qemu;
+mod xen;
 
 const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
   domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
+  domstat run xen                                in dom0: every domain, as they come and go
   domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map
   domstat run kvm --socket /run/vm.sock          to whoever may connect there";
 
@@ -40,6 +43,8 @@ enum From {
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
     Qemu(qemu::Args),
+    /// The domains of this Xen host, each from when it appears until it is gone (in dom0)
+    Xen(xen::Args),
 }
 
 #[derive(clap::Args)]
@@ -144,6 +149,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             serve(KvmSource::new(&options)?, &args.common, places, &|| None)
         }
         From::Qemu(args) => qemu::run(args, places),
+        From::Xen(args) => xen::run(args, places),
     }
 }
 
@@ -185,7 +191,7 @@ fn serve<S: Source>(
     let target = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
-        (None, Some(path)) => Target::Server(serve_at(path, &common.at)?),
+        (None, Some(path)) => Target::Server(Arc::new(serve_at(path, &common.at)?)),
         (None, None) => Target::Directory(find::directory(places.dir)?),
     };
     let mut published = publish(source, common.placement.placement(), target)?;

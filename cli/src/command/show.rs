@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Attachment, Liveness, Mapped, Region, Snapshot};
+use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
 
 use crate::error::Failure;
 use crate::find::Places;
@@ -33,7 +33,7 @@ A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognize
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The domain's name, or the path of its region
+    /// The domain's name, the path of its region, or xen:DOMID for what the hypervisor writes
     domain: String,
     /// Show everything that the region describes, by name, unit and value: from its own schema
     /// alone, so also what this program was not built to know
@@ -78,11 +78,14 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Some(socket) => Attachment::connect(socket, &args.domain)?,
         None => {
             let path = find::region_path(&args.domain, places.dir)?;
-            let mapped = Mapped::open(&path)?;
+            let mapped = find::map(&args.domain, &path)?;
             if mapped.is_rfc_v3() {
                 return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
             }
-            Attachment::open(&path)?
+            match find::xen_domid(&args.domain) {
+                Some(_) => Attachment::of(mapped.attach()?, None),
+                None => Attachment::open(&path)?,
+            }
         }
     };
     if args.watch {

@@ -18,6 +18,7 @@ pub(super) struct Counts {
     pub(super) dom_writes: u64,
     pub(super) vcpu_writes: u64,
     pub(super) vcpus_written: u32,
+    pub(super) device_writes: u64,
     pub(super) deactivations: u64,
     pub(super) renewals: u64,
 }
@@ -30,11 +31,13 @@ struct History {
     largest: BTreeMap<&'static str, u64>,
     /// When the vCPU began, from the sum of its times.
     began: Option<u64>,
+    /// Which of a runstate's times are produced.
+    times: Option<Vec<&'static str>>,
     /// Whether the group was deactivated since the slot was given away.
     deactivated: bool,
 }
 
-type Key = (Option<u32>, u32);
+type Key = (Target, u32);
 
 struct Judge {
     /// When `start` was called.
@@ -73,16 +76,13 @@ pub(super) fn judge(
 
 impl Judge {
     fn event(&mut self, event: &Event) -> Result<(), Violation> {
-        let index = match event.target {
-            Target::Dom => None,
-            Target::Vcpu(index) => Some(index),
-        };
+        let target = event.target;
         match &event.action {
             Action::Renew => {
                 self.counts.renewals = self.counts.renewals.saturating_add(1);
                 // Points in time stay in order even so.
                 for ((at, _), history) in &mut self.groups {
-                    if *at == index {
+                    if *at == target {
                         *history = History { last_now: history.last_now, ..History::default() };
                     }
                 }
@@ -90,17 +90,16 @@ impl Judge {
             }
             Action::Deactivate { group } => {
                 self.counts.deactivations = self.counts.deactivations.saturating_add(1);
-                self.groups.entry((index, group.bit)).or_default().deactivated = true;
+                self.groups.entry((target, group.bit)).or_default().deactivated = true;
                 Ok(())
             }
-            Action::Write { group, now, words } => self.write(event, index, group, *now, words),
+            Action::Write { group, now, words } => self.write(event, group, *now, words),
         }
     }
 
     fn write(
         &mut self,
         event: &Event,
-        index: Option<u32>,
         group: &'static GroupDesc,
         now: Ns,
         words: &[Word],
@@ -108,12 +107,12 @@ impl Judge {
         if std::ptr::eq(group, Identity::DESC) || group == Identity::DESC {
             return Err(Violation::of(3, format!("{event}: identity is not the source's")));
         }
-        self.count(event, index, group)?;
-        let history = self.groups.entry((index, group.bit)).or_default();
+        self.count(event, group)?;
+        let history = self.groups.entry((event.target, group.bit)).or_default();
         history.in_order(event, now, self.called)?;
         history.never_decreases(event, group, words)?;
         says_what_it_knows(event, group, words)?;
-        if group == Runstate::DESC {
+        if group == Runstate::DESC && history.all_times(event, words)? {
             let began = began(event, now, words)?;
             let first = history.last_now.is_none();
             if first && event.started && began.saturating_add(BEGIN_SLACK_NS) < self.called.0 {
@@ -127,16 +126,18 @@ impl Judge {
     }
 
     /// Counts the write; rule 2 for memory.
-    fn count(
-        &mut self,
-        event: &Event,
-        index: Option<u32>,
-        group: &GroupDesc,
-    ) -> Result<(), Violation> {
-        if let Some(index) = index {
-            self.counts.vcpu_writes = self.counts.vcpu_writes.saturating_add(1);
-            self.vcpus.insert(index);
-            return Ok(());
+    fn count(&mut self, event: &Event, group: &GroupDesc) -> Result<(), Violation> {
+        match event.target {
+            Target::Dom => {}
+            Target::Vcpu(index) => {
+                self.counts.vcpu_writes = self.counts.vcpu_writes.saturating_add(1);
+                self.vcpus.insert(index);
+                return Ok(());
+            }
+            Target::Blk(_) | Target::Net(_) => {
+                self.counts.device_writes = self.counts.device_writes.saturating_add(1);
+                return Ok(());
+            }
         }
         self.counts.dom_writes = self.counts.dom_writes.saturating_add(1);
         self.memory_at_start |= group == Memory::DESC && !event.started;
@@ -178,6 +179,20 @@ impl History {
             *largest = value;
         }
         Ok(())
+    }
+
+    /// Whether all four times are there; rule 6: a time that is not produced never is.
+    fn all_times(&mut self, event: &Event, words: &[Word]) -> Result<bool, Violation> {
+        let produced: Vec<&'static str> = fields(Runstate::DESC, words)
+            .filter(|(field, word)| field.kind == Kind::Cumulative && word.value().is_some())
+            .map(|(field, _)| field.name)
+            .collect();
+        let first = self.times.get_or_insert_with(|| produced.clone());
+        if *first != produced {
+            let seen = format!("{event}: the times {produced:?} are given, before {first:?}");
+            return Err(Violation::of(6, seen));
+        }
+        Ok(produced.len() == 4)
     }
 
     /// Rule 6, and rule 8 if the slot was free in between.
@@ -224,9 +239,8 @@ fn says_what_it_knows(
     group: &'static GroupDesc,
     words: &[Word],
 ) -> Result<(), Violation> {
-    let mut something = false;
+    let something = words.iter().any(|word| word.get() != Stat::NotProduced);
     for (field, word) in fields(group, words) {
-        something |= word.get() != Stat::NotProduced;
         if let (Kind::State(names), Some(value)) = (field.kind, word.value())
             && !usize::try_from(value).is_ok_and(|value| value < names.len())
         {

@@ -4,16 +4,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domstat_layout::descriptor::FieldDesc;
-use domstat_layout::sink::{DomSink, VcpuSink};
-use domstat_layout::{Clock, DomGroup, Group, GroupDesc, Ns, VcpuGroup, Word};
+use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::{BlkGroup, Clock, DomGroup, Group, GroupDesc, NetGroup, Ns, VcpuGroup, Word};
 
 use crate::host::{now, thread_id};
 
 /// Which record a write went to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     Dom,
     Vcpu(u32),
+    Blk(u32),
+    Net(u32),
 }
 
 /// What was done.
@@ -97,6 +99,8 @@ impl fmt::Display for Event {
         match self.target {
             Target::Dom => f.write_str("the dom record"),
             Target::Vcpu(index) => write!(f, "vCPU {index}"),
+            Target::Blk(index) => write!(f, "block device {index}"),
+            Target::Net(index) => write!(f, "interface {index}"),
         }?;
         match &self.action {
             Action::Write { group, now, .. } => {
@@ -127,26 +131,46 @@ impl DomSink for RecordingDom {
     }
 }
 
-/// Records what is written to one vCPU's record.
-pub(super) struct RecordingVcpu {
-    log: Log,
-    target: Target,
+/// Records what is written to one record of an array.
+macro_rules! recording {
+    ($(#[doc = $doc:literal])+ $name:ident, $sink:ident, $group:ident, $target:expr) => {
+        $(#[doc = $doc])+
+        pub(super) struct $name {
+            log: Log,
+            target: Target,
+        }
+
+        impl $name {
+            pub(super) fn new(log: &Log, index: u32) -> Self {
+                Self { log: log.clone(), target: $target(index) }
+            }
+        }
+
+        impl $sink for $name {
+            fn write<G: $group>(&mut self, group: &G, now: Ns) {
+                self.log.write(self.target, group, now);
+            }
+            fn deactivate<G: $group>(&mut self) {
+                self.log.push(self.target, Action::Deactivate { group: G::DESC });
+            }
+            fn renew(&mut self) {
+                self.log.push(self.target, Action::Renew);
+            }
+        }
+    };
 }
 
-impl RecordingVcpu {
-    pub(super) fn new(log: &Log, index: u32) -> Self {
-        Self { log: log.clone(), target: Target::Vcpu(index) }
-    }
+recording! {
+    /// Records what is written to one vCPU's record.
+    RecordingVcpu, VcpuSink, VcpuGroup, Target::Vcpu
 }
 
-impl VcpuSink for RecordingVcpu {
-    fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns) {
-        self.log.write(self.target, group, now);
-    }
-    fn deactivate<G: VcpuGroup>(&mut self) {
-        self.log.push(self.target, Action::Deactivate { group: G::DESC });
-    }
-    fn renew(&mut self) {
-        self.log.push(self.target, Action::Renew);
-    }
+recording! {
+    /// Records what is written to one block device's record.
+    RecordingBlk, BlkSink, BlkGroup, Target::Blk
+}
+
+recording! {
+    /// Records what is written to one interface's record.
+    RecordingNet, NetSink, NetGroup, Target::Net
 }

@@ -5,17 +5,6 @@ use serde::Serialize;
 
 use crate::{Description, SourceError};
 
-/// What a region for a VM must have room for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// What the domain is.
-    pub description: Description,
-    /// Slots for disks and their backing images.
-    pub nr_blks: u32,
-    /// Slots for network interfaces.
-    pub nr_nets: u32,
-}
-
 /// The sinks of one region, and what makes it visible.
 pub struct Sinks<P: Publisher> {
     /// Takes the dom record.
@@ -49,7 +38,7 @@ pub trait Publisher: Send + Sized + 'static {
     ///
     /// # Errors
     /// [`SourceError`] if the host has no room for it.
-    fn create(&mut self, shape: &Shape) -> Result<Sinks<Self>, SourceError>;
+    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError>;
 
     /// Makes it visible under `name`.
     ///

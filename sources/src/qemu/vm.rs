@@ -20,7 +20,7 @@ use super::records::Records;
 use super::reply::{self, text};
 use super::schedule::Retry;
 use super::threads::QemuProcess;
-use super::{Command, ControlError, Options, Publisher, Shape, Sinks, VmStatus};
+use super::{Command, ControlError, Options, Publisher, Sinks, VmStatus};
 use crate::{Description, SourceError};
 
 /// Slots for images beyond those that a VM has when it is published.
@@ -175,8 +175,8 @@ impl<P: Publisher> Observer<P> {
         // The name is free once the region before is retired.
         domain.records = None;
         domain.region = None;
-        let shape = shape(domain);
-        let Sinks { dom, vcpus, blks, nets, unpublished } = self.publisher.create(&shape)?;
+        let description = describe(domain);
+        let Sinks { dom, vcpus, blks, nets, unpublished } = self.publisher.create(&description)?;
         domain.records = Some(Records::new(dom, vcpus, blks, nets));
         domain.run_all(qmp)?;
         domain.region = Some(self.publisher.publish(&domain.identity.name, unpublished)?);
@@ -344,27 +344,22 @@ impl<P: Publisher> Observer<P> {
     }
 }
 
-fn shape<P: Publisher>(domain: &Domain<P>) -> Shape {
+fn describe<P: Publisher>(domain: &Domain<P>) -> Description {
     let images = u32::try_from(domain.images().count()).unwrap_or(u32::MAX);
     let taps = u32::try_from(domain.taps.len()).unwrap_or(u32::MAX);
     let identity = &domain.identity;
-    Shape {
-        description: Description {
-            source: "qemu",
-            domid: identity.process.and_then(|(pid, _)| u64::try_from(pid).ok()),
-            uuid: identity.uuid,
-            name: identity.name.clone(),
-            created: domain.created(),
-            nr_vcpus: domain.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
-            clock: Clock::Boottime,
-            arch_dom: [Some(state_group()), domain.vm_stats.group()]
-                .into_iter()
-                .flatten()
-                .collect(),
-            arch_vcpu: domain.vcpu_stats.group().into_iter().collect(),
-        },
+    Description {
+        source: "qemu",
+        domid: identity.process.and_then(|(pid, _)| u64::try_from(pid).ok()),
+        uuid: identity.uuid,
+        name: identity.name.clone(),
+        created: domain.created(),
+        nr_vcpus: domain.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
         nr_blks: images.saturating_add(SPARE_BLKS),
         nr_nets: taps.saturating_add(SPARE_NETS),
+        clock: Clock::Boottime,
+        arch_dom: [Some(state_group()), domain.vm_stats.group()].into_iter().flatten().collect(),
+        arch_vcpu: domain.vcpu_stats.group().into_iter().collect(),
     }
 }
 

@@ -9,8 +9,8 @@ use domstat_producer::{
     Announcement, BlkWriter, DomWriter, NetWriter, Placement, Region, Served, Unpublished,
     VcpuWriter,
 };
-use domstat_sources::SourceError;
-use domstat_sources::qemu::{Event, Fleet, Options, Publisher, Shape, Sinks};
+use domstat_sources::qemu::{Event, Fleet, Options, Publisher, Sinks};
+use domstat_sources::{Description, SourceError};
 
 use crate::command::show::seconds;
 use crate::control;
@@ -146,9 +146,8 @@ impl Publisher for Regions {
     type Unpublished = Unpublished;
     type Region = Visible;
 
-    fn create(&mut self, shape: &Shape) -> Result<Sinks<Self>, SourceError> {
-        let builder = builder_of(&shape.description, self.placement).map_err(other)?;
-        let builder = builder.blks(shape.nr_blks).nets(shape.nr_nets);
+    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
+        let builder = builder_of(description, self.placement).map_err(other)?;
         let new = builder.create_memfd().map_err(other)?;
         Ok(Sinks {
             dom: new.dom,

@@ -1,0 +1,147 @@
+//! Xen's structures for the operations that the source uses, as interface version 0x15 has them
+//! (Xen 4.17's public/domctl.h and public/sysctl.h).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The version of domctl and sysctl whose structures these are.
+pub const INTERFACE_VERSION: u32 = 0x15;
+
+const SYSCTL_GETDOMAININFOLIST: u32 = 6;
+const DOMCTL_GETVCPUINFO: u32 = 14;
+
+/// `struct xen_domctl_getdomaininfo`: what Xen says of a domain.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the names are Xen's")]
+pub struct DomainInfo {
+    pub domain: u16,
+    pad1: u16,
+    pub flags: u32,
+    pub tot_pages: u64,
+    pub max_pages: u64,
+    pub outstanding_pages: u64,
+    pub shr_pages: u64,
+    pub paged_pages: u64,
+    pub shared_info_frame: u64,
+    /// Nanoseconds that its vCPUs ran, in sum.
+    pub cpu_time: u64,
+    pub nr_online_vcpus: u32,
+    pub max_vcpu_id: u32,
+    pub ssidref: u32,
+    /// The domain's UUID.
+    pub handle: [u8; 16],
+    pub cpupool: u32,
+    pub gpaddr_bits: u8,
+    pad2: [u8; 7],
+    arch_config: [u32; 2],
+}
+
+impl DomainInfo {
+    /// XEN_DOMINF_dying: it is being taken down.
+    #[must_use]
+    pub const fn is_dying(&self) -> bool {
+        self.flags & 1 << 0 != 0
+    }
+
+    /// XEN_DOMINF_shutdown: its kernel has shut down or crashed, and it is still there.
+    #[must_use]
+    pub const fn is_shut_down(&self) -> bool {
+        self.flags & 1 << 2 != 0
+    }
+
+    /// XEN_DOMINF_paused: paused by the toolstack.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.flags & 1 << 3 != 0
+    }
+}
+
+/// `struct xen_domctl_getvcpuinfo`: what Xen says of a vCPU.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the names are Xen's")]
+pub struct VcpuInfo {
+    pub vcpu: u32,
+    pub online: u8,
+    pub blocked: u8,
+    pub running: u8,
+    pad: u8,
+    /// Nanoseconds that it ran.
+    pub cpu_time: u64,
+    pub cpu: u32,
+    pad2: u32,
+}
+
+/// `struct xen_domctl` with the one operation that is used.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Domctl {
+    cmd: u32,
+    interface_version: u32,
+    domain: u16,
+    pad: [u16; 3],
+    pub(super) info: VcpuInfo,
+    rest: [u8; 104],
+}
+
+impl Domctl {
+    pub(super) const fn getvcpuinfo(interface_version: u32, domain: u16, vcpu: u32) -> Self {
+        let info = VcpuInfo {
+            vcpu,
+            online: 0,
+            blocked: 0,
+            running: 0,
+            pad: 0,
+            cpu_time: 0,
+            cpu: 0,
+            pad2: 0,
+        };
+        let cmd = DOMCTL_GETVCPUINFO;
+        Self { cmd, interface_version, domain, pad: [0; 3], info, rest: [0; 104] }
+    }
+}
+
+/// `struct xen_sysctl_getdomaininfolist`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct DomainInfoList {
+    first_domain: u16,
+    pad: u16,
+    max_domains: u32,
+    buffer: u64,
+    num_domains: u32,
+    pad2: u32,
+}
+
+impl DomainInfoList {
+    pub(super) const fn new(first_domain: u16, max_domains: u32, buffer: u64) -> Self {
+        Self { first_domain, pad: 0, max_domains, buffer, num_domains: 0, pad2: 0 }
+    }
+
+    pub(super) const fn found(&self) -> u32 {
+        self.num_domains
+    }
+}
+
+/// `struct xen_sysctl` with the one operation that is used.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Sysctl {
+    cmd: u32,
+    interface_version: u32,
+    pub(super) list: DomainInfoList,
+    rest: [u8; 104],
+}
+
+impl Sysctl {
+    pub(super) const fn new(interface_version: u32, list: DomainInfoList) -> Self {
+        Self { cmd: SYSCTL_GETDOMAININFOLIST, interface_version, list, rest: [0; 104] }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<DomainInfo>() == 112);
+    assert!(size_of::<VcpuInfo>() == 24);
+    assert!(size_of::<Domctl>() == 144);
+    assert!(size_of::<Sysctl>() == 136);
+};

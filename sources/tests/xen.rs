@@ -1,0 +1,270 @@
+//! The Xen source publishes what a real Xen host was recorded to say.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![allow(clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::{BlkGroup, Clock, DomGroup, Group, NetGroup, Ns, Stat, VcpuGroup, Word};
+use domstat_sources::xen::{Roots, Xen, XenSource, devid, domains};
+use domstat_sources::{Devices, Progress, Running, Source, SourceError};
+
+mod recorded;
+use recorded::{Moment, Replay, moments};
+
+/// The single words of the active groups of one record, by group and field.
+#[derive(Clone, Default)]
+struct Record {
+    fields: BTreeMap<(&'static str, &'static str), Word>,
+    text: Option<String>,
+    generation: u32,
+}
+
+impl Record {
+    fn value(&self, group: &'static str, field: &'static str) -> Option<u64> {
+        self.fields.get(&(group, field)).and_then(|word| word.value())
+    }
+
+    fn is_active(&self, group: &'static str) -> bool {
+        self.fields.keys().any(|(active, _)| *active == group)
+    }
+
+    fn write<G: Group>(&mut self, group: &G) {
+        let mut at = 0;
+        for field in G::DESC.fields {
+            let bytes = &group.as_bytes()[at..at + field.width];
+            at += field.width;
+            match <[u8; 8]>::try_from(bytes) {
+                Ok(word) => {
+                    let word = Word::from_raw(u64::from_ne_bytes(word));
+                    self.fields.insert((G::DESC.name, field.name), word);
+                }
+                Err(_) => {
+                    let text = bytes.iter().take_while(|byte| **byte != 0).copied().collect();
+                    self.text = Some(String::from_utf8(text).unwrap());
+                }
+            }
+        }
+    }
+
+    fn deactivate(&mut self, name: &'static str) {
+        self.fields.retain(|(group, _), _| *group != name);
+        if name == "identity" {
+            self.text = None;
+        }
+    }
+
+    fn renew(&mut self) {
+        let generation = self.generation + 1;
+        *self = Self { generation, ..Self::default() };
+    }
+}
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Record>>);
+
+impl Sink {
+    fn record(&self) -> Record {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+macro_rules! sink {
+    ($sink:ident, $group:ident $(, $renew:ident)?) => {
+        impl $sink for Sink {
+            fn write<G: $group>(&mut self, group: &G, _: Ns) {
+                self.0.lock().unwrap().write(group);
+            }
+            fn deactivate<G: $group>(&mut self) {
+                self.0.lock().unwrap().deactivate(G::DESC.name);
+            }
+            $(fn $renew(&mut self) {
+                self.0.lock().unwrap().renew();
+            })?
+        }
+    };
+}
+
+sink!(DomSink, DomGroup);
+sink!(VcpuSink, VcpuGroup, renew);
+sink!(BlkSink, BlkGroup, renew);
+sink!(NetSink, NetGroup, renew);
+
+struct Host {
+    running: Box<dyn Running>,
+    dom: Sink,
+    vcpus: Vec<Sink>,
+    blks: Vec<Sink>,
+    nets: Vec<Sink>,
+}
+
+impl Host {
+    fn start(source: XenSource<Replay>) -> Self {
+        let description = source.describe();
+        let sinks = |count| (0..count).map(|_| Sink::default()).collect::<Vec<_>>();
+        let (dom, vcpus) = (Sink::default(), sinks(description.nr_vcpus));
+        let (blks, nets) = (sinks(description.nr_blks), sinks(description.nr_nets));
+        let devices = Devices { blks: blks.clone(), nets: nets.clone() };
+        let running = source.start_with_devices(dom.clone(), vcpus.clone(), devices).unwrap();
+        Self { running, dom, vcpus, blks, nets }
+    }
+
+    fn device(sinks: &[Sink], name: &str) -> Option<(usize, Record)> {
+        let records = sinks.iter().map(Sink::record).enumerate();
+        records.into_iter().find(|(_, record)| record.text.as_deref() == Some(name))
+    }
+
+    fn holds(&self, moment: &Moment, domid: u16) {
+        let info = moment.domains.iter().find(|info| info.domain == domid).unwrap();
+        let dom = self.dom.record();
+        assert_eq!(dom.value("memory", "current_bytes"), Some(info.tot_pages * 4096));
+        assert_eq!(dom.value("memory", "rss_bytes"), None);
+        assert_eq!(dom.value("cpu", "time_ns"), Some(info.cpu_time));
+        assert_eq!(dom.value("cpu", "system_ns"), None);
+        for (index, vcpu) in (0..).zip(&self.vcpus) {
+            let (info, vcpu) = (moment.vcpus[&(domid, index)], vcpu.record());
+            assert_eq!(vcpu.value("runstate", "running_ns"), Some(info.cpu_time));
+            assert_eq!(vcpu.value("sched", "time_ns"), Some(info.cpu_time));
+            for field in ["runnable_ns", "blocked_ns", "offline_ns", "state_entry_ns"] {
+                assert_eq!(vcpu.fields[&("runstate", field)].get(), Stat::NotProduced);
+            }
+        }
+        for name in ["xvda", "xvdb", "xvdq"] {
+            self.holds_disk(moment, domid, name);
+        }
+        let directory = format!("vif-{domid}-0/net/vif{domid}.0/statistics");
+        let (_, vif) = Self::device(&self.nets, &format!("vif{domid}.0")).unwrap();
+        for (ours, theirs) in [("rx_bytes", "tx_bytes"), ("tx_packets", "rx_packets")] {
+            let expected = moment.number(&format!("{directory}/{theirs}"));
+            assert_eq!(vif.value("io", ours), Some(expected), "{}", moment.name);
+        }
+    }
+
+    fn holds_disk(&self, moment: &Moment, domid: u16, name: &str) {
+        let devid = devid(name).unwrap();
+        let directory = format!("vbd-{domid}-{devid}/statistics");
+        let there = moment.files.keys().any(|path| path.contains(&directory));
+        let disk = Self::device(&self.blks, name);
+        assert_eq!(disk.is_some(), there, "{name} when {}", moment.name);
+        let Some((_, disk)) = disk else { return };
+        let number = |file: &str| Some(moment.number(&format!("{directory}/{file}")));
+        assert_eq!(disk.value("io", "rd_req"), number("rd_req"));
+        assert_eq!(disk.value("io", "rd_bytes"), number("rd_sect").map(|sectors| sectors * 512));
+        assert_eq!(disk.value("io", "wr_req"), number("wr_req"));
+        assert_eq!(disk.value("io", "wr_bytes"), number("wr_sect").map(|sectors| sectors * 512));
+        assert_eq!(disk.fields[&("io", "errs")].get(), Stat::NotProduced);
+        assert_eq!(disk.value("io_times", "flush_req"), number("f_req"));
+        assert_eq!(disk.value("vbd", "oo_req"), number("oo_req"));
+        assert_eq!(disk.value("vbd", "ds_req"), number("ds_req"));
+        assert_eq!(disk.value("vbd", "devid"), Some(devid.into()));
+    }
+}
+
+#[test]
+fn every_moment_of_a_domain_is_published_as_it_was() {
+    let all = moments();
+    let replay = Replay::new(1);
+    let (at, roots) = (replay.position(), replay.roots());
+    let source = XenSource::with_hypervisor(replay, &roots, 1).unwrap();
+    let description = source.describe();
+    assert_eq!((description.domid, description.nr_vcpus), (Some(1), 3));
+    assert_eq!((description.name.as_str(), description.clock), ("xen-1", Clock::Monotonic));
+    let mut host = Host::start(source);
+    let mut seen = BTreeMap::new();
+    loop {
+        let moment = &all[at()];
+        host.holds(moment, 1);
+        let states: Vec<_> =
+            host.vcpus.iter().map(|vcpu| vcpu.record().value("runstate", "state")).collect();
+        seen.insert(moment.name.clone(), (states, Host::device(&host.blks, "xvdb")));
+        if host.running.tick().unwrap() == Progress::Ended {
+            break;
+        }
+    }
+    // Offline is 3: an unplugged vCPU, and one that wants to run and is paused.
+    let states = |moment: &str| seen[moment].0.clone();
+    assert!(states("paused").contains(&Some(3)));
+    assert_eq!(states("one-vcpu")[1..], [Some(3), Some(3)]);
+    assert_ne!(states("three-vcpus")[2], Some(3));
+    // A disk that is attached again is another one, in the slot of the first.
+    let (first, attached) = seen["attached"].1.clone().unwrap();
+    let (again, reattached) = seen["reattached"].1.clone().unwrap();
+    assert!(seen["detached"].1.is_none());
+    assert_eq!((first, attached.generation + 1), (again, reattached.generation));
+    assert!(attached.value("io", "rd_bytes") > reattached.value("io", "rd_bytes"));
+    // It was rebooted, and that is another domain.
+    assert_eq!(all[at()].name, "rebooted");
+    let nothing = |sinks: &[Sink]| sinks.iter().all(|sink| sink.record().fields.is_empty());
+    assert!(nothing(&host.vcpus) && nothing(&host.blks) && nothing(&host.nets));
+    assert!(!host.dom.record().is_active("memory"));
+    assert_eq!(host.running.tick().unwrap(), Progress::Ended);
+}
+
+#[test]
+fn a_domain_that_is_not_there_is_named() {
+    let replay = Replay::new(usize::MAX);
+    let roots = replay.roots();
+    let error = XenSource::with_hypervisor(replay, &roots, 7).unwrap_err();
+    assert!(matches!(error, SourceError::NoSuchDomain { domid: 7 }), "{error}");
+}
+
+#[test]
+fn devices_without_a_slot_are_counted() {
+    let replay = Replay::new(usize::MAX);
+    let roots = replay.roots();
+    for devid in 1..40 {
+        let disk = roots.sys.join(format!("bus/xen-backend/devices/vbd-1-{devid}/statistics"));
+        std::fs::create_dir_all(&disk).unwrap();
+        std::fs::write(disk.join("rd_req"), "18446744073709551615\n").unwrap();
+        std::fs::write(disk.join("rd_sect"), "18446744073709551615\n").unwrap();
+    }
+    let source = XenSource::with_hypervisor(replay, &roots, 1).unwrap();
+    let (probe, slots) = (source.probe(), source.describe().nr_blks);
+    assert!(slots >= 44, "{slots}");
+    let mut host = Host::start(source);
+    assert_eq!(probe.devices_not_shown(), (0, 0));
+    // Counters at the end of their range stay numbers or say so; what a kernel lacks is absent.
+    let (_, disk) = Host::device(&host.blks, "7").unwrap();
+    assert_eq!(disk.fields[&("io", "rd_bytes")].get(), Stat::Saturated);
+    assert_eq!(disk.fields[&("io", "wr_req")].get(), Stat::NotProduced);
+    for devid in 40..100 {
+        let disk = roots.sys.join(format!("bus/xen-backend/devices/vbd-1-{devid}/statistics"));
+        std::fs::create_dir_all(&disk).unwrap();
+    }
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    assert_eq!(probe.devices_not_shown().0, 100 - usize::try_from(slots).unwrap());
+}
+
+#[test]
+fn what_is_no_number_is_no_disk() {
+    let replay = Replay::new(usize::MAX);
+    let roots = replay.roots();
+    let devices = roots.sys.join("bus/xen-backend/devices");
+    let statistics = devices.join("vbd-1-51728/statistics");
+    std::fs::create_dir_all(&statistics).unwrap();
+    std::fs::write(statistics.join("rd_req"), "many\n").unwrap();
+    // Of another domain, and not of the kind.
+    std::fs::create_dir_all(devices.join("vbd-11-51728/statistics")).unwrap();
+    std::fs::create_dir_all(devices.join("vbd-1-x/statistics")).unwrap();
+    let mut host = Host::start(XenSource::with_hypervisor(replay, &roots, 1).unwrap());
+    assert!(Host::device(&host.blks, "xvdb").is_none());
+    std::fs::write(statistics.join("rd_req"), "5\n").unwrap();
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    let (_, disk) = Host::device(&host.blks, "xvdb").unwrap();
+    assert_eq!(disk.value("io", "rd_req"), Some(5));
+}
+
+#[test]
+fn a_host_that_is_no_xen_says_so() {
+    let nowhere = Path::new("/nonexistent");
+    let error = Xen::open(nowhere).unwrap_err();
+    assert!(matches!(&error, SourceError::Unavailable { what, .. } if what.contains("privcmd")));
+    let roots = Roots { dev: nowhere.into(), ..Roots::default() };
+    assert!(matches!(domains(&roots), Err(SourceError::Unavailable { .. })));
+    // A file that knows no hypercalls.
+    let dev = tempfile::tempdir().unwrap();
+    std::fs::write(dev.path().join("privcmd"), "").unwrap();
+    assert!(matches!(Xen::open(dev.path()), Err(SourceError::Os { .. })));
+}

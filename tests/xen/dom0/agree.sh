@@ -1,0 +1,107 @@
+#!/bin/bash
+# What domstat, Xen's tools, sysfs and the domU itself say of the same moments.
+. /bin/lib.sh
+disk 0 16M
+disk 1 16M 4096
+domstat run xen --interval 100 2> /tmp/run.log &
+run=$!
+
+moment() {
+    observe "$1" domstat-before show
+    observe "$1" sysfs sysfs
+    observe "$1" vcpu-list xl vcpu-list web1
+    observe "$1" xl-list xl list web1
+    observe "$1" xentop xentop -b -i 1 -v -x -n -f
+    observe "$1" record xen-record "$1"
+    observe "$1" domstat show
+}
+settle() { sleep 0.7; }
+
+wait_for domstat show Domain-0
+observe dom0 domstat show Domain-0
+observe dom0 xl-list xl list 0
+create
+up
+wait_for domstat show web1
+settle
+moment booted
+
+domu 'dd if=/dev/xvda of=/dev/null bs=4k count=1024 2>/dev/null'
+domu 'dd if=/dev/zero of=/dev/xvda bs=4k count=512 conv=fsync 2>/dev/null'
+ip addr add 192.168.9.1/24 dev "vif$(domid).0"
+ip link set "vif$(domid).0" up
+domu 'ip addr add 192.168.9.2/24 dev eth0; ip link set eth0 up; ping -q -c 5 -i 0.2 -s 1000 192.168.9.1'
+domu 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done'
+settle
+observe worked domu domu_says worked 'grep . /sys/block/xvda/stat /sys/class/net/eth0/statistics/*x_[bp]*'
+moment worked
+
+# A vCPU that wants to run and may not is offline, and no time passes for it.
+domu '(i=0; while [ ! -e /stop ]; do i=$((i+1)); done) &'
+settle
+xl pause web1
+settle
+moment paused
+sleep 1
+moment paused-still
+xl unpause web1
+sleep 1
+moment unpaused
+domu 'touch /stop'
+
+set_vcpus 3
+
+settle
+moment three-vcpus
+set_vcpus 1
+settle
+moment one-vcpu
+
+xl block-attach web1 phy:/dev/loop1 xvdb w
+wait_for domu '[ -b /dev/xvdb ]'
+domu 'dd if=/dev/xvdb of=/dev/null bs=4k count=256 2>/dev/null; dd if=/dev/zero of=/dev/xvdb bs=4k count=128 conv=fsync 2>/dev/null'
+observe attached domu domu_says attached 'grep . /sys/block/xvdb/stat /sys/block/xvdb/queue/*cal_block_size'
+settle
+moment attached
+xl block-detach web1 xvdb
+wait_for eval '! [ -e /sys/bus/xen-backend/devices/vbd-$(domid)-51728 ]'
+settle
+moment detached
+xl block-attach web1 phy:/dev/loop1 xvdb w
+wait_for domu '[ -b /dev/xvdb ]'
+settle
+moment reattached
+# A name whose number is in the extended scheme.
+losetup -d /dev/loop2 2> /dev/null
+disk 2 1M
+xl block-attach web1 phy:/dev/loop2 xvdq w
+wait_for ls "/sys/bus/xen-backend/devices/vbd-$(domid)-268439552/statistics"
+settle
+moment extended
+observe extended check check web1 --watch 2
+
+# A reboot is a new domain of the same name.
+domu 'reboot -f' &
+before=$(domid)
+wait_for eval '[ "$(xl domid web1)" != '"$before"' ]'
+kill $! 2> /dev/null
+up 2
+wait_for domstat show web1
+settle
+moment rebooted
+
+domstat show web1 --json --watch --interval 0.2 > /tmp/watch.log 2>&1 &
+watch=$!
+wait_for test -s /tmp/watch.log
+xl destroy web1
+wait_for eval "! domstat show web1"
+wait $watch
+echo "@watch-ended $?"
+observe destroyed watch tail -n 1 /tmp/watch.log
+observe destroyed show domstat show web1
+observe destroyed ls domstat ls --json
+observe destroyed run cat /tmp/run.log
+kill -INT $run
+wait $run
+echo "@run-ended $?"
+observe end console cat $console
