@@ -1,7 +1,7 @@
 //! From wishes to a region that waits to be published.
 
 use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use domstat_layout::schema::GroupSpec;
 use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
 
 use crate::arch::{ArchLayout, ArchWriter};
-use crate::kept::Kept;
 use crate::mapping::{Pages, Piece};
 use crate::memory::{Memory, frame_lens};
 use crate::plan::Wishes;
@@ -26,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RegionBuilder {
     name: String,
-    identity: Identity,
+    pub(crate) identity: Identity,
     clock: Clock,
     wishes: Wishes,
     schema: Option<bool>,
@@ -48,30 +47,6 @@ pub struct Created {
     pub blks: Vec<BlkWriter>,
     /// Writes the network interface records, in order.
     pub nets: Vec<NetWriter>,
-}
-
-impl Created {
-    fn restore(&mut self, kept: &Kept, plan: &Plan) {
-        let (g, groups) = (plan.geometry(), |kind| plan.revision.groups(kind));
-        let of = |kind, index| {
-            let base = g.array(kind).offset(index).unwrap_or(0);
-            (kept.generation(base), kept.groups(base, kind, groups(kind)))
-        };
-        self.dom.restore(of(RecordKind::Dom, 0).1);
-        for (index, vcpu) in (0..).zip(&mut self.vcpus) {
-            let (generation, groups) = of(RecordKind::Vcpu, index);
-            vcpu.restore(generation, groups);
-        }
-        for (index, blk) in (0..).zip(&mut self.blks) {
-            let (generation, groups) = of(RecordKind::Blk, index);
-            blk.restore(generation, groups);
-        }
-        for (index, net) in (0..).zip(&mut self.nets) {
-            let (generation, groups) = of(RecordKind::Net, index);
-            net.restore(generation, groups);
-        }
-        self.unpublished.go_on(kept.incarnation(), kept.notify());
-    }
 }
 
 impl RegionBuilder {
@@ -233,7 +208,7 @@ impl RegionBuilder {
         Plan::new(wishes, page_size)
     }
 
-    fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
+    pub(crate) fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
         let (arch_dom, arch_vcpu) = (&self.arch_dom, &self.arch_vcpu);
         let described = schema::Described { revision: plan.revision, arch_dom, arch_vcpu };
         schema::encode(&described, &plan.geometry())
@@ -249,35 +224,6 @@ impl RegionBuilder {
         let file = memfd(&self.name, plan.total_len())?;
         let whole = map(&file, "map the region")?;
         self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
-    }
-
-    /// Creates the region in a memfd, as [`RegionBuilder::create_memfd`] does, and goes on with the
-    /// one in `kept`, which an earlier process left: the same incarnation and generations, the
-    /// same groups with what they last said. A group that its writer's death left in mid-update is
-    /// mended. Sealed memory cannot be mapped writable again, so it is a copy; consumers of the
-    /// first attach anew.
-    ///
-    /// Only a live region of the very same shape, schema and identity is gone on with; otherwise
-    /// this is a new one. [`Unpublished::continues`] says which. Writers are then to be put behind
-    /// [`crate::Continued`] if the source's counters could be lower than before.
-    ///
-    /// # Errors
-    /// [`CreateError`]; nothing is left behind.
-    pub fn continue_memfd(self, kept: impl AsFd) -> Result<Created, CreateError> {
-        let plan = self.plan()?;
-        let schema = match plan.geometry().schema().size {
-            0 => Vec::new(),
-            _ => self.encode_schema(&plan),
-        };
-        let identity = self.identity;
-        let mut created = self.create_memfd()?;
-        let read =
-            Kept::read(kept, &plan).map_err(os(|| "read the region that was kept".into()))?;
-        let header = created.unpublished.header_bytes();
-        if let Some(kept) = read.filter(|kept| kept.is_same(&plan, &header, &schema, &identity)) {
-            created.restore(&kept, &plan);
-        }
-        Ok(created)
     }
 
     /// Creates the region in one memfd for the dom record, one for each vCPU record, and one for

@@ -47,6 +47,7 @@ mod mapping;
 mod memory;
 mod plan;
 mod region;
+mod resume;
 mod runstate;
 mod schema;
 mod serve;
