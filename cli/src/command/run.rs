@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use domstat_producer::{Placement, Server};
+use domstat_producer::{Placement, Server, activation};
 use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
 
 use crate::error::Failure;
 use crate::find::{self, Places};
-use crate::publish::{End, Target, publish};
+use crate::publish::{End, Kept, Target, publish};
 use crate::signals::Stop;
 
 mod qemu;
@@ -159,17 +159,26 @@ fn not_shown(probe: &ProcessProbe) -> Option<String> {
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
 }
 
-/// A server as the options want it, with as many descriptors as it may have.
-fn serve_at(path: &Path, at: &SocketArgs) -> Result<Server, Failure> {
+/// A server at the socket that was named, or at the one that a service manager passed, with as many
+/// descriptors as it may have; and the regions that the manager kept.
+fn server_at(path: Option<&Path>, at: &SocketArgs) -> Result<Option<(Server, Kept)>, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
+    let inherited = |source| Failure::Os { action: "take what the service manager passed", source };
+    let mut inherited = activation::inherited().map_err(inherited)?;
     let mut server = Server::builder().mode(at.socket_mode);
     if let Some(group) = at.socket_group {
         server = server.group(group);
     }
-    Ok(server.bind(path)?)
+    let server = match (inherited.listeners.pop(), path) {
+        (Some(listener), _) => server.on(listener)?,
+        (None, Some(path)) => server.bind(path)?,
+        (None, None) => return Ok(None),
+    };
+    // A descriptor for each client.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    Ok(Some((server, inherited.regions)))
 }
 
 /// Permission bits in octal digits.
@@ -191,12 +200,15 @@ fn serve<S: Source>(
     let target = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
-        (None, Some(path)) => Target::Server(Arc::new(serve_at(path, &common.at)?)),
-        (None, None) => Target::Directory(find::directory(places.dir)?),
+        (None, socket) => match server_at(socket, &common.at)? {
+            Some((server, kept)) => Target::Server { server: Arc::new(server), kept },
+            None => Target::Directory(find::directory(places.dir)?),
+        },
     };
     let mut published = publish(source, common.placement.placement(), target)?;
     eprintln!(
-        "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+        "domstat: {} {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+        if published.continues() { "going on with" } else { "publishing" },
         description.name,
         description.source,
         description.nr_vcpus,
@@ -205,8 +217,10 @@ fn serve<S: Source>(
     if let Some(warning) = warning() {
         eprintln!("domstat: {warning}");
     }
-    if published.keep(&stop, common.time.map(Duration::from_secs))? == End::DomainGone {
+    let end = published.keep(&stop, common.time.map(Duration::from_secs))?;
+    if end == End::DomainGone {
         eprintln!("domstat: {} is gone", description.name);
     }
+    published.end(end);
     Ok(ExitCode::SUCCESS)
 }

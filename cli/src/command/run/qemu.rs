@@ -78,8 +78,7 @@ const RESCAN: Duration = Duration::from_millis(500);
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let dir = find::directory(places.dir)?;
-    let handover = places.socket.map(|path| super::serve_at(path, &args.at)).transpose()?;
-    let handover = handover.map(Arc::new);
+    let handover = super::server_at(places.socket, &args.at)?.map(|(server, _)| Arc::new(server));
     let hub = Hub::new();
     let publisher = || Regions {
         dir: dir.clone(),

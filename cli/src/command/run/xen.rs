@@ -48,8 +48,8 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if args.common.name.is_some() || args.common.file.is_some() {
         return Err(Failure::OneDomainOnly);
     }
-    let place = match places.socket {
-        Some(path) => Place::Server(Arc::new(super::serve_at(path, &args.common.at)?)),
+    let place = match super::server_at(places.socket, &args.common.at)? {
+        Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(find::directory(places.dir)?),
     };
     Host { roots, interval, place, shown: BTreeMap::new() }.serve(&args.common)
@@ -127,7 +127,9 @@ impl Host {
         let probe = source.probe();
         let target = match &self.place {
             Place::Directory(dir) => Target::Directory(dir.clone()),
-            Place::Server(server) => Target::Server(Arc::clone(server)),
+            Place::Server(server) => {
+                Target::Server { server: Arc::clone(server), kept: Vec::new() }
+            }
         };
         let published = match publish(source, common.placement.placement(), target) {
             Ok(published) => published,
