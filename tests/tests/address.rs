@@ -57,5 +57,5 @@ fn a_read_past_the_end() {
     let words = words(64);
     let base = NonNull::from(words.as_slice()).cast::<u64>();
     // SAFETY: none: the ninth of eight words, and that is what this test is for.
-    std::hint::black_box(unsafe { base.add(8).read_volatile() });
+    std::hint::black_box(unsafe { base.as_ptr().wrapping_add(8).read_volatile() });
 }
