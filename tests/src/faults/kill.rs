@@ -72,6 +72,8 @@ struct Shared<'a> {
     done: AtomicBool,
     killed: Moment,
     stopped: Moment,
+    /// Kills that were noticed by asking, since no event told of them.
+    asked: AtomicU64,
     /// What readers found, added up.
     sum: Mutex<Row>,
 }
@@ -173,8 +175,11 @@ impl Shared<'_> {
         let is_gone = || attached.liveness().is_over() || attached.liveness() == Liveness::Unheld;
         let mut told = is_gone();
         while !told && !self.is_done() {
-            let events = events.wait(Some(Duration::from_millis(100)))?;
-            told = events.contains(&Event::ProducerGone(0)) && is_gone();
+            let events = events.wait(Some(Duration::from_millis(500)))?;
+            told = is_gone();
+            if told && !events.contains(&Event::ProducerGone(0)) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+            }
         }
         if told {
             self.killed.noticed();
@@ -196,6 +201,7 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
         done: AtomicBool::new(false),
         killed: Moment::new(base),
         stopped: Moment::new(base),
+        asked: AtomicU64::new(0),
         sum: Mutex::new(Row::new("SIGKILL")),
     };
     let (mut stops, mut mid_update, mut after_end) = (0, 0, Duration::ZERO);
@@ -233,6 +239,8 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
         "left in mid-update: {mid_update}; noticed by event, at most {after_end:.1?} after the end of \
          the process, which comes some time after the signal"
     );
+    let asked = shared.asked.into_inner();
+    killed.expect(asked == 0, || format!("no event told of {asked} kills"));
     let deadline = Patience::default().yielding + GRACE;
     let longest = killed.longest.unwrap_or_default();
     killed.expect(longest.own() < deadline, || format!("a call took {longest}"));
