@@ -120,10 +120,18 @@ fn number(text: &str) -> Option<Pid> {
     Pid::from_raw(text.parse::<i32>().ok().filter(|pid| *pid > 0)?)
 }
 
-/// The process that holds the lock on a plain file, if it can be found.
+/// Looks at the kernel's list of locks.
+const HOLDER_ATTEMPTS: u32 = 16;
+
+/// The process that holds the lock on a plain file, if it can be found. The kernel's list can leave
+/// out a lock when others come and go while it is read.
 fn holder(mapped: &Mapped) -> Option<OwnedFd> {
     let file = std::fs::File::from(mapped.file().try_clone_to_owned().ok()?);
     let meta = file.metadata().ok()?;
+    (0..HOLDER_ATTEMPTS).find_map(|_| try_holder(&meta))
+}
+
+fn try_holder(meta: &std::fs::Metadata) -> Option<OwnedFd> {
     let pid = lock_holder(meta.dev(), meta.ino())?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // The lock is held under that number after the pidfd was opened, too, and its process lives.

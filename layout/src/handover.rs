@@ -236,7 +236,7 @@ impl<'a> Request<'a> {
     pub fn parse(packet: &'a [u8]) -> Result<(u32, Self), MessageError> {
         let (kind, id, mut body) = open(packet)?;
         let request = match kind {
-            1 => Self::List { follow: body.u32()? & FOLLOW != 0 },
+            1 => Self::List { follow: body.word()? & FOLLOW != 0 },
             2 => {
                 let (incarnation, len, _) = (body.u64()?, body.u32()?, body.u32()?);
                 Self::Attach { incarnation, name: body.name(len)? }
@@ -274,7 +274,7 @@ impl<'a> Reply<'a> {
     pub fn parse(packet: &'a [u8]) -> Result<(u32, Self), MessageError> {
         let (kind, id, mut body) = open(packet)?;
         let reply = match kind {
-            16 => Self::Welcome { max_message: body.u32()? },
+            16 => Self::Welcome { max_message: body.word()? },
             17 => {
                 let (incarnation, len) = (body.u64()?, body.u64()?);
                 let (nr_fds, name_len) = (body.u32()?, body.u32()?);
@@ -283,13 +283,13 @@ impl<'a> Reply<'a> {
                 }
                 Self::Domain(Domain { incarnation, len, nr_fds, name: body.name(name_len)? })
             }
-            18 => Self::Frames { first: body.u32()? },
-            19 => Self::End { nr: body.u32()? },
+            18 => Self::Frames { first: body.word()? },
+            19 => Self::End { nr: body.word()? },
             20 => {
                 let (incarnation, len, _) = (body.u64()?, body.u32()?, body.u32()?);
                 Self::Gone { incarnation, name: body.name(len)? }
             }
-            21 => Self::Error(Refusal::from_number(body.u32()?)),
+            21 => Self::Error(Refusal::from_number(body.word()?)),
             kind => return Err(MessageError::Kind { kind, id }),
         };
         Ok((id, reply))

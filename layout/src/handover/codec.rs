@@ -39,6 +39,12 @@ impl<'a> Body<'a> {
         self.bytes().map(u64::from_le_bytes)
     }
 
+    /// A word and the reserved one behind it.
+    pub(super) fn word(&mut self) -> Result<u32, MessageError> {
+        let (word, _) = (self.u32()?, self.u32()?);
+        Ok(word)
+    }
+
     pub(super) fn name(&mut self, len: u32) -> Result<&'a str, MessageError> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len == 0 || len > MAX_NAME {

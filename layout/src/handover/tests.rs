@@ -67,3 +67,26 @@ fn what_is_not_a_message_is_named() {
     assert!(matches!(changed(40, 0xff), MessageError::Name), "no UTF-8");
     assert!(matches!(changed(41, 0), MessageError::Name));
 }
+
+#[test]
+fn a_message_that_ends_before_its_reserved_word_is_too_short() {
+    let mut buffer = [0; MAX_MESSAGE];
+    let list = Request::List { follow: true }.encode(1, &mut buffer).unwrap().len();
+    for len in 16..list {
+        buffer[8] = u8::try_from(len).unwrap();
+        let error = Request::parse(&buffer[..len]).unwrap_err();
+        assert!(matches!(error, MessageError::TooShort { .. }), "{len}: {error}");
+    }
+    let short = [
+        Reply::Welcome { max_message: 512 },
+        Reply::Frames { first: 1 },
+        Reply::End { nr: 1 },
+        Reply::Error(Refusal::Busy),
+    ];
+    for reply in short {
+        let len = reply.encode(1, &mut buffer).unwrap().len() - 1;
+        buffer[8] = u8::try_from(len).unwrap();
+        let error = Reply::parse(&buffer[..len]).unwrap_err();
+        assert!(matches!(error, MessageError::TooShort { .. }), "{reply:?}: {error}");
+    }
+}

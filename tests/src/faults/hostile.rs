@@ -155,7 +155,7 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
     })?;
     row.faults = writes;
     let longest = row.longest.unwrap_or_default();
-    row.expect(longest.wall < GRACE, || format!("one reader took {longest}"));
+    row.expect(longest.own() < GRACE, || format!("one reader took {longest}"));
     row.note = format!(
         "{attached} attaches, {refused} refused; values may be lies, longest call is all of a reader's"
     );
@@ -203,7 +203,7 @@ pub fn spinning_reader(place: &Place, time: Duration) -> Fallible<Row> {
     );
     let deadline = Patience::default().yielding + GRACE;
     let longest = row.longest.unwrap_or_default();
-    row.expect(longest.wall < deadline, || format!("a call took {longest}"));
+    row.expect(longest.own() < deadline, || format!("a call took {longest}"));
     Ok(row)
 }
 

@@ -26,11 +26,13 @@ struct Moment {
     base: Instant,
     ns: AtomicU64,
     longest: AtomicU64,
+    /// When it was last noticed.
+    noticed: AtomicU64,
 }
 
 impl Moment {
     fn new(base: Instant) -> Self {
-        Self { base, ns: AtomicU64::new(0), longest: AtomicU64::new(0) }
+        Self { base, ns: AtomicU64::new(0), longest: AtomicU64::new(0), noticed: AtomicU64::new(0) }
     }
 
     fn now(&self) -> u64 {
@@ -46,10 +48,17 @@ impl Moment {
     }
 
     fn noticed(&self) {
+        let now = self.now();
+        self.noticed.store(now, Ordering::SeqCst);
         let since = self.ns.swap(0, Ordering::SeqCst);
         if since != 0 {
-            self.longest.fetch_max(self.now().saturating_sub(since), Ordering::SeqCst);
+            self.longest.fetch_max(now.saturating_sub(since), Ordering::SeqCst);
         }
+    }
+
+    /// How long after `ns` it was noticed, if it was after it.
+    fn noticed_after(&self, ns: u64) -> Duration {
+        Duration::from_nanos(self.noticed.load(Ordering::SeqCst).saturating_sub(ns))
     }
 
     fn longest(&self) -> Duration {
@@ -63,6 +72,8 @@ struct Shared<'a> {
     done: AtomicBool,
     killed: Moment,
     stopped: Moment,
+    /// Kills that were noticed by asking, since no event told of them.
+    asked: AtomicU64,
     /// What readers found, added up.
     sum: Mutex<Row>,
 }
@@ -164,8 +175,11 @@ impl Shared<'_> {
         let is_gone = || attached.liveness().is_over() || attached.liveness() == Liveness::Unheld;
         let mut told = is_gone();
         while !told && !self.is_done() {
-            let events = events.wait(Some(Duration::from_millis(100)))?;
-            told = events.contains(&Event::ProducerGone(0)) && is_gone();
+            let events = events.wait(Some(Duration::from_millis(500)))?;
+            told = is_gone();
+            if told && !events.contains(&Event::ProducerGone(0)) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+            }
         }
         if told {
             self.killed.noticed();
@@ -187,9 +201,10 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
         done: AtomicBool::new(false),
         killed: Moment::new(base),
         stopped: Moment::new(base),
+        asked: AtomicU64::new(0),
         sum: Mutex::new(Row::new("SIGKILL")),
     };
-    let (mut stops, mut mid_update) = (0, 0);
+    let (mut stops, mut mid_update, mut after_end) = (0, 0, Duration::ZERO);
     let control = thread::scope(|scope| {
         scope.spawn(|| shared.read(false));
         scope.spawn(|| shared.read(true));
@@ -202,7 +217,9 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
                     stop(&shared, &writer, fault)?;
                     stops += 1;
                 } else {
-                    mid_update += kill(&shared, writer)?;
+                    let (stalled, noticed) = kill(&shared, writer)?;
+                    mid_update += stalled;
+                    after_end = after_end.max(noticed);
                     writer = Writer::start(&path, how)?;
                 }
                 if (fault + 1).is_multiple_of(500) {
@@ -218,10 +235,15 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
     let mut killed = shared.sum.lock().unwrap_or_else(PoisonError::into_inner).clone();
     killed.faults = faults - stops;
     killed.noticed = Some(shared.killed.longest());
-    killed.note = format!("left in mid-update: {mid_update}; noticed by event");
+    killed.note = format!(
+        "left in mid-update: {mid_update}; noticed by event, at most {after_end:.1?} after the end of \
+         the process, which comes some time after the signal"
+    );
+    let asked = shared.asked.into_inner();
+    killed.expect(asked == 0, || format!("no event told of {asked} kills"));
     let deadline = Patience::default().yielding + GRACE;
     let longest = killed.longest.unwrap_or_default();
-    killed.expect(longest.wall < deadline, || format!("a call took {longest}"));
+    killed.expect(longest.own() < deadline, || format!("a call took {longest}"));
     let stopped = Row {
         faults: stops,
         noticed: Some(shared.stopped.longest()),
@@ -232,18 +254,20 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
 }
 
 /// Kills the writer, waits until that was noticed, and looks at what it left: whether a group was
-/// in mid-update.
-fn kill(shared: &Shared<'_>, writer: Writer) -> Fallible<u64> {
+/// in mid-update, and how long after the process's end that was noticed.
+fn kill(shared: &Shared<'_>, writer: Writer) -> Fallible<(u64, Duration)> {
     let region = Region::open(shared.path)?.with_patience(impatient());
     shared.killed.set();
     writer.kill()?;
+    let ended = shared.killed.now();
     wait_until("noticing a kill", || !shared.killed.is_set())?;
+    let noticed = shared.killed.noticed_after(ended);
     let pass = Pass::read(Way::Direct(&region));
     let mut tally =
         Row { wrong: pass.count(Found::Wrong), lost: pass.broken_by_kill(), ..Row::default() };
     tally.expect(tally.lost == 0, || format!("left by a kill: {pass:?}"));
     shared.add(tally);
-    Ok(pass.count(Found::Stalled))
+    Ok((pass.count(Found::Stalled), noticed))
 }
 
 /// Stops the writer, for a moment or until that was noticed, and lets it go on.

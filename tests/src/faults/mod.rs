@@ -27,8 +27,8 @@ pub type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Nothing that the harness waits for may take longer.
 pub const HUNG: Duration = Duration::from_secs(20);
-/// What a call of the library may take beyond the reader's patience, because the reader itself
-/// lost its CPU: the machine's doing.
+/// What a call of the library may take beyond the reader's patience, not counting that the reader
+/// itself lost its CPU, which is the machine's doing.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 /// A directory of the harness's own, removed in the end.

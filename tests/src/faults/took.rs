@@ -15,6 +15,14 @@ pub struct Took {
     pub without_cpu: Duration,
 }
 
+impl Took {
+    /// What it took of the thread's own time.
+    #[must_use]
+    pub fn own(&self) -> Duration {
+        self.wall.saturating_sub(self.without_cpu)
+    }
+}
+
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1?}", self.wall)?;
