@@ -6,10 +6,13 @@ trap 'rm -f "$made"' EXIT
 
 compare() { # crate example file argument...
     cargo run --quiet --locked -p "$1" --example "$2" -- "${@:4}" > "$made"
+    hold "$3"
+}
+hold() { # file
     if [ "${fix:-}" ]; then
-        cp "$made" "$3"
+        cp "$made" "$1"
     else
-        diff -u "$3" "$made" || fail "$3 is stale: run ci/generated.sh --fix"
+        diff -u "$1" "$made" || fail "$1 is stale: run ci/generated.sh --fix"
     fi
 }
 
@@ -20,3 +23,7 @@ compare domstat-exporter metrics-table docs/metrics.md
 for n in 1 2 3 4; do
     compare domstat-abi c-header "layout/include/domstat/r$n.h" "$n"
 done
+ci/commands.sh > "$made"
+hold docs/commands.md
+cargo run --quiet --locked -p domstat -- abi show --svg > "$made"
+hold docs/region.svg

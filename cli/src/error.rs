@@ -41,6 +41,9 @@ pub(crate) enum Failure {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error(transparent)]
     Tls(#[from] domstat_exporter::server::TlsError),
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Push(#[from] domstat_exporter::otlp::PushError),
     #[error("{path} holds no token: {why}")]
     Token { path: String, why: String },
     #[error("this is no terminal: use `domstat top -b`, which writes lines")]
@@ -64,6 +67,8 @@ impl Failure {
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            #[cfg(feature = "otlp")]
+            Self::Push(_) => ExitCode::from(4),
             Self::NoTerminal => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

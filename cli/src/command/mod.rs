@@ -7,6 +7,8 @@ pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod ls;
 pub(crate) mod man;
+#[cfg(feature = "otlp")]
+pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod top;
