@@ -6,10 +6,13 @@ trap 'rm -f "$made"' EXIT
 
 compare() { # crate example file argument...
     cargo run --quiet --locked -p "$1" --example "$2" -- "${@:4}" > "$made"
+    hold "$3"
+}
+hold() { # file
     if [ "${fix:-}" ]; then
-        cp "$made" "$3"
+        cp "$made" "$1"
     else
-        diff -u "$3" "$made" || fail "$3 is stale: run ci/generated.sh --fix"
+        diff -u "$1" "$made" || fail "$1 is stale: run ci/generated.sh --fix"
     fi
 }
 
@@ -21,6 +24,10 @@ revisions=$(cargo run --quiet --locked -p domstat-abi --example c-header)
 for n in $revisions; do
     compare domstat-abi c-header "layout/include/domstat/r$n.h" "$n"
 done
+ci/commands.sh > "$made"
+hold docs/commands.md
+cargo run --quiet --locked -p domstat -- abi show --svg > "$made"
+hold docs/region.svg
 if [ "${fix:-}" ]; then
     cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones
 fi

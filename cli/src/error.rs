@@ -61,6 +61,9 @@ pub(crate) enum Failure {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error(transparent)]
     Tls(#[from] domstat_exporter::server::TlsError),
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Push(#[from] domstat_exporter::otlp::PushError),
     #[error("{path} holds no token: {why}")]
     Token { path: String, why: String },
     #[error("this is no terminal: use `domstat top -b`, which writes lines")]
@@ -88,6 +91,8 @@ impl Failure {
             | Self::ControlInUse { .. }
             | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
+            #[cfg(feature = "otlp")]
+            Self::Push(_) => ExitCode::from(4),
             Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => ExitCode::from(2),
             Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
             Self::Output(_)

@@ -60,6 +60,8 @@ enum Command {
     Check(command::check::Args),
     Abi(command::abi::Args),
     Export(command::export::Args),
+    #[cfg(feature = "otlp")]
+    Push(command::push::Args),
     Top(command::top::Args),
     Man(command::man::Args),
     Completions(command::completions::Args),
@@ -80,6 +82,8 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
         Command::Export(args) => command::export::run(&args, dir),
+        #[cfg(feature = "otlp")]
+        Command::Push(args) => command::push::run(&args, dir),
         Command::Top(args) => command::top::run(&args, dir),
         Command::Man(args) => command::man::run(&args, Cli::command()),
         Command::Completions(args) => command::completions::run(&args, Cli::command()),

@@ -163,7 +163,10 @@ fn who_may_ask_for_what() {
     assert_eq!(request(export.at, "POST", "/metrics", &[right]).unwrap().status, 405);
     assert_eq!(request(export.at, "HEAD", "/metrics", &[right]).unwrap().body, "");
     let long = format!("X: {}", "x".repeat(100_000));
-    assert_eq!(status("/metrics", &[right, &long]), 431);
+    // The rest of such a request is not read: its sender may see a reset before the answer.
+    let answer = get(export.at, "/metrics", &[right, &long]);
+    assert!(answer.is_err() || answer.is_ok_and(|a| a.status == 431), "too long a head");
+    assert_eq!(status("/metrics", &[right]), 200);
     let content_type = |head: &[&str]| get(export.at, "/metrics", head).unwrap().head;
     assert!(content_type(&[right]).contains("content-type: text/plain; version=0.0.4"));
     let accept = format!("Accept: {OPENMETRICS}");

@@ -120,3 +120,48 @@ fn its_socket_can_be_passed() {
     let answer = wait_for("an answer", || get(at, "/metrics", &[]).ok());
     assert!(answer.body.contains("domstat_up{domain=\"web1\""), "{}", answer.body);
 }
+
+/// What the exporter says of a domain when it runs as nobody with these capabilities.
+fn as_nobody(dir: &Path, capabilities: &[&str]) -> Option<String> {
+    let program = dir.join("domstat");
+    std::fs::copy(env!("CARGO_BIN_EXE_domstat"), &program).unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let set = capabilities.iter().fold("-all".to_owned(), |set, c| format!("{set},+{c}"));
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+        .args([format!("--inh-caps={set}"), format!("--bounding-set={set}")])
+        .arg(format!("--ambient-caps={set}"))
+        .arg(program)
+        .args(["--dir", dir.to_str().unwrap(), "export", "--listen", &at.to_string()])
+        .stderr(Stdio::null());
+    let _export = Background(command.spawn().ok()?);
+    let text = wait_for("an answer", || get(at, "/metrics", &[]).ok()).body;
+    text.lines().find(|line| line.starts_with("domstat_up{")).map(str::to_owned)
+}
+
+#[test]
+fn the_units_capabilities_are_enough_and_needed() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("root", "only root can give capabilities away");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let unit =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/domstat-export.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let given = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities="));
+    let given = given.unwrap().to_ascii_lowercase();
+    let given: Vec<&str> = given.split(' ').map(|c| c.strip_prefix("cap_").unwrap()).collect();
+    let Some(enough) = as_nobody(dir.path(), &given) else {
+        return skip("root", "there is no setpriv");
+    };
+    assert!(enough.ends_with(" 1"), "{enough}");
+    for left_out in &given {
+        let fewer: Vec<&str> = given.iter().copied().filter(|c| c != left_out).collect();
+        let said = as_nobody(dir.path(), &fewer).unwrap();
+        assert!(said.ends_with(" 0"), "without {left_out}: {said}");
+    }
+}

@@ -157,7 +157,7 @@ fn a_terminal_of_80_by_24() {
     // A screen that is wide shows more.
     tmux.run(&["resize-window", "-x", "150", "-y", "40"]).unwrap();
     tmux.keys(&["BSpace"]);
-    tmux.screen(&[], &["%RUN OF ALL VCPUS", "READ/s", "RX/s"]);
+    tmux.screen(&[], &["%RUN HISTORY", "READ/s", "RX/s"]);
     tmux.keys(&["Escape"]);
     tmux.screen(&[], &["db1"]);
     drop(other);

@@ -15,6 +15,8 @@ mod book;
 mod exporter;
 pub mod families;
 pub mod family;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod server;
 pub mod text;
 pub mod view;

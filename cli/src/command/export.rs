@@ -97,7 +97,7 @@ fn listener(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|source| Failure::Listen { address, source })
 }
 
-fn token(path: &Path) -> Result<String, Failure> {
+pub(crate) fn token(path: &Path) -> Result<String, Failure> {
     let failed = |why| Failure::Token { path: path.display().to_string(), why };
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
     match text.trim() {

@@ -9,6 +9,8 @@ pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod ls;
 pub(crate) mod man;
+#[cfg(feature = "otlp")]
+pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod top;

@@ -51,7 +51,7 @@ impl Columns {
         let fixed: usize = columns.iter().map(|c| c.width() + 1).sum();
         let left = (width + 1).saturating_sub(fixed);
         // What is left goes to the name, and on a wide screen to the history, too.
-        let name = if columns == WIDE { left.min(28).max(left / 2) } else { left };
+        let name = if columns == WIDE { (left / 2).clamp(14, 32) } else { left };
         let width_of = |c: &Column| match c {
             Name => name.max(8),
             History => left.saturating_sub(name).min(64),
@@ -89,7 +89,7 @@ impl Column {
     const fn width(self) -> usize {
         match self {
             Name | History => 0,
-            State => 7,
+            State | Steal | Exits => 7,
             Vcpus => 5,
             _ => 6,
         }
@@ -111,7 +111,7 @@ impl Column {
             Sent => "TX/s",
             Memory => "MEM",
             Age => "AGE",
-            History => "%RUN OF ALL VCPUS",
+            History => "%RUN HISTORY",
         }
     }
 

@@ -79,7 +79,7 @@ impl Domain<'_> {
         let rates = &row.rates;
         let memory = or_absent(row.totals.now.memory, |m| bytes(m as f64));
         lines.push(Line::raw(format!(
-            "running {}%  steal {}%  exits {}/s  memory {memory}",
+            "running {} %  steal {} %  exits {} /s  memory {memory}",
             or_absent(rates.running, percent),
             or_absent(rates.steal, percent),
             or_absent(rates.exits, count),

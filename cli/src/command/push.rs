@@ -1,0 +1,65 @@
+//! `domstat push`: metrics to an OpenTelemetry collector.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use domstat_exporter::Exporter;
+use domstat_exporter::otlp::Collector;
+
+use crate::error::Failure;
+use crate::find;
+use crate::signals::Stop;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat push
+  domstat push --to http://collector:4318/v1/metrics --interval 60
+  domstat push -n 1 && echo the collector took them
+
+Names are those of `domstat export` with dots, without units and `total`: domstat.vcpu.state.time.";
+
+/// Push the statistics of all domains to an OpenTelemetry collector (OTLP over HTTP)
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where the collector takes metrics
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318/v1/metrics")]
+    to: String,
+    /// Time between two pushes
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = super::show::seconds)]
+    interval: Duration,
+    /// End after this many pushes, and fail if one fails
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Send the token in FILE as `Authorization: Bearer`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    let stop = Stop::on_signals()?;
+    let dir = find::directory(dir)?;
+    find::raise_limit_of_files();
+    let token = args.token_file.as_deref().map(super::export::token).transpose()?;
+    let collector = Collector::new(&args.to, token)?;
+    let exporter = Exporter::new(&dir);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let resource = [("service.name", "domstat"), ("host.name", host.as_str())];
+    let mut pushed = 0;
+    loop {
+        let view = exporter.pass();
+        let result = collector.push(&view, &resource);
+        exporter.give_back(view);
+        match result {
+            Ok(()) => {}
+            Err(error) if args.count.is_some() => return Err(error.into()),
+            // A collector may be down for a while; the counters go on meanwhile.
+            Err(error) => eprintln!("domstat: {error}"),
+        }
+        pushed += 1;
+        if args.count.is_some_and(|count| pushed >= count) || stop.wait(args.interval) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}

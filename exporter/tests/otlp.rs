@@ -1,0 +1,163 @@
+//! Points pushed to a collector of the test's own, which decodes what it is sent.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failure is a failed test"
+)]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use domstat_exporter::families::FAMILIES;
+use domstat_exporter::otlp::{Collector, PushError, name};
+use domstat_exporter::{Exporter, otlp};
+use domstat_layout::latest::{Memory, Runstate};
+use domstat_layout::{Clock, Group, Ns, Word};
+use domstat_producer::RegionBuilder;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use prost::Message;
+
+/// The head and the body of each request.
+type Requests = JoinHandle<Vec<(String, Vec<u8>)>>;
+
+/// Takes `requests` requests and answers with `status`; gives their heads and bodies.
+fn collector(requests: usize, status: &'static str) -> (String, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1/metrics", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let take = |_| {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                reader.read_line(&mut head).unwrap();
+            }
+            let head = head.to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next();
+            let mut body = vec![0; length.unwrap().parse().unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            write!(reader.get_mut(), "HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\nbad").unwrap();
+            (head, body)
+        };
+        (0..requests).map(take).collect()
+    });
+    (address, thread)
+}
+
+fn metrics(body: &[u8]) -> Vec<Metric> {
+    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+    let scopes = request.resource_metrics.into_iter().flat_map(|r| r.scope_metrics);
+    scopes.flat_map(|s| s.metrics).collect()
+}
+
+#[test]
+fn a_collector_gets_every_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+    let mut created =
+        RegionBuilder::new("web1").uuid([1; 16]).clock(Clock::Monotonic).create_memfd().unwrap();
+    let memory =
+        Memory { rss_bytes: Word::from(4096), major_faults: Word::from(7), ..Memory::NOT_PRODUCED };
+    created.dom.write(&memory, now);
+    let runstate = Runstate {
+        state: Word::from(2),
+        running_ns: Word::from(1_500_000_000),
+        ..Runstate::NOT_PRODUCED
+    };
+    created.vcpus[0].write(&runstate, now);
+    let region = created.unpublished.publish().unwrap();
+    let _announcement = region.announce(dir.path(), "web1").unwrap();
+
+    let exporter = Exporter::new(dir.path());
+    let view = exporter.pass();
+    let (address, thread) = collector(1, "200 OK");
+    let collector = Collector::new(&address, Some("s3cret".to_owned())).unwrap();
+    collector.push(&view, &[("service.name", "domstat")]).unwrap();
+    let requests = thread.join().unwrap();
+    let (head, body) = &requests[0];
+    assert!(head.starts_with("post /v1/metrics") && head.contains("application/x-protobuf"));
+    assert!(head.contains("authorization: bearer s3cret"));
+    let metrics = metrics(body);
+    let find = |name: &str| metrics.iter().find(|m| m.name == name).unwrap();
+
+    let rss = find("domstat.domain.memory.rss");
+    assert_eq!(rss.unit, "By");
+    let Some(Data::Gauge(gauge)) = &rss.data else { panic!("{rss:?}") };
+    assert_eq!(gauge.data_points[0].value, Some(Number::AsInt(4096)));
+
+    let time = find("domstat.vcpu.state.time");
+    assert_eq!(time.unit, "s");
+    let Some(Data::Sum(sum)) = &time.data else { panic!("{time:?}") };
+    assert!(sum.is_monotonic && sum.aggregation_temporality == 2);
+    let point = &sum.data_points[0];
+    assert_eq!(point.value, Some(Number::AsDouble(1.5)));
+    assert!(0 < point.start_time_unix_nano && point.start_time_unix_nano < point.time_unix_nano);
+    let attribute = |key: &str| {
+        let found = point.attributes.iter().find(|a| a.key == key)?;
+        found.value.as_ref()?.value.clone()
+    };
+    assert_eq!(attribute("domain"), Some(Any::StringValue("web1".to_owned())));
+    assert_eq!(attribute("vcpu"), Some(Any::IntValue(0)));
+    assert_eq!(attribute("state"), Some(Any::StringValue("running".to_owned())));
+    assert!(!metrics.iter().any(|m| m.name.contains("unused")), "absent is no point");
+}
+
+#[test]
+fn many_points_are_many_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut created = RegionBuilder::new("big").vcpus(3000).create_memfd().unwrap();
+    for vcpu in &mut created.vcpus {
+        vcpu.write(&Runstate { state: Word::from(0), ..Runstate::NOT_PRODUCED }, Ns(1));
+        vcpu.set(Runstate::running_ns, 1, Ns(1));
+        vcpu.set(Runstate::runnable_ns, 1, Ns(1));
+    }
+    let region = created.unpublished.publish().unwrap();
+    let _announcement = region.announce(dir.path(), "big").unwrap();
+    let view = Exporter::new(dir.path()).pass();
+    let (mut requests, mut points) = (0, 0);
+    let took = otlp::requests(&view, Default::default(), &[], |request| {
+        requests += 1;
+        for metric in metrics(&request.encode_to_vec()) {
+            points += match metric.data {
+                Some(Data::Sum(sum)) => sum.data_points.len(),
+                Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+                _ => 0,
+            };
+        }
+        Ok::<_, ()>(())
+    });
+    assert_eq!(took, Ok(()));
+    assert_eq!(requests, 3);
+    assert!((12_000..12_100).contains(&points), "{points}");
+}
+
+#[test]
+fn what_goes_wrong_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = Exporter::new(dir.path()).pass();
+    for bad in ["https://127.0.0.1:1/v1/metrics", "127.0.0.1", ""] {
+        assert!(matches!(Collector::new(bad, None), Err(PushError::Address(_))), "{bad}");
+    }
+    let (address, thread) = collector(1, "400 Bad Request");
+    let refused = Collector::new(&address, None).unwrap().push(&view, &[]);
+    thread.join().unwrap();
+    assert!(refused.unwrap_err().to_string().ends_with("answered 400: bad"));
+    let nobody = Collector::new(&address, None).unwrap().push(&view, &[]);
+    assert!(matches!(nobody, Err(PushError::Transport { .. })));
+}
+
+#[test]
+fn names_differ() {
+    let names: Vec<String> = FAMILIES.into_iter().flatten().map(name).collect();
+    let different: BTreeSet<&String> = names.iter().collect();
+    assert_eq!(different.len(), names.len());
+    assert!(names.iter().all(|name| !name.contains('_') && !name.contains("total")));
+}
