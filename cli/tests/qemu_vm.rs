@@ -1,7 +1,12 @@
 //! `domstat run qemu` with a real QEMU whose guest does disk I/O, held against QEMU's own replies
 //! and the guest's own counter.
 
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failure is a failed test"
+)]
 
 mod common;
 
