@@ -445,7 +445,7 @@ def libvirt():
     os.chmod(DIR, 0o755)
     virsh("create", DIR / "l.xml")
     try:
-        daemon("--qmp", DIR / "beside.qmp", "--interval", "0.2")
+        daemon("--qmp", DIR / "beside.qmp", "--interval", "0.2", "--stats-interval", "0.2")
         until("the domain", lambda: show("beside"))
         domstat("block", "threshold", "beside", "vda", "50%")
         time.sleep(2)

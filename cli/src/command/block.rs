@@ -55,7 +55,7 @@ enum Verb {
     /// Arm a write threshold, or disarm it with 0
     Threshold {
         domain: String,
-        /// The disk: vda, vda[1], or its source
+        /// The disk: its name, that of a backing image, or its source
         disk: String,
         /// Bytes (10737418240, 10G, 512M), or a percentage of the capacity (80%, 12.345%)
         #[arg(value_parser = threshold)]
