@@ -3,8 +3,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a failure is a failed test"
 )]
 
@@ -12,7 +12,6 @@ mod common;
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -44,12 +43,13 @@ struct Events {
 
 impl Events {
     fn of(dir: &Path, domain: &str) -> Self {
-        let file = dir.join("events.json");
-        let to = std::fs::File::create(&file).unwrap();
+        let (file, said) = (dir.join("events.json"), dir.join("events.said"));
+        let [to, says] = [&file, &said].map(|path| std::fs::File::create(path).unwrap());
         let args = ["events", domain, "--json"];
-        let process = Background::start(domstat(dir).args(args).stdout(to));
-        // Subscribed as soon as the socket is read by the daemon's thread.
-        std::thread::sleep(Duration::from_millis(300));
+        let process = Background::start(domstat(dir).args(args).stdout(to).stderr(says));
+        wait_for("the subscription", || {
+            std::fs::read_to_string(&said).unwrap().contains("waiting for events").then_some(())
+        });
         Self { process, file }
     }
 

@@ -55,7 +55,7 @@ enum Verb {
     /// Arm a write threshold, or disarm it with 0
     Threshold {
         domain: String,
-        /// The disk: vda, vda[1], or its source
+        /// The disk: its name, that of a backing image, or its source
         disk: String,
         /// Bytes (10737418240, 10G, 512M), or a percentage of the capacity (80%, 12.345%)
         #[arg(value_parser = threshold)]
@@ -94,7 +94,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
                 the point (80%, 12.345%)";
     if let Some(percent) = text.strip_suffix('%') {
         let (whole, rest) = percent.split_once('.').unwrap_or((percent, ""));
-        if rest.len() > 3 || !rest.bytes().all(|b| b.is_ascii_digit()) {
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || rest.len() > 3 || !digits(whole) || !digits(rest) {
             return Err(help.to_owned());
         }
         let number = format!("{whole}{rest:0<3}").parse().map_err(|_| help.to_owned())?;

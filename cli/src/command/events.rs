@@ -44,6 +44,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(args.control.as_deref(), dir)?;
     client.subscribe(args.domain.as_deref())?;
+    eprintln!("domstat: waiting for events; stop with Ctrl-C");
     let stop = Stop::on_signals()?;
     let stream = client.stream()?;
     std::thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! A real QEMU with a boot ROM of our own that writes an IDE disk, sector by sector, and counts.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

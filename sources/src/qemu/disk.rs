@@ -77,14 +77,19 @@ pub fn find<'d>(disks: &'d [DiskInfo], asked: &str) -> Result<&'d DiskInfo, NoDi
     }
 }
 
-/// The name of each device: what libvirt calls it where that can be told from its alias, else the
-/// next free letter of its kind of bus, else QEMU's name.
-pub(super) fn names(devices: &[Device], kind_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let mut names: Vec<Option<String>> = devices.iter().map(by_alias).collect();
+/// The name of each device: the one that it had, else what libvirt calls it where that can be told
+/// from its alias, else the next free letter of its kind of bus, else QEMU's name.
+pub(super) fn names(
+    devices: &[Device],
+    had: impl Fn(&Device) -> Option<String>,
+    kind_of: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let mut taken: BTreeSet<String> = BTreeSet::new();
-    for name in &mut names {
-        if name.as_ref().is_some_and(|n| !taken.insert(n.clone())) {
-            *name = None;
+    let mut names: Vec<Option<String>> =
+        devices.iter().map(|d| had(d).filter(|n| taken.insert(n.clone()))).collect();
+    for (device, name) in devices.iter().zip(&mut names) {
+        if name.is_none() {
+            *name = by_alias(device).filter(|n| taken.insert(n.clone()));
         }
     }
     for (device, name) in devices.iter().zip(&mut names) {
@@ -202,7 +207,12 @@ mod tests {
         ];
         let kind = |qdev: &str| qdev.contains("mine").then(|| "virtio-blk-pci".to_owned());
         let expected = ["vdb", "hdc", "hdb", "sdc", "vdaa", "vda", "ide0-0-1", "other"];
-        assert_eq!(names(&devices, kind), expected);
+        assert_eq!(names(&devices, |_| None, kind), expected);
+
+        // Who has a name keeps it, whoever comes.
+        let had = |d: &Device| (d.device == "mine").then(|| "vdb".to_owned());
+        let devices = [device("", "/machine/peripheral/virtio-disk1/x"), device("mine", "")];
+        assert_eq!(names(&devices, had, |_| None), ["virtio-disk1", "vdb"]);
     }
 
     #[test]

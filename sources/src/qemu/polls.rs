@@ -216,7 +216,13 @@ impl<P: Publisher> Domain<P> {
                 .all(|(a, b)| (&a.device, &a.qdev) == (&b.device, &b.qdev));
         if !same {
             self.learn_kinds(qmp, &devices)?;
-            self.names = names(&devices, |qdev| self.kinds.get(qdev).cloned());
+            let had = |device: &reply::Device| {
+                let same =
+                    |d: &reply::Device| (&d.device, &d.qdev) == (&device.device, &device.qdev);
+                let at = self.devices.iter().position(same)?;
+                self.names.get(at).cloned()
+            };
+            self.names = names(&devices, had, |qdev| self.kinds.get(qdev).cloned());
         }
         self.devices = devices;
         let keys = self.keys();

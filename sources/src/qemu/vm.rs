@@ -203,7 +203,11 @@ impl<P: Publisher> Observer<P> {
             if let Some(mut domain) = self.domain.take() {
                 let result = self.open_region(qmp, &mut domain);
                 self.domain = Some(domain);
-                result?;
+                if let Err(left) = result {
+                    // Nobody sees it any more; the next session begins anew.
+                    self.end_domain();
+                    return Err(left);
+                }
             }
             return Ok(());
         }

@@ -3,11 +3,13 @@
 use std::io::Write;
 
 use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
+use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Cpu, Identity, Memory, NetIdentity, NetIo, Runstate,
     Sched,
 };
-use domstat_layout::{BlkGroup, Schema, VcpuGroup, Word};
+use domstat_layout::schema::{FieldKind, FieldUnit, SchemaField, SchemaGroup};
+use domstat_layout::{BlkGroup, RecordKind, Schema, VcpuGroup, Word};
 
 use crate::render::printable;
 
@@ -26,7 +28,8 @@ pub(super) fn print(
     let name = dom.dom_group::<Identity>().ok().and_then(|r| r.active().map(|i| i.name));
     let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or("-");
     writeln!(keys.out, "Domain: '{}'", printable(name))?;
-    if let Some([state, reason]) = libvirt_state(region) {
+    let extras = Extras::of(region);
+    if let Some([state, reason]) = extras.state {
         keys.word("state.state", state)?;
         keys.word("state.reason", reason)?;
     }
@@ -38,9 +41,13 @@ pub(super) fn print(
     if let Ok(Reading::Active(memory)) = dom.dom_group::<Memory>() {
         balloon(&mut keys, &memory)?;
     }
-    vcpus(&mut keys, snapshot)?;
+    vcpus(&mut keys, snapshot, &extras)?;
     nets(&mut keys, snapshot)?;
-    blks(&mut keys, snapshot, backing)
+    blks(&mut keys, snapshot, backing)?;
+    for (key, value) in &extras.vm {
+        keys.text(&format!("vm.{key}"), value)?;
+    }
+    Ok(())
 }
 
 struct Keys<'o, W> {
@@ -64,20 +71,63 @@ impl<W: Write> Keys<'_, W> {
     }
 }
 
-/// State and reason, from the group that the domain's source describes.
-fn libvirt_state(region: &Region) -> Option<[Word; 2]> {
-    let bytes = region.copy_schema()?;
-    let schema = Schema::parse(&bytes).ok()?;
-    let group = schema.groups().find(|g| g.name == "libvirt_state")?;
-    let record = schema.records().find(|r| r.kind == group.record)?;
-    let mut words = Vec::new();
-    match region.read_described(&record, 0, &group, &mut words) {
-        Ok(Reading::Active(_)) => match words.as_slice() {
-            [state, reason] => Some([*state, *reason].map(Word::from_raw)),
-            _ => None,
-        },
-        _ => None,
+/// What the region describes itself: the domain's state, and KVM's statistics.
+struct Extras {
+    state: Option<[Word; 2]>,
+    /// Keys and values of the domain, and of each vCPU.
+    vm: Vec<(String, String)>,
+    vcpus: Vec<Vec<(String, String)>>,
+}
+
+impl Extras {
+    fn of(region: &Region) -> Self {
+        let mut extras = Self { state: None, vm: Vec::new(), vcpus: Vec::new() };
+        let Some(bytes) = region.copy_schema() else { return extras };
+        let Ok(schema) = Schema::parse(&bytes) else { return extras };
+        let mut words = Vec::new();
+        for group in schema.groups().filter(|g| matches!(g.name, "libvirt_state" | "kvm")) {
+            let Some(record) = schema.records().find(|r| r.kind == group.record) else { continue };
+            for index in 0..record.nr {
+                let reading = region.read_described(&record, index, &group, &mut words);
+                let Ok(Reading::Active(_)) = reading else { continue };
+                if group.name == "libvirt_state" {
+                    if let [state, reason] = words.as_slice() {
+                        extras.state = Some([*state, *reason].map(Word::from_raw));
+                    }
+                } else if record.kind == RecordKind::ArchVcpu.number() {
+                    let at = usize::try_from(index).unwrap_or(usize::MAX);
+                    extras.vcpus.resize(extras.vcpus.len().max(at.saturating_add(1)), Vec::new());
+                    if let Some(vcpu) = extras.vcpus.get_mut(at) {
+                        *vcpu = numbers(&schema, &group, &words);
+                    }
+                } else {
+                    extras.vm = numbers(&schema, &group, &words);
+                }
+            }
+        }
+        extras
     }
+}
+
+/// The single numbers of a group as libvirt names them: sums, maxima, and what is current.
+fn numbers(schema: &Schema<'_>, group: &SchemaGroup<'_>, words: &[u64]) -> Vec<(String, String)> {
+    let number = |field: SchemaField<'_>| {
+        let suffix = match field.shape.kind {
+            FieldKind::CUMULATIVE => "sum",
+            FieldKind::PEAK => "max",
+            FieldKind::INSTANT => "cur",
+            _ => return None,
+        };
+        let at = field.offset.checked_sub(group.offset + GROUP_HEADER_LEN)? / 8;
+        let value = Word::from_raw(*words.get(at)?).value()?;
+        let text = match (field.shape.unit, value) {
+            (FieldUnit::BOOLEAN, 0) => "no".to_owned(),
+            (FieldUnit::BOOLEAN, _) => "yes".to_owned(),
+            _ => value.to_string(),
+        };
+        Some((format!("{}.{suffix}", field.name), text))
+    };
+    schema.fields(group).filter_map(number).collect()
 }
 
 fn balloon<W: Write>(keys: &mut Keys<'_, W>, memory: &Memory) -> std::io::Result<()> {
@@ -93,7 +143,11 @@ fn balloon<W: Write>(keys: &mut Keys<'_, W>, memory: &Memory) -> std::io::Result
     keys.kib("balloon.rss", memory.rss_bytes)
 }
 
-fn vcpus<W: Write>(keys: &mut Keys<'_, W>, snapshot: &Snapshot) -> std::io::Result<()> {
+fn vcpus<W: Write>(
+    keys: &mut Keys<'_, W>,
+    snapshot: &Snapshot,
+    extras: &Extras,
+) -> std::io::Result<()> {
     let plugged: Vec<u32> = (0..snapshot.nr_vcpus())
         .filter(|i| snapshot.vcpu(*i).and_then(|v| vcpu::<Runstate>(&v)).is_some())
         .collect();
@@ -101,10 +155,15 @@ fn vcpus<W: Write>(keys: &mut Keys<'_, W>, snapshot: &Snapshot) -> std::io::Resu
     keys.text("vcpu.maximum", &snapshot.nr_vcpus().to_string())?;
     for index in plugged {
         keys.word(&format!("vcpu.{index}.state"), Word::new(VCPU_RUNNING))?;
-        let Some(sched) = snapshot.vcpu(index).and_then(|v| vcpu::<Sched>(&v)) else { continue };
-        keys.word(&format!("vcpu.{index}.time"), sched.time_ns)?;
-        keys.word(&format!("vcpu.{index}.wait"), sched.wait_ns)?;
-        keys.word(&format!("vcpu.{index}.delay"), sched.delay_ns)?;
+        if let Some(sched) = snapshot.vcpu(index).and_then(|v| vcpu::<Sched>(&v)) {
+            keys.word(&format!("vcpu.{index}.time"), sched.time_ns)?;
+            keys.word(&format!("vcpu.{index}.wait"), sched.wait_ns)?;
+            keys.word(&format!("vcpu.{index}.delay"), sched.delay_ns)?;
+        }
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        for (key, value) in extras.vcpus.get(at).into_iter().flatten() {
+            keys.text(&format!("vcpu.{index}.{key}"), value)?;
+        }
     }
     Ok(())
 }
