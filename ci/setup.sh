@@ -4,4 +4,5 @@ source "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
-    clang gcc gcc-multilib git libc6-dev python3 qemu-system-x86 valgrind
+    binutils bison clang cpio flex gcc gcc-multilib git libc6-dev make patch python3 qemu-system-x86 strace \
+    valgrind
