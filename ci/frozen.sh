@@ -4,7 +4,7 @@
 source "$(dirname "$0")/common.sh"
 list=ci/frozen.sha256
 files=$(git ls-files --cached --others --exclude-standard \
-    'layout/src/r[0-9]*.rs' 'layout/include/domstat/r*.h' 'tests/golden/*' | sort)
+    'layout/src/r[0-9]*.rs' 'layout/include/domstat/r[0-9]*.h' 'tests/golden/*' | sort)
 [ -n "$files" ] || fail "there is nothing to freeze"
 listed() { awk '{ print $2 }' "$list"; }
 if [ "${1:-}" = --add ]; then

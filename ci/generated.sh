@@ -16,6 +16,11 @@ compare() { # crate example file argument...
 [ "${1:-}" = --fix ] && fix=1
 compare domstat-layout layout-table layout/TABLE.md
 compare domstat-invariant-checker rules-table docs/checker.md
-for n in 1 2 3 4; do
+compare domstat-exporter metrics-table docs/metrics.md
+revisions=$(cargo run --quiet --locked -p domstat-abi --example c-header)
+for n in $revisions; do
     compare domstat-abi c-header "layout/include/domstat/r$n.h" "$n"
 done
+if [ "${fix:-}" ]; then
+    cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones
+fi

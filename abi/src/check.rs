@@ -13,7 +13,7 @@ use crate::c_header;
 /// The C programs, and what they include.
 const SOURCES: [(&str, &str); 5] = [
     ("peer.h", include_str!("../c/peer.h")),
-    ("read.h", include_str!("../c/read.h")),
+    ("read.h", include_str!("../../layout/include/domstat/read.h")),
     ("fields.h", include_str!("../c/fields.h")),
     ("producer.c", include_str!("../c/producer.c")),
     ("consumer.c", include_str!("../c/consumer.c")),

@@ -3,6 +3,7 @@
 mod attach;
 #[cfg(feature = "iceoryx2")]
 mod blackboard;
+mod c_reader;
 mod contended;
 mod harness;
 mod mem;
@@ -82,6 +83,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         ("10,000 domains", attach::run),
         ("what there is today", today::run),
     ];
+    for directory in [&args.plots, &args.docs].into_iter().flatten() {
+        fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+    }
     let begin = Instant::now();
     for (i, (what, stage)) in stages.iter().enumerate() {
         eprintln!("[{}/{}, {:3.0} s] {what}", i + 1, stages.len(), begin.elapsed().as_secs_f64());

@@ -13,9 +13,10 @@ use domstat_layout::{Clock, Ns};
 use domstat_producer::RegionBuilder;
 use kvm_ioctls::Kvm;
 
+use crate::c_reader::CReader;
 use crate::harness::{Effort, Spread, Subject, again, pin, race, unpin};
 use crate::report::{Report, spread};
-use crate::uncontended::runstate;
+use crate::uncontended::{RUNNING_NS, runstate};
 
 /// `_IO(KVMIO, 0xce)`.
 const KVM_GET_STATS_FD: libc::Ioctl = 0xaece as libc::Ioctl;
@@ -23,7 +24,18 @@ const KVM_GET_STATS_FD: libc::Ioctl = 0xaece as libc::Ioctl;
 const ABOUT: &str = "One vCPU's numbers, read by domstat and by what there is today: one pread of a \
 statistics descriptor of a vCPU that is kept open (KVM_GET_STATS_FD), which the VMM must have \
 passed on; the scheduler's books of a thread, opened and read anew because the file cannot be kept \
-across the thread's end; and a system call that does nothing, for scale.";
+across the thread's end; a system call that does nothing, \
+for scale; and the reader in C of `layout/include`, compiled by `cc -O2`, which copies word by word.";
+
+const SCHEDSTAT: &str = "open and read of /proc/self/schedstat";
+const PREAD: &str = "pread of a kept KVM statistics descriptor";
+const IN_C: &str = "domstat's reader in C";
+/// Rows, and what their figure over domstat's is called.
+const KEYS: [(&str, &str); 3] = [
+    (SCHEDSTAT, "schedstat_over_read"),
+    (PREAD, "kvm_stats_fd_pread_over_read"),
+    (IN_C, "c_reader_over_read"),
+];
 
 /// Fills the report.
 pub fn run(effort: Effort, report: &mut Report) {
@@ -33,8 +45,10 @@ pub fn run(effort: Effort, report: &mut Report) {
     created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&runstate(), Ns(1)));
     let producer = created.unpublished.publish().expect("a memfd can be sealed");
     let fd = producer.as_fd().expect("a memfd").try_clone_to_owned().expect("a descriptor");
+    let file = File::from(fd.try_clone().expect("a descriptor"));
     let region = Region::from_fd(fd).expect("our own region");
     let vcpu = region.vcpu(0).expect("a vCPU");
+    let c_reader = CReader::build(&file, RUNNING_NS);
 
     let mut buffer = [0u8; 4096];
     let mut subjects: Vec<(&str, Subject<'_>)> = vec![
@@ -44,7 +58,7 @@ pub fn run(effort: Effort, report: &mut Report) {
         ),
         ("getppid", again(rustix::process::getppid)),
         (
-            "open and read of /proc/self/schedstat",
+            SCHEDSTAT,
             again(move || {
                 let file = File::open("/proc/self/schedstat").expect("this process");
                 file.read_at(&mut buffer, 0).expect("its books")
@@ -58,9 +72,13 @@ pub fn run(effort: Effort, report: &mut Report) {
                 stats.file.read_exact_at(&mut data, stats.offset).expect("KVM's statistics");
                 data[0]
             });
-            subjects.push(("pread of a kept KVM statistics descriptor", read));
+            subjects.push((PREAD, read));
         }
         Err(error) => eprintln!("domstat-bench: without KVM's statistics: {error}"),
+    }
+    match &c_reader {
+        Ok(reader) => subjects.push((IN_C, reader.subject())),
+        Err(error) => eprintln!("domstat-bench: without the reader in C: {error}"),
     }
     let (names, mut subjects): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
     let runs = race(effort, &mut subjects);
@@ -69,9 +87,10 @@ pub fn run(effort: Effort, report: &mut Report) {
         let ratio = Spread::ratio(times, &runs[0]);
         report.row(vec![(*name).into(), spread(Spread::of(times)), spread(ratio)]);
     }
-    report.ratio("schedstat_over_read", Spread::ratio(&runs[2], &runs[0]));
-    if let Some(pread) = runs.get(3) {
-        report.ratio("kvm_stats_fd_pread_over_read", Spread::ratio(pread, &runs[0]));
+    for (name, key) in KEYS {
+        if let Some(i) = names.iter().position(|n| *n == name) {
+            report.ratio(key, Spread::ratio(&runs[i], &runs[0]));
+        }
     }
     unpin();
 }

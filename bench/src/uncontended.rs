@@ -195,12 +195,15 @@ where
     lanes(effort, subjects)
 }
 
+/// The running time of [`runstate`].
+pub const RUNNING_NS: u64 = 2;
+
 /// A runstate with a number in every field.
 pub fn runstate() -> Runstate {
     Runstate {
         state: 0.into(),
         state_entry_ns: 1.into(),
-        running_ns: 2.into(),
+        running_ns: RUNNING_NS.into(),
         runnable_ns: 3.into(),
         blocked_ns: 4.into(),
         offline_ns: 5.into(),

@@ -63,7 +63,7 @@ pub(crate) fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-type Read = Result<Reading<Described>, domstat_consumer::Stalled>;
+type Read = Result<Reading<Described>, domstat_consumer::DescribedError>;
 
 /// Reads every group of every record, but for second copies.
 fn for_each_group(

@@ -1,22 +1,29 @@
 //! What ends a command, as one line that says what and what to do.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use domstat_consumer::AttachError;
+use domstat_consumer::{AttachError, Lost};
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
-use domstat_producer::{AnnounceError, CreateError};
+use domstat_producer::{AnnounceError, CreateError, ServeError};
 use domstat_sources::SourceError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error("{domain}: {source}")]
+    Lost { domain: String, source: Lost },
     #[error("{path}: {source}")]
     NotAttachable { path: String, source: NotAttachable },
     #[error(transparent)]
     Create(#[from] CreateError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("a plain file is not handed over by a socket: use --file or --socket")]
+    FileAndSocket,
     #[error(transparent)]
     Announce(#[from] AnnounceError),
     #[error("{}", with_sources(.0))]
@@ -38,7 +45,26 @@ pub(crate) enum Failure {
     #[error("{path}: {why}")]
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
+    Control { action: String, source: io::Error },
+    #[error(
+        "another daemon listens at {}: let it observe all VMs, or use --control",
+        .path.display()
+    )]
+    ControlInUse { path: PathBuf },
+    #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
+    NoDaemon { path: PathBuf, source: io::Error },
+    #[error("{message}")]
+    Refused { code: String, message: String },
+    #[error("cannot {action}: {source}")]
     Check { action: String, source: io::Error },
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] domstat_exporter::server::TlsError),
+    #[error("{path} holds no token: {why}")]
+    Token { path: String, why: String },
+    #[error("this is no terminal: use `domstat top -b`, which writes lines")]
+    NoTerminal,
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot {action}: {source}")]
@@ -49,17 +75,29 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Attach(_)
+            | Self::Lost { .. }
             | Self::NotAttachable { .. }
             | Self::Create(_)
             | Self::Announce(_)
+            | Self::Serve(_)
             | Self::Source(_)
             | Self::NoDirectory
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }
+            | Self::ControlInUse { .. }
+            | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
-            Self::OneDomainOnly => ExitCode::from(2),
-            Self::Output(_) | Self::Os { .. } | Self::Check { .. } => ExitCode::from(4),
+            Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => ExitCode::from(2),
+            Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
+            Self::Output(_)
+            | Self::Os { .. }
+            | Self::Check { .. }
+            | Self::Listen { .. }
+            | Self::Tls(_)
+            | Self::Token { .. }
+            | Self::Refused { .. }
+            | Self::Control { .. } => ExitCode::from(4),
         }
     }
 }

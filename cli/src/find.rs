@@ -2,9 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
-use domstat_consumer::{AttachError, Mapped, REGION_SUFFIX};
+use std::sync::Arc;
+
+use domstat_consumer::{AttachError, Attachment, Connection, Mapped, REGION_SUFFIX};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
+
+/// Where domains are looked for: at a daemon's socket if one was named, else in a directory.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) dir: Option<&'a Path>,
+    pub(crate) socket: Option<&'a Path>,
+}
+
+/// A domain that is published.
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// The path of its region, or of the socket at which it is served.
+    pub(crate) place: PathBuf,
+    pub(crate) attachment: Result<Attachment, AttachError>,
+}
+
+impl Places<'_> {
+    /// Every domain that is published there, in order of their names.
+    pub(crate) fn all(&self) -> Result<Vec<Entry>, Failure> {
+        let Some(socket) = self.socket else {
+            let found = domstat_consumer::find(&directory(self.dir)?)?.into_iter();
+            return Ok(found
+                .map(|f| {
+                    let attachment = f.region.and_then(|_| Attachment::open(&f.path));
+                    Entry { name: f.name, place: f.path, attachment }
+                })
+                .collect());
+        };
+        let connection = Arc::new(Connection::connect(socket)?);
+        let offered = connection.list()?.into_iter();
+        Ok(offered
+            .map(|offered| {
+                let attachment = Attachment::on(&connection, &offered.name);
+                Entry { name: offered.name, place: socket.to_owned(), attachment }
+            })
+            .collect())
+    }
+
+    /// Where that is, for messages.
+    pub(crate) fn describe(&self) -> Result<String, Failure> {
+        match self.socket {
+            Some(socket) => Ok(format!("at {}", socket.display())),
+            None => Ok(format!("in {}", directory(self.dir)?.display())),
+        }
+    }
+}
 
 /// The directory in which regions are found: the one asked for (`--dir`, `$DOMSTAT_DIR`), else
 /// the default of this user.
@@ -29,6 +78,12 @@ pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf,
         return Ok(path.to_owned());
     }
     Ok(directory(asked)?.join(format!("{domain}{REGION_SUFFIX}")))
+}
+
+/// As many descriptors as are allowed: each attached domain takes one.
+pub(crate) fn raise_limit_of_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The number of the domain in `xen:DOMID`, whose statistics the hypervisor writes itself.

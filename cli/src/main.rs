@@ -1,6 +1,7 @@
 //! `domstat`: statistics of virtual machines through shared memory.
 
 mod command;
+mod control;
 mod described;
 mod error;
 mod find;
@@ -11,7 +12,7 @@ mod signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Failure;
 
@@ -22,10 +23,15 @@ Examples:
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
   domstat check web1 --watch 10         prove the layout's rules on the live region
+  domstat top                           what all domains do, live
+  domstat export                        serve everything to Prometheus
+  domstat run qemu --qmp /run/vm1.qmp   publish a VM: vCPUs, disks, thresholds, jobs
+  domstat block threshold web1 vda 80%  one event when a write goes past it
+  domstat events web1                   events as they come
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
-$XDG_RUNTIME_DIR/domstat for others.
+$XDG_RUNTIME_DIR/domstat for others. With --socket or $DOMSTAT_SOCKET a daemon is asked for them.
 
 Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
             3 a region cannot be attached or published, 4 anything else.";
@@ -38,6 +44,9 @@ struct Cli {
     /// Directory in which regions are found
     #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Socket of a daemon: `run` serves there, the others read from there
+    #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,18 +59,32 @@ enum Command {
     Show(command::show::Args),
     Check(command::check::Args),
     Abi(command::abi::Args),
+    Export(command::export::Args),
+    Top(command::top::Args),
+    Man(command::man::Args),
+    Completions(command::completions::Args),
+    Block(command::block::Args),
+    Events(command::events::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let dir = cli.dir.as_deref();
+    let socket = cli.socket.as_deref();
+    let places = find::Places { dir, socket };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),
-        Command::Run(args) => command::run::run(&args, dir),
-        Command::Ls(args) => command::ls::run(&args, dir),
-        Command::Show(args) => command::show::run(&args, dir),
-        Command::Check(args) => command::check::run(&args, dir),
+        Command::Run(args) => command::run::run(&args, places),
+        Command::Ls(args) => command::ls::run(&args, places),
+        Command::Show(args) => command::show::run(&args, places),
+        Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
+        Command::Export(args) => command::export::run(&args, dir),
+        Command::Top(args) => command::top::run(&args, dir),
+        Command::Man(args) => command::man::run(&args, Cli::command()),
+        Command::Completions(args) => command::completions::run(&args, Cli::command()),
+        Command::Block(args) => command::block::run(&args, dir),
+        Command::Events(args) => command::events::run(&args, dir),
     };
     match result {
         Ok(code) => code,

@@ -1,10 +1,13 @@
 //! From a source to a published region.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
-use domstat_producer::{Announcement, CreateError, Placement, Region, RegionBuilder};
+use domstat_producer::{
+    Announcement, CreateError, Placement, Region, RegionBuilder, Served, Server,
+};
 use domstat_sources::{ArchField, ArchGroup, Description, Devices, Progress, Running, Source};
 
 use crate::error::Failure;
@@ -17,7 +20,19 @@ pub(crate) struct Published {
     // Dropped before the region, so that the entry never outlives it.
     _announcement: Option<Announcement>,
     _region: Region,
+    // Dropped after the region: that the domain is gone is said before the daemon goes.
+    _served: Option<(Served, Arc<Server>)>,
     path: PathBuf,
+}
+
+/// Where a region is published.
+pub(crate) enum Target<'a> {
+    /// In a plain file.
+    File(&'a Path),
+    /// In a sealed memfd that is announced in a directory.
+    Directory(PathBuf),
+    /// In a sealed memfd that a server hands over.
+    Server(Arc<Server>),
 }
 
 /// Why publishing came to its end.
@@ -27,14 +42,50 @@ pub(crate) enum End {
     Asked,
 }
 
-/// Publishes what `source` knows: in `file` if given, else in a sealed memfd that is announced in
-/// `dir`.
+/// Publishes what `source` knows.
 pub(crate) fn publish<S: Source>(
     source: S,
     placement: Placement,
-    file: Option<&Path>,
-    dir: impl FnOnce() -> Result<PathBuf, Failure>,
+    target: Target<'_>,
 ) -> Result<Published, Failure> {
+    let Description { name, .. } = &source.describe();
+    let builder = builder_of(&source.describe(), placement)?;
+    let new = match &target {
+        Target::File(path) => builder.create_file(path)?,
+        Target::Directory(_) | Target::Server(_) => builder.create_memfd()?,
+    };
+    let devices = Devices { blks: new.blks, nets: new.nets };
+    let running = source.start_with_devices(new.dom, new.vcpus, devices)?;
+    let region = new.unpublished.publish()?;
+    let (mut announcement, mut served) = (None, None);
+    let path = match target {
+        Target::File(path) => path.to_owned(),
+        Target::Directory(dir) => {
+            let entry = announcement.insert(region.announce(&dir, name)?);
+            entry.path().to_owned()
+        }
+        Target::Server(server) => {
+            let path = server.path().map(Path::to_owned).unwrap_or_default();
+            served = Some((server.serve(&region, name)?, server));
+            path
+        }
+    };
+    let next_tick = Instant::now() + running.interval();
+    Ok(Published {
+        running: Some(running),
+        next_tick,
+        _announcement: announcement,
+        _region: region,
+        _served: served,
+        path,
+    })
+}
+
+/// A region for what a source describes.
+pub(crate) fn builder_of(
+    description: &Description,
+    placement: Placement,
+) -> Result<RegionBuilder, CreateError> {
     let Description {
         domid,
         uuid,
@@ -47,46 +98,24 @@ pub(crate) fn publish<S: Source>(
         arch_dom,
         arch_vcpu,
         ..
-    } = source.describe();
-    let mut builder = RegionBuilder::new(&name).vcpus(nr_vcpus).clock(clock).placement(placement);
-    builder = builder.blks(nr_blks).nets(nr_nets);
-    let (dom_fields, vcpu_fields) = (fields(&arch_dom), fields(&arch_vcpu));
+    } = description;
+    let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    builder = builder.blks(*nr_blks).nets(*nr_nets);
+    let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
     builder = builder
-        .arch_dom(&specs(&arch_dom, &dom_fields))
-        .and_then(|b| b.arch_vcpu(&specs(&arch_vcpu, &vcpu_fields)))
+        .arch_dom(&specs(arch_dom, &dom_fields))
+        .and_then(|b| b.arch_vcpu(&specs(arch_vcpu, &vcpu_fields)))
         .map_err(CreateError::from)?;
-    if let Some(domid) = domid {
+    if let Some(domid) = *domid {
         builder = builder.domid(domid);
     }
-    if let Some(uuid) = uuid {
+    if let Some(uuid) = *uuid {
         builder = builder.uuid(uuid);
     }
-    if let Some(created) = created {
+    if let Some(created) = *created {
         builder = builder.created(created);
     }
-    let new = match file {
-        Some(path) => builder.create_file(path)?,
-        None => builder.create_memfd()?,
-    };
-    let devices = Devices { blks: new.blks, nets: new.nets };
-    let running = source.start_with_devices(new.dom, new.vcpus, devices)?;
-    let region = new.unpublished.publish()?;
-    let (announcement, path) = match file {
-        Some(path) => (None, path.to_owned()),
-        None => {
-            let announcement = region.announce(&dir()?, &name)?;
-            let path = announcement.path().to_owned();
-            (Some(announcement), path)
-        }
-    };
-    let next_tick = Instant::now() + running.interval();
-    Ok(Published {
-        running: Some(running),
-        next_tick,
-        _announcement: announcement,
-        _region: region,
-        path,
-    })
+    Ok(builder)
 }
 
 /// The fields of each group that a source describes, as a producer takes them.

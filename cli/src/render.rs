@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use domstat_consumer::{Fields, Reading, Region, Sample, Snapshot, SnapshotRecord, WriterStalled};
+use domstat_consumer::{
+    Fields, Liveness, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord,
+};
 use domstat_layout::descriptor::{FieldDesc, Kind, Unit};
 use domstat_layout::latest::{
     BLK_GROUPS, DOM_GROUPS, Identity, Memory, NET_GROUPS, Runstate, VCPU_GROUPS, VcpuState,
@@ -33,7 +35,7 @@ pub(crate) fn text(
     region: &Region,
     snapshot: &Snapshot,
     earlier: Option<&Snapshot>,
-    state: Option<State>,
+    seen: Seen,
 ) -> io::Result<()> {
     let identity = identity(snapshot);
     let name = identity.and_then(|i| i.name.as_str().map(str::to_owned));
@@ -41,7 +43,7 @@ pub(crate) fn text(
         out,
         "domain {}  {}  {} vCPU slots  revision {}  clock {}",
         name.as_deref().map_or(ABSENT.into(), printable),
-        state_name(state),
+        seen.name(),
         snapshot.nr_vcpus(),
         region.header().revision,
         region.clock().name(),
@@ -54,7 +56,7 @@ pub(crate) fn text(
         uuid.as_deref().unwrap_or(ABSENT),
     )?;
     memory(out, snapshot)?;
-    let live = state == Some(State::Live) && region.is_held() != Some(false);
+    let live = seen.state == Some(State::Live) && seen.liveness.is_live();
     let mut heads = vec!["VCPU", "STATE", "RUNNING", "RUNNABLE", "BLOCKED", "OFFLINE", "AGE"];
     if earlier.is_some() {
         heads.extend(["%RUN", "%STEAL"]);
@@ -136,7 +138,7 @@ fn vcpu_row(index: u32, sample: &Sample<Runstate>, taken: Option<Ns>, live: bool
 /// Share of the time between two samples that a vCPU ran, and wanted to and could not.
 fn shares(
     sample: &Sample<Runstate>,
-    before: Result<Reading<Sample<Runstate>>, WriterStalled>,
+    before: Result<Reading<Sample<Runstate>>, ReadError>,
     now: Option<Ns>,
     then: Option<Ns>,
     live: bool,
@@ -162,8 +164,8 @@ fn shares(
 }
 
 /// A sample as JSON: everything that the region says, by name.
-pub(crate) fn json(region: &Region, snapshot: &Snapshot, state: Option<State>) -> Value {
-    let mut map = summary(region, snapshot, state);
+pub(crate) fn json(region: &Region, snapshot: &Snapshot, seen: Seen) -> Value {
+    let mut map = summary(region, snapshot, seen);
     map.insert("groups".to_owned(), groups(snapshot.dom(), DOM_GROUPS, snapshot.taken()));
     let vcpus = (0..snapshot.nr_vcpus()).filter_map(|index| {
         let groups = groups(snapshot.vcpu(index)?, VCPU_GROUPS, snapshot.taken());
@@ -184,17 +186,14 @@ pub(crate) fn json(region: &Region, snapshot: &Snapshot, state: Option<State>) -
 }
 
 /// What a region is, without its statistics.
-pub(crate) fn summary(
-    region: &Region,
-    snapshot: &Snapshot,
-    state: Option<State>,
-) -> Map<String, Value> {
+pub(crate) fn summary(region: &Region, snapshot: &Snapshot, seen: Seen) -> Map<String, Value> {
     let identity = identity(snapshot);
     let value = json!({
         "name": identity.and_then(|i| i.name.as_str().map(str::to_owned)),
         "domid": identity.and_then(|i| i.domid.value()),
         "uuid": identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string())),
-        "state": state.map(State::name),
+        "state": seen.state.map(State::name),
+        "liveness": seen.liveness.name(),
         "held": region.is_held(),
         "nr_vcpus": snapshot.nr_vcpus(),
         "revision": region.header().revision,
@@ -209,12 +208,7 @@ pub(crate) fn summary(
 }
 
 /// One line of `domstat ls`.
-pub(crate) fn ls_row(
-    name: &str,
-    region: &Region,
-    snapshot: &Snapshot,
-    state: Option<State>,
-) -> Vec<String> {
+pub(crate) fn ls_row(name: &str, region: &Region, snapshot: &Snapshot, seen: Seen) -> Vec<String> {
     let newest = (0..snapshot.nr_vcpus())
         .filter_map(|i| runstate(snapshot, i).ok()?.active().map(|s| s.updated))
         .max();
@@ -222,7 +216,7 @@ pub(crate) fn ls_row(
         printable(name),
         identity(snapshot).map_or(ABSENT.into(), |i| plain(i.domid.get())),
         snapshot.nr_vcpus().to_string(),
-        state_name(state).to_owned(),
+        seen.name().to_owned(),
         newest.map_or(ABSENT.into(), |updated| age(snapshot.taken(), updated)),
         region.header().revision.to_string(),
     ]
@@ -284,15 +278,30 @@ fn identity(snapshot: &Snapshot) -> Option<Identity> {
     snapshot.dom().dom_group::<Identity>().ok()?.active().map(|sample| sample.group)
 }
 
-fn runstate(snapshot: &Snapshot, index: u32) -> Result<Reading<Sample<Runstate>>, WriterStalled> {
+fn runstate(snapshot: &Snapshot, index: u32) -> Result<Reading<Sample<Runstate>>, ReadError> {
     match snapshot.vcpu(index) {
         Some(record) => record.vcpu_group::<Runstate>(),
         None => Ok(Reading::Unknown),
     }
 }
 
-fn state_name(state: Option<State>) -> &'static str {
-    state.map_or("unknown state", State::name)
+/// How a region stood when it was looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// What its producer says.
+    pub(crate) state: Option<State>,
+    /// What is known of its producer.
+    pub(crate) liveness: Liveness,
+}
+
+impl Seen {
+    /// What the producer says while it can be believed, else why it cannot.
+    fn name(self) -> &'static str {
+        match self.liveness {
+            Liveness::Live | Liveness::Retired => self.state.map_or("unknown state", State::name),
+            other => other.name(),
+        }
+    }
 }
 
 pub(crate) fn plain(stat: Stat) -> String {

@@ -5,7 +5,7 @@ use domstat_layout::latest::{BlkIo, BlkIoTimes};
 use domstat_layout::{Stat, Word};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Blk, Reading, WriterStalled};
+use crate::{Blk, ReadError, Reading};
 
 /// The statistics as libvirt's virDomainBlockStatsStruct began. -1: not produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -55,9 +55,9 @@ pub enum BlockStatsError {
         /// Bytes of [`BlockStats`].
         newest: usize,
     },
-    /// The writer is stopped or gone.
+    /// The writer is stopped or gone, or the memory went away.
     #[error(transparent)]
-    Stalled(#[from] WriterStalled),
+    Read(#[from] ReadError),
 }
 
 impl BlockStatsV2 {

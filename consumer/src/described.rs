@@ -7,7 +7,7 @@ use domstat_layout::schema::{MAX_LEN, SchemaGroup, SchemaRecord};
 use domstat_layout::{Busy, Ns, RecordKind};
 
 use crate::read::Waiting;
-use crate::{Reading, Region};
+use crate::{Lost, Reading, Region};
 
 /// A group that was read by its description, as of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,21 @@ pub struct Stalled {
     pub waited: Duration,
 }
 
+/// Why a group that was read by its description gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescribedError {
+    /// Its writer is stopped or gone.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// The memory went away under the reader.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
 impl Region {
     /// A copy of the region's schema, to be parsed by [`domstat_layout::Schema::parse`]; `None`
-    /// if it has none, or one that is longer than any reader looks at.
+    /// if it has none, or one that is longer than any reader looks at, or it was [`Lost`].
     #[must_use]
     pub fn copy_schema(&self) -> Option<Vec<u8>> {
         let section = self.geometry().schema();
@@ -47,6 +59,7 @@ impl Region {
         for at in (0..section.size).step_by(4) {
             bytes.extend(mem.load_u32(at)?.to_le_bytes());
         }
+        self.intact().ok()?;
         Some(bytes)
     }
 
@@ -54,14 +67,14 @@ impl Region {
     /// many as the group has. [`Reading::Unknown`] for what does not lie inside the region.
     ///
     /// # Errors
-    /// [`Stalled`] when patience is at its end.
+    /// [`DescribedError`] when patience is at its end, or the memory went away.
     pub fn read_described(
         &self,
         record: &SchemaRecord<'_>,
         index: u32,
         group: &SchemaGroup<'_>,
         words: &mut Vec<u64>,
-    ) -> Result<Reading<Described>, Stalled> {
+    ) -> Result<Reading<Described>, DescribedError> {
         let mem = self.mem();
         let found = || {
             let at = record.offset(index).filter(|_| record.fits(mem.len()))?;
@@ -87,12 +100,14 @@ impl Region {
             Err(busy) if is_active() => Err(busy),
             Err(_) => Ok(Reading::Inactive),
         };
-        match attempt() {
+        let reading = match attempt() {
             Ok(reading) => Ok(reading),
             Err(busy) => {
                 let stalled = |Busy { seq }, retries, waited| Stalled { seq, retries, waited };
                 Waiting::new(self.patience()).retry(busy, attempt, stalled)
             }
-        }
+        };
+        self.intact()?;
+        Ok(reading?)
     }
 }

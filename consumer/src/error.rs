@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domstat_layout::handover::{MessageError, Refusal};
 use domstat_layout::{GeometryError, RecordKind, rfc_v3};
+
+use crate::Lost;
 
 /// Why a region cannot be attached.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,66 @@ pub enum AttachError {
         /// What is wrong.
         source: rfc_v3::GeometryError,
     },
+    /// The file was truncated while it was attached.
+    #[error(transparent)]
+    Lost(Lost),
+    /// Nobody listens at the socket.
+    #[error("no daemon listens at {}: {source}", path.display())]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The daemon closed the connection.
+    #[error("the daemon at {} is gone", path.display())]
+    DaemonGone {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The daemon refused.
+    #[error("the daemon at {} refused: {refusal}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The daemon did not answer in time.
+    #[error("the daemon at {} did not answer within {deadline:?}", path.display())]
+    TimedOut {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        deadline: Duration,
+    },
+    /// What the daemon sent is no message.
+    #[error("the daemon at {} does not speak the hand-over protocol: {source}", path.display())]
+    Message {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong.
+        source: MessageError,
+    },
+    /// The daemon sent what it must not.
+    #[error("the daemon at {} does not keep to the hand-over protocol: {why}", path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// What was handed over is not sealed.
+    #[error("the daemon at {} handed over memory of {name} that is not sealed", path.display())]
+    NotSealed {
+        /// The socket.
+        path: PathBuf,
+        /// The domain's name.
+        name: String,
+    },
+    /// It is not known where the region came from.
+    #[error("the region was given as a descriptor or pages, and cannot be looked for again")]
+    CannotReattach,
     /// Frames do not have the length that the header asks for.
     #[error("frame {index} has {found} bytes, the header asks for {expected}")]
     Frame {
@@ -86,6 +149,29 @@ pub enum AttachError {
         /// What it said.
         source: io::Error,
     },
+}
+
+/// Why a read gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The group's writer is stopped or gone; other groups may be read.
+    #[error(transparent)]
+    Stalled(#[from] WriterStalled),
+    /// The memory went away under the reader; nothing in it can be read any more.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl ReadError {
+    /// What is known of the writer, if it is that.
+    #[must_use]
+    pub const fn stalled(&self) -> Option<&WriterStalled> {
+        match self {
+            Self::Stalled(stalled) => Some(stalled),
+            Self::Lost(_) => None,
+        }
+    }
 }
 
 /// A group stayed in mid-update for as long as the reader was willing to wait: its writer is

@@ -24,6 +24,15 @@ pub struct Found {
 /// # Errors
 /// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read.
 pub fn find(dir: &Path) -> Result<Vec<Found>, AttachError> {
+    let attach = |(name, path): (String, PathBuf)| {
+        let region = Region::open(&path);
+        Found { name, path, region }
+    };
+    Ok(entries(dir)?.into_iter().map(attach).collect())
+}
+
+/// Names and paths of the entries in `dir`, in order of their names.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, AttachError> {
     let failed = |e: io::Error| match e.kind() {
         io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: dir.to_owned() },
         _ => AttachError::Os { action: format!("list {}", dir.display()), source: e },
@@ -39,11 +48,9 @@ pub fn find(dir: &Path) -> Result<Vec<Found>, AttachError> {
         let name =
             path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(REGION_SUFFIX));
         if let Some(name) = name.filter(|n| !n.is_empty() && !n.starts_with('.')) {
-            let name = name.to_owned();
-            let region = Region::open(&path);
-            found.push(Found { name, path, region });
+            found.push((name.to_owned(), path));
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.sort();
     Ok(found)
 }

@@ -28,15 +28,27 @@
 //!
 //! # Files that are not sealed
 //!
-//! A region in a sealed memfd cannot shrink. A plain file can: if its owner truncates it while it
-//! is mapped, a read ends in SIGBUS. Attach to plain files of producers that you trust.
+//! A region in a sealed memfd cannot shrink. A plain file can, and is read in a guarded mode: if
+//! its owner truncates it while it is mapped, reads give the error [`Lost`], and no SIGBUS kills
+//! the reader. This costs a system call for each read or snapshot, and a handler of SIGBUS in the
+//! process, which hands on what is not its own; it is installed when the first such file is
+//! attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
+//! handler afterwards without calling it.
 
+mod attachment;
 mod block_params;
 mod block_stats;
 mod clock;
+mod connection;
 mod described;
 mod error;
+mod events;
 mod find;
+mod fleet;
+mod guard;
+mod intact;
+mod life;
+mod liveness;
 mod mapping;
 mod privcmd;
 mod read;
@@ -44,16 +56,26 @@ mod records;
 mod region;
 mod rfc_v3;
 mod snapshot;
+mod threshold;
+mod wait;
 mod words;
 
+pub use attachment::{Attachment, Reattached};
 pub use block_params::{BLOCK_PARAMS, BlockParam};
 pub use block_stats::{BlockStats, BlockStatsError, BlockStatsV1, BlockStatsV2};
 pub use clock::now;
-pub use described::{Described, Stalled};
-pub use error::{AttachError, WriterStalled};
+pub use connection::{Change, Connection, Follower, Offered};
+pub use described::{Described, DescribedError, Stalled};
+pub use error::{AttachError, ReadError, WriterStalled};
+pub use events::{Event, Events};
 pub use find::{Found, REGION_SUFFIX, find};
+pub use fleet::{Fleet, Member};
+pub use intact::Lost;
+pub use liveness::{Limits, Liveness, StalledWriter};
 pub use read::{Patience, Reading, Sample};
 pub use records::{Blk, Dom, Net, Vcpu};
 pub use region::{Backing, Mapped, Region, Status};
 pub use rfc_v3::LegacyRegion;
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};
+pub use threshold::{Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, WHOLE};
+pub use wait::Waited;

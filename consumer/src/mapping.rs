@@ -9,6 +9,7 @@ use domstat_layout::{Form, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::guard::Guard;
 use crate::{AttachError, Backing, LegacyRegion, Region};
 
 /// Memory that holds a region, readable for as long as this lives.
@@ -31,6 +32,21 @@ impl Mapping {
     /// Maps `len` bytes of `file` read-only; the file is at least that long.
     pub(crate) fn of_file(file: &File, len: usize) -> std::io::Result<Self> {
         Ok(Self::One(MmapOptions::new().len(len).map_raw_read_only(file)?))
+    }
+
+    /// Keeps accesses that fail from killing the process, for as long as the result lives; it has
+    /// to be dropped before this is.
+    pub(crate) fn guard(&self) -> std::io::Result<Option<Guard>> {
+        let (base, len) = match self {
+            Self::One(map) => (NonNull::new(map.as_mut_ptr()), map.len()),
+            Self::Frames(frames) => (Some(frames.base), frames.len),
+            Self::Caller { .. } => (None, 0),
+        };
+        let Some(base) = base else { return Ok(None) };
+        let len = len.next_multiple_of(rustix::param::page_size());
+        // SAFETY: a mapping of ours, in whole pages; nothing reaches it but through `mem`, and its
+        // readers ask whether it was lost before they hand out what they read.
+        unsafe { Guard::register(base, len) }.map(Some)
     }
 
     /// Where it begins.
@@ -56,9 +72,9 @@ impl Mapping {
         };
         // SAFETY: the bytes are mapped readable from a page boundary (or as the caller of
         // `from_pages` promised) and stay so while `self` is borrowed. The lengths of
-        // files were checked when they were mapped; a file that its owner truncates later is the
-        // hazard that the crate's documentation names. This process has no writable access to
-        // them but that of a producer in it, which uses atomics.
+        // files were checked when they were mapped; where a file can be truncated later, a guard
+        // is registered that replaces the bytes by zeros before an access to them fails. This
+        // process has no writable access to them but that of a producer in it, which uses atomics.
         unsafe { ReadMem::new(base, len) }.with_form(form)
     }
 }
@@ -74,7 +90,8 @@ impl Region {
     /// # Errors
     /// [`AttachError::Geometry`] if the header does not describe a usable region.
     pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        Self::validate(Mapping::Caller { base, len }, Backing::Pages, Vec::new(), "the pages")
+        let mapping = Mapping::Caller { base, len };
+        Self::validate(mapping, None, Backing::Pages, Vec::new(), "the pages")
     }
 }
 
@@ -87,7 +104,7 @@ impl LegacyRegion {
     /// # Errors
     /// [`AttachError::Legacy`] if the header does not describe a usable region.
     pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        Self::validate(Mapping::Caller { base, len }, Backing::Pages, "the pages")
+        Self::validate(Mapping::Caller { base, len }, None, Backing::Pages, None, "the pages")
     }
 }
 

@@ -9,7 +9,7 @@ use domstat_layout::latest::{REV, Runstate};
 use domstat_layout::{Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, Stat, Word};
 use zerocopy::FromBytes;
 
-use crate::WriterStalled;
+use crate::{ReadError, Region, WriterStalled};
 
 /// How long a read waits for a writer that is in mid-update: first by spinning, then, so that a
 /// writer on the same CPU can go on, by yielding.
@@ -101,11 +101,18 @@ impl Sample<Runstate> {
 pub(crate) struct Waiting {
     patience: Patience,
     since: Option<Instant>,
+    /// Reads that were tried again, of all that waited.
+    retries: u64,
 }
 
 impl Waiting {
     pub(crate) const fn new(patience: Patience) -> Self {
-        Self { patience, since: None }
+        Self { patience, since: None, retries: 0 }
+    }
+
+    /// How often a read was tried again.
+    pub(crate) const fn retries(&self) -> u64 {
+        self.retries
     }
 
     /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
@@ -135,6 +142,7 @@ impl Waiting {
                 std::thread::yield_now();
             }
             retries = retries.saturating_add(1);
+            self.retries = self.retries.saturating_add(1);
             match attempt() {
                 Ok(value) => return Ok(value),
                 Err(b) => busy = b,
@@ -146,12 +154,14 @@ impl Waiting {
 /// One record of a region: the part of the mapping that it lies in, as long as the producer said.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
+    /// Asked, after a read, whether the memory is still there.
+    pub(crate) region: &'a Region,
     pub(crate) mem: ReadMem<'a>,
     pub(crate) index: Option<u32>,
 }
 
 /// A copy of a group: its sequence number, when it was written, and the slot's generation.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Copied {
     pub(crate) seq: u32,
     pub(crate) updated_ns: u64,
@@ -222,17 +232,19 @@ impl<'a> Record<'a> {
         desc: &'static GroupDesc,
         to: &mut [u64],
         waiting: &mut Waiting,
-    ) -> Result<Reading<Copied>, WriterStalled> {
+    ) -> Result<Reading<Copied>, ReadError> {
         let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Reading::Unknown);
         };
-        match self.attempt(desc, group, to) {
-            Ok(reading) => Ok(reading),
+        let reading = match self.attempt(desc, group, to) {
+            Ok(reading) => reading,
             Err(_) => {
                 let twin = desc.twin_in(REV.groups(desc.record));
-                self.copy_slowly(desc, group, twin, to, waiting)
+                self.copy_slowly(desc, group, twin, to, waiting)?
             }
-        }
+        };
+        self.region.intact()?;
+        Ok(reading)
     }
 
     #[cold]
@@ -243,7 +255,7 @@ impl<'a> Record<'a> {
         twin: Option<&'static GroupDesc>,
         to: &mut [u64],
         waiting: &mut Waiting,
-    ) -> Result<Reading<Copied>, WriterStalled> {
+    ) -> Result<Reading<Copied>, ReadError> {
         let mut attempt = || self.attempt_both(desc, group, twin, to);
         match attempt() {
             Ok(reading) => Ok(reading),
@@ -258,7 +270,7 @@ impl<'a> Record<'a> {
     pub(crate) fn read<G: Group>(
         &self,
         patience: Patience,
-    ) -> Result<Reading<Sample<G>>, WriterStalled> {
+    ) -> Result<Reading<Sample<G>>, ReadError> {
         let mut fields = G::NOT_PRODUCED;
         let (Some(group), Ok(words)) = (
             self.mem.group(G::DESC.offset, G::DESC.size),
@@ -273,6 +285,7 @@ impl<'a> Record<'a> {
                 self.copy_slowly(G::DESC, group, G::TWIN, words, waiting)?
             }
         };
+        self.region.intact()?;
         Ok(match reading {
             Reading::Active(Copied { seq, updated_ns, generation }) => {
                 Reading::Active(Sample { group: fields, updated: Ns(updated_ns), seq, generation })
@@ -287,7 +300,7 @@ impl<'a> Record<'a> {
         &self,
         field: Field<G>,
         patience: Patience,
-    ) -> Result<Stat, WriterStalled> {
+    ) -> Result<Stat, ReadError> {
         let desc = G::DESC;
         let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Stat::GroupInactive);
@@ -297,6 +310,7 @@ impl<'a> Record<'a> {
             Ok(reading) => reading,
             Err(_) => self.word_slowly(desc, group, G::TWIN, index, patience)?,
         };
+        self.region.intact()?;
         Ok(reading.stat(|word| *word))
     }
 
@@ -323,7 +337,7 @@ impl<'a> Record<'a> {
         twin: Option<&'static GroupDesc>,
         index: usize,
         patience: Patience,
-    ) -> Result<Reading<Word>, WriterStalled> {
+    ) -> Result<Reading<Word>, ReadError> {
         let second = twin.and_then(|t| Some((t, self.mem.group(t.offset, t.size)?)));
         let attempt = || {
             let busy = match self.attempt_word(desc, group, index) {
@@ -351,8 +365,11 @@ impl<'a> Record<'a> {
         busy: Busy,
         retries: u32,
         waited: Duration,
-    ) -> WriterStalled {
+    ) -> ReadError {
+        if let Err(lost) = self.region.intact() {
+            return lost.into();
+        }
         let (record, index) = (desc.record, self.index);
-        WriterStalled { record, index, group: desc.name, seq: busy.seq, retries, waited }
+        WriterStalled { record, index, group: desc.name, seq: busy.seq, retries, waited }.into()
     }
 }

@@ -2,37 +2,36 @@
 
 use domstat_layout::{BlkGroup, DomGroup, Field, NetGroup, ReadMem, RecordKind, Stat, VcpuGroup};
 
-use crate::read::{Patience, Reading, Record, Sample};
-use crate::{Region, WriterStalled};
+use crate::read::{Reading, Record, Sample};
+use crate::{ReadError, Region};
 
 /// The dom record of an attached region.
 #[derive(Clone, Copy)]
 pub struct Dom<'a> {
     record: Record<'a>,
-    patience: Patience,
 }
 
 impl<'a> Dom<'a> {
-    pub(crate) const fn new(mem: ReadMem<'a>, patience: Patience) -> Self {
-        Self { record: Record { mem, index: None }, patience }
+    pub(crate) const fn new(region: &'a Region, mem: ReadMem<'a>) -> Self {
+        Self { record: Record { region, mem, index: None } }
     }
 
     /// Reads a whole group, as of one write.
     ///
     /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
+    /// [`ReadError`] when patience is at its end, or the memory went away.
     #[inline]
-    pub fn read<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
-        self.record.read(self.patience)
+    pub fn read<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
+        self.record.read(self.record.region.patience())
     }
 
     /// Reads one field.
     ///
     /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
+    /// [`ReadError`] when patience is at its end, or the memory went away.
     #[inline]
-    pub fn stat<G: DomGroup>(&self, field: Field<G>) -> Result<Stat, WriterStalled> {
-        self.record.stat(field, self.patience)
+    pub fn stat<G: DomGroup>(&self, field: Field<G>) -> Result<Stat, ReadError> {
+        self.record.stat(field, self.record.region.patience())
     }
 }
 
@@ -44,12 +43,11 @@ macro_rules! array_record {
         pub struct $name<'a> {
             record: Record<'a>,
             index: u32,
-            patience: Patience,
         }
 
         impl<'a> $name<'a> {
-            const fn new(mem: ReadMem<'a>, index: u32, patience: Patience) -> Self {
-                Self { record: Record { mem, index: Some(index) }, index, patience }
+            const fn new(region: &'a Region, mem: ReadMem<'a>, index: u32) -> Self {
+                Self { record: Record { region, mem, index: Some(index) }, index }
             }
 
             /// The record's position in its array.
@@ -61,19 +59,19 @@ macro_rules! array_record {
             /// Reads a whole group, as of one write.
             ///
             /// # Errors
-            /// [`WriterStalled`] when patience is at its end.
+            /// [`ReadError`] when patience is at its end, or the memory went away.
             #[inline]
-            pub fn read<G: $group>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
-                self.record.read(self.patience)
+            pub fn read<G: $group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
+                self.record.read(self.record.region.patience())
             }
 
             /// Reads one field.
             ///
             /// # Errors
-            /// [`WriterStalled`] when patience is at its end.
+            /// [`ReadError`] when patience is at its end, or the memory went away.
             #[inline]
-            pub fn stat<G: $group>(&self, field: Field<G>) -> Result<Stat, WriterStalled> {
-                self.record.stat(field, self.patience)
+            pub fn stat<G: $group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
+                self.record.stat(field, self.record.region.patience())
             }
         }
 
@@ -84,7 +82,7 @@ macro_rules! array_record {
             pub fn $one(&self, index: u32) -> Option<$name<'_>> {
                 let array = self.geometry().array($kind);
                 let mem = self.sub(array.offset(index)?, array.size);
-                Some($name::new(mem, index, self.patience()))
+                Some($name::new(self, mem, index))
             }
 
             /// Every record of the array, in order.
@@ -93,7 +91,7 @@ macro_rules! array_record {
                 let iter = 0..array.nr;
                 iter.map(move |index| {
                     let mem = self.sub(array.offset(index).unwrap_or(0), array.size);
-                    $name::new(mem, index, self.patience())
+                    $name::new(self, mem, index)
                 })
             }
         }

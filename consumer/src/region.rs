@@ -12,16 +12,17 @@ use domstat_layout::{
 };
 use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 
+use crate::intact::Shrinkable;
 use crate::mapping::{Mapping, Reserved};
 use crate::read::Record;
-use crate::{AttachError, Dom, Patience};
+use crate::{AttachError, Dom, Lost, Patience};
 
 /// What a region's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
     /// A file that is sealed against shrinking: reads cannot fault.
     Sealed,
-    /// A file that its owner can truncate.
+    /// A file that its owner can truncate: every read asks whether it did.
     File,
     /// One sealed file for each record.
     Frames,
@@ -33,6 +34,8 @@ pub enum Backing {
 
 /// A region, attached: mapped read-only, its header copied and validated.
 pub struct Region {
+    /// Ends before the mapping does. `None` if nothing can take the memory away.
+    shrinkable: Option<Shrinkable>,
     mapping: Mapping,
     header: DomHeader,
     geometry: Geometry,
@@ -60,6 +63,7 @@ const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 2 * MAX_DEVICES as u6
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
 /// [`Region`] would refuse.
 pub struct Mapped {
+    shrinkable: Option<Shrinkable>,
     mapping: Mapping,
     backing: Backing,
     file: File,
@@ -96,6 +100,8 @@ impl Mapped {
     }
 
     fn from_file(file: File, what: String) -> Result<Self, AttachError> {
+        // Before its length is looked at: a seal cannot be taken off.
+        let (sealed, lasting) = (is_sealed(&file), is_lasting(&file));
         let found = length(&file, &what)?;
         if found == 0 {
             return Err(AttachError::Empty { what });
@@ -103,19 +109,35 @@ impl Mapped {
         let len = usize::try_from(found.min(MAX_LEN)).unwrap_or(usize::MAX);
         let mapping = Mapping::of_file(&file, len)
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
-        let backing = if is_sealed(&file) { Backing::Sealed } else { Backing::File };
-        Ok(Self { mapping, backing, file, what })
+        let backing = if sealed { Backing::Sealed } else { Backing::File };
+        let shrinkable = if lasting { None } else { guard(&mapping, vec![len as u64])? };
+        let mapped = Self { shrinkable, mapping, backing, file, what };
+        mapped.intact().map_err(AttachError::Lost)?;
+        Ok(mapped)
     }
 
     /// What was mapped in another way.
     pub(crate) fn of_mapping(mapping: Mapping, backing: Backing, file: File, what: String) -> Self {
-        Self { mapping, backing, file, what }
+        Self { shrinkable: None, mapping, backing, file, what }
     }
 
-    /// The raw shared memory.
+    /// The raw shared memory. If the file can be truncated, ask [`Mapped::intact`] after what was
+    /// read.
     #[must_use]
     pub fn mem(&self) -> ReadMem<'_> {
         self.mapping.mem(Form::BASELINE)
+    }
+
+    /// Whether everything read so far was the file's.
+    ///
+    /// # Errors
+    /// [`Lost`] if the file was truncated: zeros may have been read in its place.
+    pub fn intact(&self) -> Result<(), Lost> {
+        self.shrinkable.as_ref().map_or(Ok(()), |s| s.check([&self.file]))
+    }
+
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
     }
 
     /// The file.
@@ -129,12 +151,13 @@ impl Mapped {
     /// # Errors
     /// [`AttachError::Geometry`] if it does not describe a usable region.
     pub fn attach(self) -> Result<Region, AttachError> {
-        Region::validate(self.mapping, self.backing, vec![self.file.into()], &self.what)
+        let Self { shrinkable, mapping, backing, file, what } = self;
+        Region::validate(mapping, shrinkable, backing, vec![file.into()], &what)
     }
 
     /// The mapping, what its bytes come from, and a name for them.
-    pub(crate) fn into_parts(self) -> (Mapping, Backing, String) {
-        (self.mapping, self.backing, self.what)
+    pub(crate) fn into_parts(self) -> (Mapping, Option<Shrinkable>, Backing, File, String) {
+        (self.mapping, self.shrinkable, self.backing, self.file, self.what)
     }
 }
 
@@ -167,15 +190,18 @@ impl Region {
         let what = "the dom record's frame";
         let mut files = vec![duplicate(&dom)?];
         let file = File::from(duplicate(&dom)?);
+        let mut lasting = is_lasting(&file);
         let dom_len = length(&file, what)?;
         if dom_len < DOM_HEADER_LEN as u64 {
             return Err(AttachError::Empty { what: what.to_owned() });
         }
         let first = Mapping::of_file(&file, DOM_HEADER_LEN)
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let first_guard = if lasting { None } else { guard(&first, vec![DOM_HEADER_LEN as u64])? };
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
         let short = GeometryError::TooShort { mapped_len: 0 };
         let header = DomHeader::load(first.mem(Form::BASELINE)).ok_or(bad(short))?;
+        first_guard.map_or(Ok(()), |s| s.check([&file])).map_err(AttachError::Lost)?;
         let geometry = Geometry::validate(&header, usize::MAX).map_err(bad)?;
         let vcpus = geometry.array(RecordKind::Vcpu);
         let frame = |index, found, expected| AttachError::Frame { index, found, expected };
@@ -197,34 +223,45 @@ impl Region {
         let os = |source| AttachError::Os { action: "map the frames".into(), source };
         let mut range = Reserved::new(geometry.end().next_multiple_of(page)).map_err(os)?;
         range.map(0, vcpus.offs, &file).map_err(os)?;
+        let mut lens = vec![vcpus.offs as u64];
         for (i, (fd, (at, len))) in others.iter().zip(places).enumerate() {
             let file = File::from(duplicate(fd)?);
+            lasting &= is_lasting(&file);
             let found = length(&file, "a record's frame")?;
             if found < len as u64 || !range.map(at, len, &file).map_err(os)? {
                 return Err(frame(i + 1, found, len as u64));
             }
             files.push(file.into());
+            lens.push(len as u64);
         }
         // Frames that can be truncated are no better than a file.
         let sealed = files.iter().all(is_sealed);
         let backing = if sealed { Backing::Frames } else { Backing::File };
-        Self::validate(Mapping::Frames(range), backing, files, what)
+        let mapping = Mapping::Frames(range);
+        let shrinkable = if lasting { None } else { guard(&mapping, lens)? };
+        Self::validate(mapping, shrinkable, backing, files, what)
     }
 
     pub(crate) fn validate(
         mapping: Mapping,
+        shrinkable: Option<Shrinkable>,
         backing: Backing,
         files: Vec<OwnedFd>,
         what: &str,
     ) -> Result<Self, AttachError> {
-        let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
+        let intact = || shrinkable.as_ref().map_or(Ok(()), |s| s.check(&files));
+        let bad = |source| match intact() {
+            Ok(()) => AttachError::Geometry { what: what.to_owned(), source },
+            Err(lost) => AttachError::Lost(lost),
+        };
         let form = Form::widest();
         let mem = mapping.mem(form);
         let mapped_len = mem.len();
         let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
+        intact().map_err(AttachError::Lost)?;
         let patience = Patience::default();
-        Ok(Self { mapping, header, geometry, backing, files, patience, form })
+        Ok(Self { shrinkable, mapping, header, geometry, backing, files, patience, form })
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
@@ -232,6 +269,11 @@ impl Region {
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Sets how long reads wait from now on.
+    pub const fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     /// Sets how words are copied; the default is the widest form that this CPU has.
@@ -245,7 +287,7 @@ impl Region {
     #[must_use]
     pub fn dom(&self) -> Dom<'_> {
         // The geometry proves that the record is inside; an empty one would have no groups.
-        Dom::new(self.sub(0, self.geometry.dom_size()), self.patience)
+        Dom::new(self, self.sub(0, self.geometry.dom_size()))
     }
 
     /// A record by its kind and index, for copies by descriptor.
@@ -253,7 +295,7 @@ impl Region {
         let array = self.geometry.array(kind);
         let mem = self.sub(array.offset(index)?, array.size);
         let index = (kind != RecordKind::Dom).then_some(index);
-        Some(Record { mem, index })
+        Some(Record { region: self, mem, index })
     }
 
     pub(crate) fn sub(&self, offset: usize, len: usize) -> ReadMem<'_> {
@@ -261,15 +303,32 @@ impl Region {
         mem.sub(offset, len).or_else(|| mem.sub(0, 0)).unwrap_or(mem)
     }
 
-    /// Whether the domain is live, as of now.
+    /// Whether the domain is live, as of now. A region that was [`Lost`] has no state.
     #[must_use]
     pub fn status(&self) -> Status {
         let mem = self.mapping.mem(self.form);
         let word = |offset| mem.load_published(offset).unwrap_or(0);
-        Status {
+        let mut status = Status {
             state: State::from_number(word(dom::STATE)),
             notify: word(dom::NOTIFY),
             same_incarnation: mem.load_u64(dom::INCARNATION) == Some(self.header.incarnation),
+        };
+        if self.intact().is_err() {
+            (status.state, status.same_incarnation) = (None, false);
+        }
+        status
+    }
+
+    /// Whether the memory is still the file's: reads ask by themselves, and who looks at
+    /// [`Region::mem`] asks afterwards.
+    ///
+    /// # Errors
+    /// [`Lost`] if the file was truncated: zeros may have been read in its place.
+    #[inline]
+    pub fn intact(&self) -> Result<(), Lost> {
+        match &self.shrinkable {
+            None => Ok(()),
+            Some(shrinkable) => shrinkable.check(&self.files),
         }
     }
 
@@ -279,15 +338,7 @@ impl Region {
     /// A producer that is not of this project may keep no lock.
     #[must_use]
     pub fn is_held(&self) -> Option<bool> {
-        use rustix::fs::{FlockOperation, flock};
-        let file = self.files.first().filter(|_| self.backing == Backing::File)?;
-        match flock(file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {
-                let _ = flock(file, FlockOperation::Unlock);
-                Some(false)
-            }
-            Err(_) => Some(true),
-        }
+        is_held(self.backing, self.files.first()?.as_fd())
     }
 
     /// Where the records lie.
@@ -334,6 +385,37 @@ impl Region {
     pub(crate) const fn patience(&self) -> Patience {
         self.patience
     }
+}
+
+/// Whether a producer holds a lock on a plain file.
+pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    if backing != Backing::File {
+        return None;
+    }
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(file, FlockOperation::Unlock);
+            Some(false)
+        }
+        Err(_) => Some(true),
+    }
+}
+
+fn guard(mapping: &Mapping, lens: Vec<u64>) -> Result<Option<Shrinkable>, AttachError> {
+    let guard = mapping.guard().map_err(|source| AttachError::Os {
+        action: "catch accesses to a file that is truncated (SIGBUS)".into(),
+        source,
+    })?;
+    Ok(guard.map(|guard| Shrinkable::new(guard, lens)))
+}
+
+/// Whether nobody can take the file's memory away, neither by shortening it nor by a hole in it.
+pub(crate) fn is_lasting(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
+        let no_holes = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+        no_holes && seals.contains(SealFlags::SHRINK)
+    })
 }
 
 /// Whether nobody can shorten the file.

@@ -1,19 +1,23 @@
 //! Regions in the vCPU-only layout of Matias Vara Larsen's RFC v3: see
 //! [`domstat_layout::rfc_v3`] for what it says and what it leaves open.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use domstat_layout::rfc_v3::{self, Geometry, GeometryError, Header, Record};
 use domstat_layout::{Busy, Form, ReadMem, RecordKind};
 
+use crate::intact::Shrinkable;
 use crate::mapping::Mapping;
 use crate::read::Waiting;
-use crate::{AttachError, Backing, Mapped, Patience, WriterStalled};
+use crate::{AttachError, Backing, Lost, Mapped, Patience, ReadError, WriterStalled};
 
 /// A region in the layout of RFC v3, attached: mapped read-only, its header copied and validated.
 pub struct LegacyRegion {
+    shrinkable: Option<Shrinkable>,
     mapping: Mapping,
+    file: Option<File>,
     header: Header,
     geometry: Geometry,
     backing: Backing,
@@ -32,8 +36,8 @@ impl Mapped {
     /// # Errors
     /// [`AttachError::Legacy`] if it does not describe a usable region.
     pub fn attach_rfc_v3(self) -> Result<LegacyRegion, AttachError> {
-        let (mapping, backing, what) = self.into_parts();
-        LegacyRegion::validate(mapping, backing, &what)
+        let (mapping, shrinkable, backing, file, what) = self.into_parts();
+        LegacyRegion::validate(mapping, shrinkable, backing, Some(file), &what)
     }
 }
 
@@ -56,7 +60,9 @@ impl LegacyRegion {
 
     pub(crate) fn validate(
         mapping: Mapping,
+        shrinkable: Option<Shrinkable>,
         backing: Backing,
+        file: Option<File>,
         what: &str,
     ) -> Result<Self, AttachError> {
         let bad = |source| AttachError::Legacy { what: what.to_owned(), source };
@@ -64,7 +70,18 @@ impl LegacyRegion {
         let mapped_len = mem.len();
         let header = Header::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
-        Ok(Self { mapping, header, geometry, backing, patience: Patience::default() })
+        let patience = Patience::default();
+        let region = Self { shrinkable, mapping, file, header, geometry, backing, patience };
+        region.intact().map_err(AttachError::Lost)?;
+        Ok(region)
+    }
+
+    /// Whether the memory is still the file's; reads ask by themselves.
+    ///
+    /// # Errors
+    /// [`Lost`] if the file was truncated: zeros may have been read in its place.
+    pub fn intact(&self) -> Result<(), Lost> {
+        self.shrinkable.as_ref().map_or(Ok(()), |s| s.check(&self.file))
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
@@ -78,23 +95,23 @@ impl LegacyRegion {
     /// the mapping.
     ///
     /// # Errors
-    /// [`WriterStalled`] when patience is at its end.
+    /// [`ReadError`] when patience is at its end, or the memory went away.
     #[must_use]
-    pub fn vcpu(&self, index: u32) -> Option<Result<Record, WriterStalled>> {
+    pub fn vcpu(&self, index: u32) -> Option<Result<Record, ReadError>> {
         self.read(index, &mut Waiting::new(self.patience))
     }
 
     /// Reads every record that fits the mapping, in order. Waits for all writers together no
     /// longer than for one.
-    pub fn vcpus(&self) -> impl Iterator<Item = Result<Record, WriterStalled>> {
+    pub fn vcpus(&self) -> impl Iterator<Item = Result<Record, ReadError>> {
         let mut waiting = Waiting::new(self.patience);
         (0..self.geometry.nr_records()).map_while(move |index| self.read(index, &mut waiting))
     }
 
-    fn read(&self, index: u32, waiting: &mut Waiting) -> Option<Result<Record, WriterStalled>> {
+    fn read(&self, index: u32, waiting: &mut Waiting) -> Option<Result<Record, ReadError>> {
         let mem = self.mem();
-        match self.geometry.try_read(mem, index)? {
-            Ok(record) => Some(Ok(record)),
+        let read = match self.geometry.try_read(mem, index)? {
+            Ok(record) => Ok(record),
             Err(busy) => {
                 // A record that was read once lies inside: `None` cannot come any more.
                 let again = || self.geometry.try_read(mem, index).unwrap_or(Err(busy));
@@ -102,9 +119,10 @@ impl LegacyRegion {
                     let (record, group) = (RecordKind::Vcpu, "running time");
                     WriterStalled { record, index: Some(index), group, seq, retries, waited }
                 };
-                Some(waiting.retry(busy, again, stalled))
+                waiting.retry(busy, again, stalled)
             }
-        }
+        };
+        Some(self.intact().map_err(ReadError::from).and(read.map_err(ReadError::from)))
     }
 
     /// Where the records lie.

@@ -3,13 +3,14 @@
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::geometry::Array;
 use domstat_layout::{
-    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, latest,
+    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, Word,
+    latest,
 };
 use zerocopy::IntoBytes as _;
 
 use crate::read::{Copied, Record, Waiting};
 use crate::words::Words;
-use crate::{Reading, Region, Sample, WriterStalled};
+use crate::{Lost, ReadError, Reading, Region, Sample};
 
 /// How many groups of a record are copied: all but twins at its end, whose first copies are.
 #[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
@@ -54,6 +55,8 @@ pub struct Snapshot {
     blks: Rows<BLK_WORDS, BLK_NR>,
     nets: Rows<NET_WORDS, NET_NR>,
     taken: Option<Ns>,
+    lost: Option<Lost>,
+    retries: u64,
 }
 
 /// Copies of records of one kind.
@@ -99,12 +102,13 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
         records.copy_records(array, groups, self.words.get_mut(), each);
     }
 
-    fn get(&self, index: u32) -> Option<SnapshotRecord<'_>> {
+    fn get(&self, index: u32, lost: Option<Lost>) -> Option<SnapshotRecord<'_>> {
         let at = index as usize * WORDS;
         let odd = self.odd.binary_search_by_key(&index, |(odd, _)| *odd);
         Some(SnapshotRecord {
             words: self.words.get().get(at..at + WORDS)?,
             size: self.size,
+            lost,
             odd: odd.ok().and_then(|i| self.odd.get(i)).map(|(_, meta)| meta.as_slice()),
         })
     }
@@ -116,14 +120,14 @@ enum Meta {
     Active { seq: u32, generation: u32, updated_ns: u64 },
     Inactive,
     Unknown,
-    Stalled(WriterStalled),
+    Failed(ReadError),
 }
 
 impl Region {
     /// Copies every group of the domain into `snapshot`.
     ///
     /// A group whose writer is stalled does not spoil the others: reading it from the snapshot
-    /// gives the error. All groups together are waited for no longer than one read would be.
+    /// gives the error. If the memory went away, reading any group gives that error. All groups together are waited for no longer than one read would be.
     pub fn snapshot(&self, snapshot: &mut Snapshot) {
         self.snapshot_at(self.now(), snapshot);
     }
@@ -137,6 +141,8 @@ impl Region {
         snapshot.vcpus.take(self, RecordKind::Vcpu, VCPU, waiting);
         snapshot.blks.take(self, RecordKind::Blk, BLK, waiting);
         snapshot.nets.take(self, RecordKind::Net, NET, waiting);
+        snapshot.lost = self.intact().err();
+        snapshot.retries = waiting.retries();
     }
 }
 
@@ -160,7 +166,7 @@ fn copy<const GROUPS: usize>(
             }
             Ok(Reading::Inactive) => Meta::Inactive,
             Ok(Reading::Unknown) => Meta::Unknown,
-            Err(stalled) => Meta::Stalled(stalled),
+            Err(error) => Meta::Failed(error),
         }
     })
 }
@@ -181,6 +187,12 @@ impl Snapshot {
     #[must_use]
     pub const fn taken(&self) -> Option<Ns> {
         self.taken
+    }
+
+    /// How often a read was tried again because its writer was in mid-update.
+    #[must_use]
+    pub const fn retries(&self) -> u64 {
+        self.retries
     }
 
     /// vCPU records in it.
@@ -204,25 +216,26 @@ impl Snapshot {
     /// The dom record; without any group before a snapshot was taken.
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
-        self.dom.get(0).unwrap_or(SnapshotRecord { words: &[], size: 0, odd: None })
+        let none = SnapshotRecord { words: &[], size: 0, odd: None, lost: self.lost };
+        self.dom.get(0, self.lost).unwrap_or(none)
     }
 
     /// The record of vCPU `index`; `None` past the domain's maximum.
     #[must_use]
     pub fn vcpu(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.vcpus.get(index)
+        self.vcpus.get(index, self.lost)
     }
 
     /// The record of block device slot `index`; `None` past the last.
     #[must_use]
     pub fn blk(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.blks.get(index)
+        self.blks.get(index, self.lost)
     }
 
     /// The record of network interface slot `index`; `None` past the last.
     #[must_use]
     pub fn net(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.nets.get(index)
+        self.nets.get(index, self.lost)
     }
 }
 
@@ -232,42 +245,43 @@ pub struct SnapshotRecord<'a> {
     words: &'a [u64],
     size: usize,
     odd: Option<&'a [Meta]>,
+    lost: Option<Lost>,
 }
 
 impl SnapshotRecord<'_> {
     /// A group of the dom record.
     ///
     /// # Errors
-    /// [`WriterStalled`] if it could not be copied.
-    pub fn dom_group<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+    /// [`ReadError`] if it could not be copied.
+    pub fn dom_group<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         self.read()
     }
 
     /// A group of a vCPU's record.
     ///
     /// # Errors
-    /// [`WriterStalled`] if it could not be copied.
-    pub fn vcpu_group<G: VcpuGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+    /// [`ReadError`] if it could not be copied.
+    pub fn vcpu_group<G: VcpuGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         self.read()
     }
 
     /// A group of a block device's record.
     ///
     /// # Errors
-    /// [`WriterStalled`] if it could not be copied.
-    pub fn blk_group<G: BlkGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+    /// [`ReadError`] if it could not be copied.
+    pub fn blk_group<G: BlkGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         self.read()
     }
 
     /// A group of a network interface's record.
     ///
     /// # Errors
-    /// [`WriterStalled`] if it could not be copied.
-    pub fn net_group<G: NetGroup>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+    /// [`ReadError`] if it could not be copied.
+    pub fn net_group<G: NetGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         self.read()
     }
 
-    fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, WriterStalled> {
+    fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         Ok(match self.fields(G::DESC)? {
             Reading::Active(fields) => match G::read_from_bytes(fields.words.as_bytes()) {
                 Ok(group) => Reading::Active(Sample {
@@ -287,13 +301,13 @@ impl SnapshotRecord<'_> {
     /// are not copied: [`Reading::Unknown`].
     ///
     /// # Errors
-    /// [`WriterStalled`] if it could not be copied.
-    pub fn fields(&self, desc: &'static GroupDesc) -> Result<Reading<Fields<'_>>, WriterStalled> {
+    /// [`ReadError`] if it could not be copied.
+    pub fn fields(&self, desc: &'static GroupDesc) -> Result<Reading<Fields<'_>>, ReadError> {
         let (seq, generation, updated_ns) = match self.meta(desc) {
             Meta::Active { seq, generation, updated_ns } => (seq, generation, updated_ns),
             Meta::Inactive => return Ok(Reading::Inactive),
             Meta::Unknown => return Ok(Reading::Unknown),
-            Meta::Stalled(stalled) => return Err(stalled),
+            Meta::Failed(error) => return Err(error),
         };
         let end = desc.end() / 8;
         Ok(match self.words.get(end - desc.payload_words()..end) {
@@ -304,8 +318,32 @@ impl SnapshotRecord<'_> {
         })
     }
 
+    /// One field of a group, for tools that know fields by their place: the group's row in the
+    /// descriptor table, and the field's offset from the start of its record.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the group could not be copied.
+    pub fn word(
+        &self,
+        desc: &'static GroupDesc,
+        offset: usize,
+    ) -> Result<Reading<Word>, ReadError> {
+        Ok(match self.meta(desc) {
+            Meta::Active { .. } if (desc.offset..desc.end()).contains(&offset) => {
+                let word = self.words.get(offset / 8);
+                word.map_or(Reading::Unknown, |raw| Reading::Active(Word::from_raw(*raw)))
+            }
+            Meta::Active { .. } | Meta::Unknown => Reading::Unknown,
+            Meta::Inactive => Reading::Inactive,
+            Meta::Failed(error) => return Err(error),
+        })
+    }
+
     /// How the copy of a group went: as noted, or, if the record was copied whole, as it says.
     fn meta(&self, desc: &GroupDesc) -> Meta {
+        if let Some(lost) = self.lost {
+            return Meta::Failed(lost.into());
+        }
         if let Some(odd) = self.odd {
             return odd.get(desc.bit as usize).copied().unwrap_or(Meta::Unknown);
         }

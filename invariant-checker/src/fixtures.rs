@@ -9,8 +9,10 @@ use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC
 
 use crate::Finding;
 
+mod corrupt;
 mod later;
 
+pub use corrupt::{Corrupt, corrupt};
 pub use later::good_of_revision_4;
 
 /// A region that breaks one rule.

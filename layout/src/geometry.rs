@@ -322,6 +322,10 @@ fn array(place: &ArrayPlace, words: &ArrayWords, mapped: u64) -> Result<Array, G
             return Err(bad("I08", place, Expected::MultipleOf(8), found));
         }
     }
+    let last = mapped.saturating_sub(u64::from(words.size));
+    if u64::from(words.offs) > last {
+        return Err(bad("I06", place.offs, Expected::AtMost(last), words.offs));
+    }
     // No wrap: each factor is below 2^32, so the product and the sum are below 2^64.
     let end = u64::from(words.offs) + u64::from(words.nr) * u64::from(words.stride);
     if end > mapped {
@@ -373,6 +377,10 @@ impl Sections<'_> {
         }
         // Where a vCPU's slot has to end is judged by its caller.
         let end = u64::from(words.offs) + u64::from(words.size);
+        if u64::from(words.offs) >= self.mapped && *place != ARCH_VCPU_PLACE {
+            let last = self.mapped.saturating_sub(least as u64);
+            return Err(bad("I06", place.offs, Expected::AtMost(last), words.offs));
+        }
         if end > self.mapped && *place != ARCH_VCPU_PLACE {
             return Err(bad("I06", place.size, Expected::ArrayEndAtMost(self.mapped), words.size));
         }
@@ -386,6 +394,10 @@ impl Sections<'_> {
         if section.size > 0 && section.offs < self.vcpus.size {
             let least = Expected::AtLeast(self.vcpus.size as u64);
             return Err(bad("I23", place.offs, least, words.offs));
+        }
+        let last = self.vcpus.stride.saturating_sub(RECORD_HEADER_LEN);
+        if section.size > 0 && section.offs > last {
+            return Err(bad("I23", place.offs, Expected::AtMost(last as u64), words.offs));
         }
         // No wrap: both were 32 bits wide.
         if section.end() > self.vcpus.stride {

@@ -97,6 +97,7 @@ extern crate std;
 mod copy;
 pub mod descriptor;
 pub mod geometry;
+pub mod handover;
 pub mod header;
 mod mem;
 pub mod r1;

@@ -137,6 +137,13 @@ impl<'a> ReadMem<'a> {
         Some(seqlock::published(self.bytes.u32(offset)?))
     }
 
+    /// The address of the dom record's `notify` word, for a futex: the kernel alone reads there.
+    /// `None` if there is none.
+    #[must_use]
+    pub fn notify_word(self) -> Option<*const u32> {
+        Some(self.bytes.u32(dom::NOTIFY)?.as_ptr().cast_const())
+    }
+
     /// The u64 at `offset`; `None` past the end or misaligned.
     #[inline(always)]
     #[must_use]

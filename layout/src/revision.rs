@@ -6,8 +6,10 @@
 //! 1. `rN.rs` in the shape of the last one: only the new groups, at the end of their record and
 //!    with the next bit; re-export the older ones; list all groups of each record that grew.
 //! 2. Declare the module, point [`crate::latest`] at it, and list it in [`REVISIONS`].
-//! 3. `ci/generated.sh --fix` writes the tables and the C header, `ci/frozen.sh --add` freezes
-//!    them.
+//! 3. `ci/generated.sh --fix` writes the tables, the C header and the golden regions,
+//!    `ci/frozen.sh --add` freezes them.
+//! 4. The peers of the cross-revision matrix get to know the new groups by name: `abi/c/fields.h`,
+//!    `abi/c/producer.c` and `tests/src/peer.rs`. Until they do, the matrix fails.
 
 use crate::descriptor::{GroupDesc, RecordKind};
 use crate::{r1, r2, r3, r4};

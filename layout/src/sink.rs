@@ -32,26 +32,22 @@ pub trait VcpuSink: Send {
     fn renew(&mut self);
 }
 
-/// Takes the groups of one block device's record.
+/// Takes the groups of one block device's record. One per slot.
 pub trait BlkSink: Send {
     /// Publishes the whole group as of `now` and marks it active.
     fn write<G: BlkGroup>(&mut self, group: &G, now: Ns);
-
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: BlkGroup>(&mut self);
-
-    /// As [`VcpuSink::renew`].
+    /// Gives the slot to another device: every group off, `generation` bumped.
     fn renew(&mut self);
 }
 
-/// Takes the groups of one network interface's record.
+/// Takes the groups of one network interface's record. One per slot.
 pub trait NetSink: Send {
     /// Publishes the whole group as of `now` and marks it active.
     fn write<G: NetGroup>(&mut self, group: &G, now: Ns);
-
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: NetGroup>(&mut self);
-
-    /// As [`VcpuSink::renew`].
+    /// Gives the slot to another interface: every group off, `generation` bumped.
     fn renew(&mut self);
 }

@@ -18,7 +18,7 @@ use crate::region::Storage;
 use crate::storage::{allocate, map, memfd, os, random};
 use crate::{
     BlkWriter, CreateError, DomWriter, NetWriter, Placement, Plan, PlanError, Unpublished,
-    VcpuWriter, schema,
+    VcpuWriter, place, schema,
 };
 
 /// Says what a region is for and how it is laid out, then creates it.
@@ -251,27 +251,24 @@ impl RegionBuilder {
     /// Creates the region in a file that appears at `path`, whole, when it is published, and
     /// vanishes with the region. Put it on a tmpfs: a real disk can stall the writer.
     ///
-    /// A region that lies there already is replaced unless its producer still runs.
+    /// A region that lies there already is replaced unless its producer still runs. What producers
+    /// left in the directory that were killed before they had published is removed.
     ///
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
     pub fn create_file(self, path: impl AsRef<Path>) -> Result<Created, CreateError> {
         let plan = self.plan()?;
         let path: PathBuf = path.as_ref().to_owned();
-        crate::region::refuse_to_replace(&path)?;
+        place::refuse_to_replace(&path)?;
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let temp = tempfile::Builder::new()
-            .prefix(".domstat-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(dir)
-            .map_err(os(|| format!("create a region in {}", dir.display())))?;
+        place::sweep(dir);
+        let temp = place::temporary(dir)?;
         let file = temp.as_file();
         let in_dir = || format!("allocate {} bytes in {}", plan.total_len(), dir.display());
         allocate(file, plan.total_len()).map_err(os(in_dir))?;
-        file.lock().map_err(os(|| format!("lock {}", path.display())))?;
         let whole = map(file, "map the region")?;
         self.create(plan, whole, &[], Storage::File { temp: Some(temp), path })
     }

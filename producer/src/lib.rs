@@ -42,10 +42,12 @@ mod builder;
 mod error;
 mod mapping;
 mod memory;
+mod place;
 mod plan;
 mod region;
 mod runstate;
 mod schema;
+mod serve;
 mod storage;
 mod writer;
 
@@ -56,4 +58,5 @@ pub use mapping::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
+pub use serve::{Peer, ServeError, Served, Server, ServerBuilder};
 pub use writer::{BlkWriter, DomWriter, NetWriter, VcpuWriter};

@@ -1,18 +1,17 @@
 //! A region's life: unpublished, live, retired.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use domstat_layout::header::dom;
-use domstat_layout::{DOM_MAGIC, Geometry, State};
+use domstat_layout::{Geometry, State};
 use rustix::fs::SealFlags;
 use rustix::thread::futex;
 use tempfile::NamedTempFile;
 
 use crate::mapping::Piece;
+use crate::place::{self, same_file};
 use crate::{AnnounceError, Announcement, CreateError, Plan};
 
 /// Where a region's bytes are.
@@ -78,12 +77,7 @@ impl Unpublished {
         if let Storage::File { temp, path } = &mut storage
             && let Some(temp) = temp.take()
         {
-            refuse_to_replace(path)?;
-            let placed = temp.persist(&*path).map_err(|e| CreateError::Os {
-                action: format!("put the region at {}", path.display()),
-                source: e.error,
-            })?;
-            file = Some(placed);
+            file = Some(place::put(temp, path)?);
         }
         Ok(Region { dom, storage, file, plan, incarnation, retired: false })
     }
@@ -149,6 +143,18 @@ impl Region {
         }
     }
 
+    /// Bytes of the whole region: whole pages.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.plan.total_len()
+    }
+
+    /// Never: a region holds at least a dom record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Where the records lie.
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
@@ -177,37 +183,5 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         self.retire_once();
-    }
-}
-
-fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
-    }
-}
-
-/// Fails if `path` holds anything but a region whose producer is gone.
-pub(crate) fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
-    let not_a_region = || CreateError::NotARegion { path: path.to_owned() };
-    let os = |source| CreateError::Os { action: format!("look at {}", path.display()), source };
-    match std::fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(os(e)),
-        Ok(meta) if !meta.is_file() => return Err(not_a_region()),
-        Ok(_) => {}
-    }
-    let mut file = File::open(path).map_err(os)?;
-    let mut magic = [0; 4];
-    match file.read_exact(&mut magic) {
-        Ok(()) if u32::from_le_bytes(magic) == DOM_MAGIC => {}
-        Ok(()) => return Err(not_a_region()),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(not_a_region()),
-        Err(e) => return Err(os(e)),
-    }
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(std::fs::TryLockError::WouldBlock) => Err(CreateError::InUse { path: path.to_owned() }),
-        Err(std::fs::TryLockError::Error(e)) => Err(os(e)),
     }
 }

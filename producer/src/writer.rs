@@ -269,10 +269,10 @@ impl VcpuSink for VcpuWriter {
     }
 }
 
-/// Lets a writer be what a source writes to.
-macro_rules! device_sink {
-    ($sink:ident, $group:ident, $writer:ident) => {
-        impl $sink for $writer {
+/// What a writer of one record does, as the sink that a source takes.
+macro_rules! array_sink {
+    ($sink:ident, $group:ident, $name:ident) => {
+        impl $sink for $name {
             fn write<G: $group>(&mut self, group: &G, now: Ns) {
                 Self::write(self, group, now);
             }
@@ -285,6 +285,5 @@ macro_rules! device_sink {
         }
     };
 }
-
-device_sink!(BlkSink, BlkGroup, BlkWriter);
-device_sink!(NetSink, NetGroup, NetWriter);
+array_sink! { BlkSink, BlkGroup, BlkWriter }
+array_sink! { NetSink, NetGroup, NetWriter }

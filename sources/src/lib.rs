@@ -14,6 +14,7 @@ pub mod conformance;
 mod host;
 pub mod kvm;
 pub mod process;
+pub mod qemu;
 pub mod xen;
 
 /// What a source says of its domain before anything is published.

@@ -1,9 +1,12 @@
 //! What the cross-crate tests share.
 
+pub mod daemon;
+pub mod faults;
 pub mod golden;
 pub mod peer;
 #[cfg(doctest)]
 mod readme;
+pub mod unguarded;
 
 use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::{Group, Ns, Word};

@@ -133,7 +133,8 @@ fn a_writer_that_died_in_mid_update_is_reported_and_spoils_nothing_else() {
     bytes[twin_at] |= 1;
     std::fs::write(file.path(), &bytes).unwrap();
     let consumer = Region::open(file.path()).unwrap().with_patience(patience);
-    let stalled = consumer.vcpu(1).unwrap().read::<Runstate>().unwrap_err();
+    let error = consumer.vcpu(1).unwrap().read::<Runstate>().unwrap_err();
+    let stalled = error.stalled().unwrap();
     assert_eq!((stalled.index, stalled.group), (Some(1), "runstate"));
     assert!(stalled.seq & 1 == 1 && stalled.retries >= 10, "{stalled:?}");
     assert!(consumer.vcpu(1).unwrap().stat(Runstate::running_ns).is_err());

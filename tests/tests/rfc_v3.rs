@@ -123,7 +123,8 @@ fn a_dead_writer_of_every_record_is_waited_for_once() {
     let patience = Patience { spins: 10, yielding: Duration::from_millis(100) };
     let region = region.with_patience(patience);
     let start = Instant::now();
-    let stalled: Vec<_> = region.vcpus().map(|record| record.unwrap_err()).collect();
+    let stalled: Vec<_> =
+        region.vcpus().map(|record| *record.unwrap_err().stalled().unwrap()).collect();
     assert_eq!(stalled.len(), 31);
     assert!(stalled.iter().zip(0..).all(|(s, i)| s.index == Some(i) && s.seq == 1), "{stalled:?}");
     assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());

@@ -1,16 +1,18 @@
 //! `domstat check`: prove the layout's rules.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
+use domstat_consumer::{Connection, Lost};
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
+use domstat_layout::ReadMem;
 
 use super::show::seconds;
 use crate::error::Failure;
-use crate::find;
+use crate::find::{self, Places};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,9 +43,27 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let path = find::region_path(&args.domain, dir)?;
-    let report = judge(&args.domain, &path, args.watch, args.interval)?;
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let report = match places.socket {
+        Some(socket) => {
+            let region = Connection::connect(socket)?.attach(&args.domain)?;
+            let file = region.files().next();
+            let what = What { name: &args.domain, mem: region.mem(), file };
+            judge(args, &what, false, || region.intact())
+        }
+        None => {
+            let path = find::region_path(&args.domain, places.dir)?;
+            let mapped = find::map(&args.domain, &path)?;
+            // The frames of a hypervisor are not those of the file through which they are mapped.
+            let is_xen = find::xen_domid(&args.domain).is_some();
+            let (name, file) = match is_xen {
+                true => (args.domain.clone(), None),
+                false => (path.display().to_string(), Some(mapped.file())),
+            };
+            let what = What { name: &name, mem: mapped.mem(), file };
+            judge(args, &what, mapped.is_rfc_v3(), || mapped.intact())
+        }
+    }?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
@@ -54,37 +74,44 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// What is judged.
+struct What<'a> {
+    name: &'a str,
+    mem: ReadMem<'a>,
+    file: Option<BorrowedFd<'a>>,
+}
+
 fn judge(
-    domain: &str,
-    path: &Path,
-    time: Option<Duration>,
-    interval: Duration,
+    args: &Args,
+    what: &What<'_>,
+    is_rfc_v3: bool,
+    intact: impl Fn() -> Result<(), Lost>,
 ) -> Result<Report, Failure> {
-    let mapped = find::map(domain, path)?;
     let options = Options::default();
     let start = Instant::now();
-    let progress = time.is_some() && std::io::stderr().is_terminal();
+    let progress = args.watch.is_some() && std::io::stderr().is_terminal();
     let step = |looks| {
-        let Some(time) = time else { return false };
+        let Some(time) = args.watch else { return false };
         let passed = start.elapsed();
         if progress {
             eprint!("\r{looks} looks, {:.0} of {:.0} s ", passed.as_secs_f64(), time.as_secs_f64());
         }
-        std::thread::sleep(interval.min(time.saturating_sub(passed)));
-        start.elapsed() < time
+        std::thread::sleep(args.interval.min(time.saturating_sub(passed)));
+        start.elapsed() < time && intact().is_ok()
     };
-    let report = if mapped.is_rfc_v3() {
-        rfc_v3::watch_steps(mapped.mem(), &options, step)
+    let report = if is_rfc_v3 {
+        rfc_v3::watch_steps(what.mem, &options, step)
     } else {
-        let mut subject = Subject::new(mapped.mem());
-        // The frames of a hypervisor are not those of privcmd, through which they are mapped.
-        if find::xen_domid(domain).is_none() {
-            subject = subject.with_file(mapped.file());
+        let mut subject = Subject::new(what.mem);
+        if let Some(file) = what.file {
+            subject = subject.with_file(file);
         }
         watch_steps(&subject, &options, step)
     };
     if progress {
         eprint!("\r\x1b[K");
     }
-    report.map_err(|source| Failure::NotAttachable { path: path.display().to_string(), source })
+    // What was judged after a truncation was not the region.
+    intact().map_err(|source| Failure::Lost { domain: what.name.to_owned(), source })?;
+    report.map_err(|source| Failure::NotAttachable { path: what.name.to_owned(), source })
 }

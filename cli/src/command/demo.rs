@@ -13,7 +13,7 @@ use domstat_sources::process::ProcessSource;
 
 use crate::error::Failure;
 use crate::find;
-use crate::publish::{Published, publish};
+use crate::publish::{Published, Target, publish};
 use crate::render::human_ns;
 use crate::signals::Stop;
 
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 KvmOptions { nr_vcpus: args.vcpus, name: name.clone(), ..KvmOptions::default() };
             let source = KvmSource::new(&options)?;
             let probe = source.probe();
-            (publish(source, Placement::Packed, None, || Ok(dir.clone()))?, Some(probe), None)
+            (publish(source, Placement::Packed, Target::Directory(dir.clone()))?, Some(probe), None)
         }
         Err(why) => {
             writeln!(stdout(), "domstat demo: {why}")?;
@@ -73,7 +73,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             let source =
                 ProcessSource::new(pid)?.with_name(&name)?.with_thread_prefix(busy::NAME)?;
             let source = source.with_interval(SAMPLING)?;
-            (publish(source, Placement::Packed, None, || Ok(dir.clone()))?, None, Some(threads))
+            (
+                publish(source, Placement::Packed, Target::Directory(dir.clone()))?,
+                None,
+                Some(threads),
+            )
         }
     };
 
@@ -136,6 +140,7 @@ fn in_another_process(
     let program = std::env::current_exe().map_err(os("find this program"))?;
     let mut child = Reader(
         Command::new(program)
+            .env_remove("DOMSTAT_SOCKET")
             .arg("--dir")
             .arg(dir)
             .args(args)

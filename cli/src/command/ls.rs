@@ -1,15 +1,14 @@
 //! `domstat ls`: what is published.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use domstat_consumer::{Region, Snapshot};
-use domstat_layout::State;
+use domstat_consumer::{Attachment, Lost, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
-use crate::{find, render};
+use crate::find::{Entry, Places};
+use crate::render::{self, Seen};
 
 /// List the domains that are published on this host
 #[derive(clap::Args)]
@@ -22,43 +21,27 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let dir = find::directory(dir)?;
-    let found = domstat_consumer::find(&dir)?;
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let found = places.all()?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let list: Vec<Value> = found
-            .iter()
-            .map(|f| {
-                let (name, path) = (&f.name, f.path.display().to_string());
-                match &f.region {
-                    Ok(region) => {
-                        let (snapshot, state) = look(region);
-                        let mut map = render::summary(region, &snapshot, state);
-                        map.insert("entry".to_owned(), json!(name));
-                        map.insert("path".to_owned(), json!(path));
-                        Value::Object(map)
-                    }
-                    Err(e) => json!({ "entry": name, "path": path, "error": e.to_string() }),
-                }
-            })
-            .collect();
-        writeln!(out, "{:#}", Value::Array(list))?;
+        let list: Value = found.iter().map(as_json).collect();
+        writeln!(out, "{list:#}")?;
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
-        writeln!(out, "no domain is published in {}", dir.display())?;
+        writeln!(out, "no domain is published {}", places.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = render::table(&["NAME", "DOMID", "VCPUS", "STATE", "AGE", "REV"]);
     let mut broken = Vec::new();
-    for f in &found {
-        match &f.region {
-            Ok(region) => {
-                let (snapshot, state) = look(region);
-                table.add_row(render::ls_row(&f.name, region, &snapshot, state));
+    for Entry { name, attachment, .. } in &found {
+        match attachment.as_ref().map(|a| (a, look(a))) {
+            Ok((attachment, Ok((snapshot, seen)))) => {
+                table.add_row(render::ls_row(name, attachment.region(), &snapshot, seen));
             }
-            Err(e) => broken.push(format!("{}: {e}", f.name)),
+            Ok((_, Err(e))) => broken.push(format!("{}: {e}", render::printable(name))),
+            Err(e) => broken.push(format!("{}: {e}", render::printable(name))),
         }
     }
     if table.row_count() > 0 {
@@ -70,8 +53,31 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(region: &Region) -> (Snapshot, Option<State>) {
+fn as_json(entry: &Entry) -> Value {
+    let Entry { name, place, attachment } = entry;
+    let path = place.display().to_string();
+    let failed =
+        |e: &dyn std::error::Error| json!({ "entry": name, "path": path, "error": e.to_string() });
+    let attachment = match attachment {
+        Ok(attachment) => attachment,
+        Err(e) => return failed(e),
+    };
+    match look(attachment) {
+        Ok((snapshot, seen)) => {
+            let mut map = render::summary(attachment.region(), &snapshot, seen);
+            map.insert("entry".to_owned(), json!(name));
+            map.insert("path".to_owned(), json!(path));
+            Value::Object(map)
+        }
+        Err(e) => failed(&e),
+    }
+}
+
+fn look(attachment: &Attachment) -> Result<(Snapshot, Seen), Lost> {
+    let region = attachment.region();
     let mut snapshot = Snapshot::new();
     region.snapshot(&mut snapshot);
-    (snapshot, region.status().state)
+    let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+    region.intact()?;
+    Ok((snapshot, seen))
 }

@@ -2,27 +2,31 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use domstat_producer::Placement;
+use domstat_producer::{Placement, Server};
 use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
 
 use crate::error::Failure;
-use crate::find;
-use crate::publish::{End, publish};
+use crate::find::{self, Places};
+use crate::publish::{End, Target, publish};
 use crate::signals::Stop;
 
+mod qemu;
 mod xen;
 
 const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
+  domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
   domstat run xen                                in dom0: every domain, as they come and go
-  domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map";
+  domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map
+  domstat run kvm --socket /run/vm.sock          to whoever may connect there";
 
 /// Publish the statistics of a domain until it is gone
 #[derive(clap::Args)]
@@ -38,6 +42,7 @@ enum From {
     Process(ProcessArgs),
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
+    Qemu(qemu::Args),
     /// The domains of this Xen host, each from when it appears until it is gone (in dom0)
     Xen(xen::Args),
 }
@@ -50,6 +55,8 @@ struct Common {
     /// Publish as a plain file at PATH instead of in sealed memory; put it on a tmpfs
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    at: SocketArgs,
     /// How records are placed
     #[arg(long, value_enum, default_value = "packed")]
     placement: PlacementArg,
@@ -61,6 +68,16 @@ struct Common {
     time: Option<u64>,
 }
 
+#[derive(clap::Args)]
+struct SocketArgs {
+    /// Who may connect to --socket: its permission bits
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = octal)]
+    socket_mode: u32,
+    /// The group of --socket, by number
+    #[arg(long, value_name = "GID")]
+    socket_group: Option<u32>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum PlacementArg {
     /// As close together as cache lines allow
@@ -69,11 +86,11 @@ enum PlacementArg {
     Page,
 }
 
-impl std::convert::From<PlacementArg> for Placement {
-    fn from(placement: PlacementArg) -> Self {
-        match placement {
-            PlacementArg::Packed => Self::Packed,
-            PlacementArg::Page => Self::PageGranular,
+impl PlacementArg {
+    fn placement(self) -> Placement {
+        match self {
+            Self::Packed => Placement::Packed,
+            Self::Page => Placement::PageGranular,
         }
     }
 }
@@ -103,7 +120,7 @@ struct KvmArgs {
     common: Common,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     match &args.source {
         From::Process(args) => {
             let mut source = ProcessSource::new(args.pid)?
@@ -118,7 +135,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 source = source.with_nr_vcpus(max)?;
             }
             let probe = source.probe();
-            serve(source, &args.common, dir, &|| not_shown(&probe))
+            serve(source, &args.common, places, &|| not_shown(&probe))
         }
         From::Kvm(args) => {
             let mut options = KvmOptions {
@@ -129,9 +146,10 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             if let Some(name) = &args.common.name {
                 options.name.clone_from(name);
             }
-            serve(KvmSource::new(&options)?, &args.common, dir, &|| None)
+            serve(KvmSource::new(&options)?, &args.common, places, &|| None)
         }
-        From::Xen(args) => xen::run(args, dir),
+        From::Qemu(args) => qemu::run(args, places),
+        From::Xen(args) => xen::run(args, places),
     }
 }
 
@@ -141,16 +159,42 @@ fn not_shown(probe: &ProcessProbe) -> Option<String> {
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
 }
 
+/// A server as the options want it, with as many descriptors as it may have.
+fn serve_at(path: &Path, at: &SocketArgs) -> Result<Server, Failure> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    let mut server = Server::builder().mode(at.socket_mode);
+    if let Some(group) = at.socket_group {
+        server = server.group(group);
+    }
+    Ok(server.bind(path)?)
+}
+
+/// Permission bits in octal digits.
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected permission bits from 0 to 777".to_owned()),
+    }
+}
+
 fn serve<S: Source>(
     source: S,
     common: &Common,
-    dir: Option<&Path>,
+    places: Places<'_>,
     warning: &dyn Fn() -> Option<String>,
 ) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let description = source.describe();
-    let mut published =
-        publish(source, common.placement.into(), common.file.as_deref(), || find::directory(dir))?;
+    let target = match (&common.file, places.socket) {
+        (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
+        (Some(path), None) => Target::File(path),
+        (None, Some(path)) => Target::Server(Arc::new(serve_at(path, &common.at)?)),
+        (None, None) => Target::Directory(find::directory(places.dir)?),
+    };
+    let mut published = publish(source, common.placement.placement(), target)?;
     eprintln!(
         "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
         description.name,

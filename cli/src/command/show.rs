@@ -1,17 +1,18 @@
 //! `domstat show`: a domain's statistics.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Region, Snapshot};
-use domstat_layout::State;
+use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
 
 use crate::error::Failure;
+use crate::find::Places;
+use crate::render::Seen;
 use crate::signals::Stop;
 use crate::{described, find, render};
 
+mod domstats;
 mod rfc_v3;
 
 const EXAMPLES: &str = "\
@@ -19,6 +20,8 @@ Examples:
   domstat show web1
   domstat show web1 --watch --interval 0.5
   domstat show web1 --all
+  domstat show web1 --socket /run/domstat.sock
+  domstat show web1 --format domstats
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
@@ -39,6 +42,12 @@ pub(crate) struct Args {
     /// Print JSON, one line for each sample
     #[arg(long)]
     json: bool,
+    /// Print what `virsh domstats` prints, under its names and in its units
+    #[arg(long, value_enum, conflicts_with_all = ["json", "all", "watch"])]
+    format: Option<Format>,
+    /// Images that back a disk, too, as `virsh domstats --backing`
+    #[arg(long, requires = "format")]
+    backing: bool,
     /// Show again and again until the domain is gone
     #[arg(long)]
     watch: bool,
@@ -50,6 +59,12 @@ pub(crate) struct Args {
     count: Option<u64>,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// One line for each key
+    Domstats,
+}
+
 /// Seconds from 0.01 to a day.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
@@ -58,50 +73,70 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let path = find::region_path(&args.domain, dir)?;
-    let mapped = find::map(&args.domain, &path)?;
-    if mapped.is_rfc_v3() {
-        return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let attachment = match places.socket {
+        Some(socket) => Attachment::connect(socket, &args.domain)?,
+        None => {
+            let path = find::region_path(&args.domain, places.dir)?;
+            let mapped = find::map(&args.domain, &path)?;
+            if mapped.is_rfc_v3() {
+                return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
+            }
+            match find::xen_domid(&args.domain) {
+                Some(_) => Attachment::of(mapped.attach()?, None),
+                None => Attachment::open(&path)?,
+            }
+        }
+    };
+    if args.watch {
+        return watch(args, &attachment);
     }
-    let region = mapped.attach()?;
-    if region.is_held() == Some(false) {
-        eprintln!("domstat: no producer holds {}: its values may be old", path.display());
+    if matches!(attachment.liveness(), Liveness::Dead | Liveness::Unheld) {
+        eprintln!("domstat: no producer holds {}: its values may be old", args.domain);
     }
     let mut out = std::io::stdout().lock();
+    let region = attachment.region();
     if args.all {
-        return described::show(&mut out, &region, &args.domain, args.json);
+        let shown = described::show(&mut out, region, &args.domain, args.json);
+        still_there(args, region)?;
+        return shown;
     }
     let mut snapshot = Snapshot::new();
-    let mut before = Snapshot::new();
-    if !args.watch {
-        region.snapshot(&mut snapshot);
-        let state = region.status().state;
-        if args.json {
-            writeln!(out, "{}", render::json(&region, &snapshot, state))?;
-        } else {
-            render::text(&mut out, &region, &snapshot, None, state)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    region.snapshot(&mut snapshot);
+    let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+    still_there(args, region)?;
+    if let Some(Format::Domstats) = args.format {
+        domstats::print(&mut out, region, &snapshot, args.backing)?;
+    } else if args.json {
+        writeln!(out, "{}", render::json(region, &snapshot, seen))?;
+    } else {
+        render::text(&mut out, region, &snapshot, None, seen)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn watch(args: &Args, attachment: &Attachment) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    let region = attachment.region();
+    let (mut snapshot, mut before) = (Snapshot::new(), Snapshot::new());
     let stop = Stop::on_signals()?;
     let live_screen = out.is_terminal() && !args.json;
     let mut screen = Drawn::default();
     let mut shown = 0;
     loop {
         region.snapshot(&mut snapshot);
-        // In this order: a producer that ends retires the region, then takes the entry away.
-        let gone = find::xen_domid(&args.domain).is_none() && !is_the_same(&path, &region);
-        let status = region.status();
-        if gone && status.state != Some(State::Retired) {
+        // In this order: what was read before the producer's end is of its life.
+        let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+        still_there(args, region)?;
+        if matches!(seen.liveness, Liveness::Dead | Liveness::Restarted) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
-            writeln!(out, "{}", render::json(&region, &snapshot, status.state))?;
+            writeln!(out, "{}", render::json(region, &snapshot, seen))?;
         } else {
             let mut text = Vec::new();
             let earlier = (shown > 0).then_some(&before);
-            render::text(&mut text, &region, &snapshot, earlier, status.state)?;
+            render::text(&mut text, region, &snapshot, earlier, seen)?;
             if shown > 0 {
                 match live_screen {
                     true => screen.back(&mut out)?,
@@ -113,7 +148,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
         out.flush()?;
         shown += 1;
-        let ended = status.state == Some(State::Retired);
+        let ended = seen.liveness == Liveness::Retired;
         if ended || args.count.is_some_and(|n| shown >= n) || stop.wait(args.interval) {
             return Ok(ExitCode::SUCCESS);
         }
@@ -121,12 +156,9 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     }
 }
 
-/// Whether the region at `path` is still the one that was attached.
-fn is_the_same(path: &Path, region: &Region) -> bool {
-    let (Ok(now), Some(mapped)) = (rustix::fs::stat(path), region.files().next()) else {
-        return false;
-    };
-    rustix::fs::fstat(mapped).is_ok_and(|was| (was.st_dev, was.st_ino) == (now.st_dev, now.st_ino))
+fn still_there(args: &Args, region: &Region) -> Result<(), Failure> {
+    let lost = |source| Failure::Lost { domain: args.domain.clone(), source };
+    region.intact().map_err(lost)
 }
 
 /// What was drawn last on a terminal, to be drawn over.

@@ -1,6 +1,11 @@
 //! Running the command as a user does.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
+
+pub(crate) mod http;
+pub(crate) mod made_up;
+
+pub(crate) mod vm;
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +15,7 @@ use std::time::{Duration, Instant};
 /// `domstat`, with `dir` as the place where regions are found.
 pub(crate) fn domstat(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_domstat"));
-    command.env("DOMSTAT_DIR", dir).stdin(Stdio::null());
+    command.env("DOMSTAT_DIR", dir).env_remove("DOMSTAT_SOCKET").stdin(Stdio::null());
     command
 }
 

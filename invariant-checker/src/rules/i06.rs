@@ -1,4 +1,5 @@
-//! The last record of each array with its gap, and each section, lies inside the mapping, computed without wrap.
+//! The last record of each array with its gap, and each section, lies inside the mapping, computed
+//! without wrap.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

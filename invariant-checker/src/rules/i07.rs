@@ -1,4 +1,5 @@
-//! A domain has at least one vCPU, and no more than any hypervisor offers: a negative number that was stored as unsigned is caught here.
+//! A domain has at least one vCPU, and no more than any hypervisor offers: a negative number that
+//! was stored as unsigned is caught here.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,5 @@
-//! A producer sets no bit that its own revision does not define. Bits of a newer producer that this checker does not know are no error.
+//! A producer sets no bit that its own revision does not define. Bits of a newer producer that this
+//! checker does not know are no error.
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;

@@ -1,4 +1,5 @@
-//! What has named values holds one of them, and text ends inside its bounds. What the region says of itself is legal, and agrees with its header.
+//! What has named values holds one of them, and text ends inside its bounds. What the region says
+//! of itself is legal, and agrees with its header.
 
 use super::{Look, Rule, finding};
 use crate::{Finding, GroupLook, Outcome};

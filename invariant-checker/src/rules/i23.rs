@@ -1,4 +1,5 @@
-//! Architecture-specific slots stay inside what the header declares: the domain's and the schema hold at least their headers, and a vCPU's lies behind its record and inside its stride.
+//! Arch slots lie inside what the header declares: the domain's and the schema hold at least their
+//! headers, and a vCPU's lies behind its record and inside its stride.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,6 @@
-//! Who is given a region to read can do nothing else with it, and nobody can pull it away. Tried, not only looked up: the memory is mapped writable through the descriptor and by opening it anew, and both must fail.
+//! Who is given a region to read can do nothing else with it, and nobody can pull it away. Tried,
+//! not only looked up: the memory is mapped writable through the descriptor and by opening it anew,
+//! and both must fail.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,6 @@
-//! Nothing that a consumer was built to read ever moves. What the region says of itself is held against the descriptor table: every group that the producer's revision has lies where the table puts it, and what a later one adds lies behind.
+//! Nothing that a consumer was built to read ever moves. What the region says of itself is held
+//! against the descriptor table: every group that the producer's revision has lies where the table
+//! puts it, and what a later one adds lies behind.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -2,6 +2,7 @@
 //! builds a region in a static buffer, publishes it, validates and reads it, and exits 0.
 //! Any other exit code is the number of the step that failed; it links the C library for
 //! start-up and memcpy, and nothing of Rust's but core.
+#![allow(unsafe_code)]
 #![no_std]
 #![no_main]
 

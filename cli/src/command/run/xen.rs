@@ -1,17 +1,19 @@
 //! `domstat run xen`: the domains of a Xen host.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domstat_producer::Server;
 use domstat_sources::xen::{Roots, XenProbe, XenSource, domains};
 use domstat_sources::{Source, SourceError};
 
 use super::{Common, serve};
 use crate::error::Failure;
-use crate::find;
-use crate::publish::{End, Published, publish};
+use crate::find::{self, Places};
+use crate::publish::{End, Published, Target, publish};
 use crate::signals::Stop;
 
 #[derive(clap::Args)]
@@ -32,7 +34,7 @@ pub(super) struct Args {
     common: Common,
 }
 
-pub(super) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let roots = Roots { dev: args.dev.clone(), sys: args.sys.clone(), run: args.run.clone() };
     let interval = Duration::from_millis(args.common.interval);
     if let Some(domid) = args.domid {
@@ -41,18 +43,29 @@ pub(super) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             source = source.with_name(name)?;
         }
         let probe = source.probe();
-        return serve(source, &args.common, dir, &|| not_shown(&probe));
+        return serve(source, &args.common, places, &|| not_shown(&probe));
     }
     if args.common.name.is_some() || args.common.file.is_some() {
         return Err(Failure::OneDomainOnly);
     }
-    Host { roots, interval, shown: BTreeMap::new() }.serve(&args.common, &find::directory(dir)?)
+    let place = match places.socket {
+        Some(path) => Place::Server(Arc::new(super::serve_at(path, &args.common.at)?)),
+        None => Place::Directory(find::directory(places.dir)?),
+    };
+    Host { roots, interval, place, shown: BTreeMap::new() }.serve(&args.common)
+}
+
+/// Where all domains are published.
+enum Place {
+    Directory(PathBuf),
+    Server(Arc<Server>),
 }
 
 /// Every domain of the host.
 struct Host {
     roots: Roots,
     interval: Duration,
+    place: Place,
     shown: BTreeMap<u16, Shown>,
 }
 
@@ -64,7 +77,7 @@ struct Shown {
 }
 
 impl Host {
-    fn serve(mut self, common: &Common, dir: &Path) -> Result<ExitCode, Failure> {
+    fn serve(mut self, common: &Common) -> Result<ExitCode, Failure> {
         let stop = Stop::on_signals()?;
         let until = common.time.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         loop {
@@ -74,7 +87,7 @@ impl Host {
             }
             for domid in domains(&self.roots)? {
                 if !self.shown.contains_key(&domid) {
-                    self.show(domid, common, dir)?;
+                    self.show(domid, common)?;
                 }
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -110,7 +123,7 @@ impl Host {
         asked
     }
 
-    fn show(&mut self, domid: u16, common: &Common, dir: &Path) -> Result<(), Failure> {
+    fn show(&mut self, domid: u16, common: &Common) -> Result<(), Failure> {
         let source = match XenSource::new(&self.roots, domid) {
             Ok(source) => source.with_interval(self.interval)?,
             // It went as it was looked at, or is still being built.
@@ -123,8 +136,11 @@ impl Host {
         }
         let source = source.with_name(&name)?;
         let probe = source.probe();
-        let published = match publish(source, common.placement.into(), None, || Ok(dir.to_owned()))
-        {
+        let target = match &self.place {
+            Place::Directory(dir) => Target::Directory(dir.clone()),
+            Place::Server(server) => Target::Server(Arc::clone(server)),
+        };
+        let published = match publish(source, common.placement.placement(), target) {
             Ok(published) => published,
             Err(Failure::Source(SourceError::NoSuchDomain { .. })) => return Ok(()),
             Err(error) => return Err(error),

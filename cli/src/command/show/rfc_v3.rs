@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use domstat_consumer::{LegacyRegion, WriterStalled};
+use domstat_consumer::{LegacyRegion, ReadError};
 use domstat_layout::rfc_v3::{Record, Running, is_scaled};
 use serde_json::{Value, json};
 
@@ -14,12 +14,14 @@ use crate::render;
 use crate::signals::Stop;
 
 /// One look at every record.
-type Sample = Vec<Result<Record, WriterStalled>>;
+type Sample = Vec<Result<Record, ReadError>>;
 
 pub(super) fn run(args: &Args, path: &Path, region: &LegacyRegion) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     if !args.watch {
-        show(&mut out, args, region, &region.vcpus().collect(), None)?;
+        let sample = region.vcpus().collect();
+        still_there(args, region)?;
+        show(&mut out, args, region, &sample, None)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = Stop::on_signals()?;
@@ -31,6 +33,7 @@ pub(super) fn run(args: &Args, path: &Path, region: &LegacyRegion) -> Result<Exi
         if !path.exists() {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
+        still_there(args, region)?;
         if live_screen {
             write!(out, "\x1b[H\x1b[J")?;
         } else if shown > 0 && !args.json {
@@ -44,6 +47,11 @@ pub(super) fn run(args: &Args, path: &Path, region: &LegacyRegion) -> Result<Exi
         }
         before = Some(sample);
     }
+}
+
+fn still_there(args: &Args, region: &LegacyRegion) -> Result<(), Failure> {
+    let lost = |source| Failure::Lost { domain: args.domain.clone(), source };
+    region.intact().map_err(lost)
 }
 
 fn show(
@@ -160,7 +168,7 @@ fn as_json(region: &LegacyRegion, sample: &Sample) -> Value {
             Err(stalled) => json!({
                 "index": index,
                 "status": "stalled",
-                "seq": stalled.seq,
+                "seq": stalled.stalled().map(|s| s.seq),
                 "error": stalled.to_string(),
             }),
         })

@@ -22,10 +22,11 @@ static inline uint64_t domstat_load64(const uint64_t *at)
 /* Copies the group of `size` bytes at `offset` of a record to `copy`. 1 if it is produced and was
  * copied whole; 0 if it is not produced, or the record was built by a producer that does not know
  * it; -1 if its writer was in mid-update all the time. */
-static inline int domstat_read_group(const char *record, size_t record_size, const uint64_t *active, unsigned bit,
-                      size_t offset, size_t size, void *copy)
+static inline int domstat_read_group(const char *record, size_t record_size,
+                                     const uint64_t *active, unsigned bit, size_t offset,
+                                     size_t size, void *copy)
 {
-    if (offset + size > record_size)
+    if (size > record_size || offset > record_size - size)
         return 0;
     const uint32_t *seq = (const uint32_t *)(record + offset);
     const uint64_t *words = (const uint64_t *)(record + offset);

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Counts the unsafe code of every file and compares with docs/unsafe.md; --fix writes that.
+source "$(dirname "$0")/common.sh"
+list=docs/unsafe.md
+made=$(mktemp)
+trap 'rm -f "$made"' EXIT
+
+# Of the files on stdin: a row for each, and their sums.
+rows() {
+    local files=0 sums=(0 0 0) file code counts i
+    echo "| file | unsafe blocks | unsafe impls | unsafe fns |"
+    echo "|---|--:|--:|--:|"
+    while read -r file; do
+        code=$(sed 's#//.*##' "$file")
+        counts=()
+        for what in 'unsafe( extern "C")? \{' 'unsafe impl' 'unsafe fn'; do
+            counts+=("$({ grep -oE "\<$what" <<< "$code" || true; } | wc -l)")
+        done
+        echo "| \`$file\` | ${counts[0]} | ${counts[1]} | ${counts[2]} |"
+        files=$((files + 1))
+        for i in 0 1 2; do sums[i]=$((sums[i] + counts[i])); done
+    done
+    echo "| $files files | ${sums[0]} | ${sums[1]} | ${sums[2]} |"
+}
+
+tracked() { git ls-files --cached --others --exclude-standard '*.rs' | xargs grep -lE "^ *#!?\[allow\(unsafe_code" | sort; }
+others='^(bench|fuzz|tests)/|/tests/|/tests\.rs$'
+{
+    echo "<!-- Counted by ci/unsafe.sh --fix -->"
+    echo "# Where unsafe code is, and how much"
+    echo
+    echo "Every crate denies unsafe code but in the files below, and denies a block without a"
+    echo "\`// SAFETY:\` comment or with more than one unsafe operation. A block is counted by its braces,"
+    echo "comments are not. ARCHITECTURE.md says what each of the first table's files is for."
+    echo
+    echo "## What is shipped"
+    echo
+    tracked | grep -vE "$others" | rows
+    echo
+    echo "## Tests, benches, fuzz targets"
+    echo
+    tracked | grep -E "$others" | rows
+} > "$made"
+
+# What the lint would not see: a file that nobody allowed it.
+stray=$(git ls-files '*.rs' | xargs grep -lE '^[^/"]*\<unsafe (\{|impl|fn|extern)' | sort | comm -23 - <(tracked))
+[ -z "$stray" ] || fail "unsafe code in files that do not allow it: $stray"
+
+if [ "${1:-}" = --fix ]; then
+    cp "$made" "$list"
+else
+    diff -u "$list" "$made" || fail "$list is stale: look at what is new, then run ci/unsafe.sh --fix"
+fi
+grep -E '^\| [0-9]+ files' "$made"

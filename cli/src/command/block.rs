@@ -1,0 +1,252 @@
+//! `domstat block`: disks, write thresholds and block jobs of a domain that a daemon observes.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a serde_json::Value that is read by a key that it lacks is Null, not a panic"
+)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+use domstat_sources::qemu::{JobFlags, ThresholdFlags};
+use serde_json::{Value, json};
+
+use crate::control::client::Client;
+use crate::error::Failure;
+use crate::render;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat block list web1
+  domstat block threshold web1 vda 80%          one event when a write goes past 80 % of the disk
+  domstat block threshold web1 vda 10G --wait   and wait for it
+  domstat block threshold web1 'vda[1]' 0       disarm that of the first backing image
+  domstat block jobs web1
+  domstat block job-abort web1 vda --timeout 30
+  domstat block job-abort web1 vda --async      return at once; `domstat events` tells the end
+
+A threshold is one-shot: when it fires it is disarmed. A percentage is of the disk's capacity and
+rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk,
+or, for a backing image, with its number in the chain (vda[1]).";
+
+/// Disks, write thresholds and block jobs of a VM that `domstat run qemu` observes
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The daemon's control socket; default: control.sock beside the regions
+    #[arg(long, global = true, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List disks and the images that back them
+    List { domain: String },
+    /// List block jobs
+    Jobs { domain: String },
+    /// Arm a write threshold, or disarm it with 0
+    Threshold {
+        domain: String,
+        /// The disk: vda, vda[1], or its source
+        disk: String,
+        /// Bytes (10737418240, 10G, 512M), or a percentage of the capacity (80%, 12.345%)
+        #[arg(value_parser = threshold)]
+        threshold: Threshold,
+        /// Wait until it has fired
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Cancel the block job of a disk
+    JobAbort {
+        domain: String,
+        /// The disk, or the job's id
+        disk: String,
+        /// Return as soon as QEMU has taken it; one event tells the end
+        #[arg(long = "async")]
+        is_async: bool,
+        /// Cancel a paused job, too, and a ready mirror without completing it
+        #[arg(long)]
+        force: bool,
+        /// Give up waiting after this many seconds; the job still ends, and an event tells
+        #[arg(long, value_name = "SECONDS", conflicts_with = "is_async", value_parser = crate::command::show::seconds)]
+        timeout: Option<Duration>,
+    },
+}
+
+/// A number and the flags that say what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Threshold {
+    number: u64,
+    flags: u32,
+}
+
+/// `80%`, `12.345%`, `10G`, `512`.
+fn threshold(text: &str) -> Result<Threshold, String> {
+    let help = "expected bytes (10737418240, 10G) or a percentage with at most three digits after \
+                the point (80%, 12.345%)";
+    if let Some(percent) = text.strip_suffix('%') {
+        let (whole, rest) = percent.split_once('.').unwrap_or((percent, ""));
+        if rest.len() > 3 || !rest.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(help.to_owned());
+        }
+        let number = format!("{whole}{rest:0<3}").parse().map_err(|_| help.to_owned())?;
+        if number > 100_000 {
+            return Err("more than 100 %".to_owned());
+        }
+        return Ok(Threshold { number, flags: ThresholdFlags::PERCENTAGE });
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let power = match text.get(digits.len()..).unwrap_or_default() {
+        "" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        "T" | "TiB" => 40,
+        _ => return Err(help.to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| help.to_owned())?;
+    let number = number.checked_mul(1 << power).ok_or("more than 64 bits hold")?;
+    Ok(Threshold { number, flags: 0 })
+}
+
+pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    let mut client = Client::connect(args.control.as_deref(), dir)?;
+    let mut out = std::io::stdout().lock();
+    match &args.verb {
+        Verb::List { domain } => {
+            let disks = client.ask(&json!({ "op": "block-list", "domain": domain }))?;
+            if args.json { writeln!(out, "{disks:#}")? } else { list(&mut out, &disks)? }
+        }
+        Verb::Jobs { domain } => {
+            let jobs = client.ask(&json!({ "op": "block-jobs", "domain": domain }))?;
+            if args.json { writeln!(out, "{jobs:#}")? } else { list_jobs(&mut out, &jobs)? }
+        }
+        Verb::Threshold { domain, disk, threshold, wait } => {
+            // Subscribed first, so that nothing is missed between the two.
+            let mut events = match wait {
+                true => {
+                    let mut events = Client::connect(args.control.as_deref(), dir)?;
+                    events.subscribe(Some(domain))?;
+                    Some(events)
+                }
+                false => None,
+            };
+            let Threshold { number, flags } = threshold;
+            let request = json!({ "op": "block-threshold", "domain": domain, "disk": disk,
+                                  "threshold": number, "flags": flags });
+            let set = client.ask(&request)?;
+            if args.json {
+                writeln!(out, "{set}")?;
+            } else {
+                let name = render::printable(set["disk"].as_str().unwrap_or(disk));
+                match set["threshold_bytes"].as_u64() {
+                    Some(0) => writeln!(out, "{name}: no threshold")?,
+                    bytes => writeln!(out, "{name}: threshold {} bytes", bytes.unwrap_or(0))?,
+                }
+            }
+            if let Some(events) = &mut events {
+                wait_for(&mut out, events, &set, args.json)?;
+            }
+        }
+        Verb::JobAbort { domain, disk, is_async, force, timeout } => {
+            let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+            let flags = flag(*is_async, JobFlags::ASYNC) | flag(*force, JobFlags::FORCE);
+            let mut request = json!({ "op": "block-job-abort", "domain": domain, "disk": disk,
+                                      "flags": flags });
+            if let Some(timeout) = timeout {
+                request["timeout_ms"] =
+                    json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+            }
+            let answer = client.ask(&request)?;
+            if args.json {
+                writeln!(out, "{answer}")?;
+            } else {
+                let job = render::printable(answer["job"].as_str().unwrap_or_default());
+                let outcome = answer["outcome"].as_str().unwrap_or("is being canceled");
+                writeln!(out, "job {job}: {outcome}")?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the firing of the threshold that was set.
+fn wait_for(
+    out: &mut impl Write,
+    events: &mut Client,
+    set: &Value,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if set["threshold_bytes"] == 0 {
+        return Ok(());
+    }
+    out.flush()?;
+    while let Some(event) = events.next_line()? {
+        let is_it = event["event"] == "write_threshold"
+            && event["disk"] == set["disk"]
+            && event["threshold_bytes"] == set["threshold_bytes"];
+        if is_it || event["event"] == "gone" {
+            super::events::print(out, &event, as_json)?;
+        }
+        if is_it {
+            return Ok(());
+        }
+        if event["event"] == "gone" {
+            let message = "the domain ended before the threshold fired".to_owned();
+            return Err(Failure::Refused { code: "gone".to_owned(), message });
+        }
+    }
+    Err(events.ended())
+}
+
+fn list(out: &mut impl Write, disks: &Value) -> std::io::Result<()> {
+    let mut table =
+        render::table(&["DISK", "CAPACITY", "PHYSICAL", "THRESHOLD", "FIRED", "NODE", "SOURCE"]);
+    for disk in disks.as_array().into_iter().flatten() {
+        let cell = |key: &str| match &disk[key] {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => render::printable(text),
+            other => other.to_string(),
+        };
+        let keys = ["name", "capacity_bytes", "physical_bytes", "threshold_bytes"];
+        let mut row: Vec<String> = keys.into_iter().map(cell).collect();
+        row.extend(["threshold_events", "storage_node", "source"].map(cell));
+        table.add_row(row);
+    }
+    writeln!(out, "{table}")
+}
+
+fn list_jobs(out: &mut impl Write, jobs: &Value) -> std::io::Result<()> {
+    for job in jobs.as_array().into_iter().flatten() {
+        let text = |key: &str| render::printable(job[key].as_str().unwrap_or("-"));
+        let ending = if job["ending"] == true { ", being canceled" } else { "" };
+        writeln!(out, "{}  disk {}  {}{ending}", text("job"), text("disk"), text("kind"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_bytes_or_thousandths_of_a_percent() {
+        let parsed = |text| threshold(text).map(|t| (t.number, t.flags));
+        assert_eq!(parsed("80%"), Ok((80_000, 1)));
+        assert_eq!(parsed("12.345%"), Ok((12_345, 1)));
+        assert_eq!(parsed("0.5%"), Ok((500, 1)));
+        assert_eq!(parsed("10G"), Ok((10 << 30, 0)));
+        assert_eq!(parsed("0"), Ok((0, 0)));
+        for bad in ["100.001%", "1.2345%", "%", "10X", "-1", "", "99999999T", "1.+2%"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `domstat export`: metrics over HTTP.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use domstat_exporter::Exporter;
+use domstat_exporter::server::{Options, Tls, serve};
+
+use crate::error::Failure;
+use crate::find;
+use crate::signals::Stop;
+
+const EXAMPLES: &str = "\
+Examples:
+  domstat export
+  curl -s http://127.0.0.1:9956/metrics | promtool check metrics
+  domstat export --listen '[::]:9956' --tls-cert host.pem --tls-key host.key --token-file token
+
+A scrape shows all domains of the host as of one moment. What is not produced has no series, and a
+domain that is gone has none from the next scrape on. `_created` of a counter moves when its
+producer was started anew. docs/metrics.md lists the names.
+
+systemd can pass the listening socket; then --listen is not looked at.";
+
+/// Serve the statistics of all domains to Prometheus and the like, as OpenMetrics over HTTP
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9956")]
+    listen: SocketAddr,
+    /// Scrapes that may be under way at one time; further ones are told to come back
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
+    max_scrapes: u8,
+    /// How long a client may take to read its answer
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = super::show::seconds)]
+    timeout: Duration,
+    /// Leave out when counters began: half the series in Prometheus
+    #[arg(long)]
+    no_created: bool,
+    /// Ask for the token in FILE, sent as `Authorization: Bearer`
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Serve HTTPS with the certificates in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+    let stop = Stop::on_signals()?;
+    let dir = find::directory(dir)?;
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)?),
+        _ => None,
+    };
+    let token = args.token_file.as_deref().map(token).transpose()?;
+    let listener = listener(args.listen)?;
+    let os = |action| move |source| Failure::Os { action, source };
+    let at = listener.local_addr().map_err(os("look at the listening socket"))?;
+    if !at.ip().is_loopback() && (tls.is_none() || token.is_none()) {
+        eprintln!(
+            "domstat: {at} can be reached from other hosts: \
+             use --tls-cert, --tls-key and --token-file, or a firewall"
+        );
+    }
+    find::raise_limit_of_files();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = Options {
+        max_scrapes: usize::from(args.max_scrapes),
+        timeout: args.timeout,
+        created: !args.no_created,
+        token,
+        tls,
+    };
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        while !stop.wait(Duration::from_secs(3600)) {}
+        let _ = tell.send(());
+    });
+    eprintln!("domstat: {} at {scheme}://{at}/metrics; stop with Ctrl-C", dir.display());
+    // Fails only where nobody waits to be told.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    serve(Exporter::new(&dir), listener, options, told).map_err(os("serve metrics"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The socket that systemd passed, or a new one.
+fn listener(address: SocketAddr) -> Result<TcpListener, Failure> {
+    if let Ok(Some(passed)) = listenfd::ListenFd::from_env().take_tcp_listener(0) {
+        return Ok(passed);
+    }
+    TcpListener::bind(address).map_err(|source| Failure::Listen { address, source })
+}
+
+fn token(path: &Path) -> Result<String, Failure> {
+    let failed = |why| Failure::Token { path: path.display().to_string(), why };
+    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    match text.trim() {
+        "" => Err(failed("it is empty".to_owned())),
+        token => Ok(token.to_owned()),
+    }
+}

@@ -1,0 +1,193 @@
+//! A sample under the names that `virsh domstats` prints. What is not produced is left out.
+
+use std::io::Write;
+
+use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
+use domstat_layout::latest::{
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Cpu, Identity, Memory, NetIdentity, NetIo, Runstate,
+    Sched,
+};
+use domstat_layout::{BlkGroup, Schema, VcpuGroup, Word};
+
+use crate::render::printable;
+
+/// libvirt's VIR_VCPU_RUNNING, which its QEMU driver says of every vCPU that is plugged.
+const VCPU_RUNNING: u64 = 1;
+
+/// Prints every key of the domain; with `backing`, images that back a disk, too.
+pub(super) fn print(
+    out: &mut impl Write,
+    region: &Region,
+    snapshot: &Snapshot,
+    backing: bool,
+) -> std::io::Result<()> {
+    let mut keys = Keys { out };
+    let dom = snapshot.dom();
+    let name = dom.dom_group::<Identity>().ok().and_then(|r| r.active().map(|i| i.name));
+    let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or("-");
+    writeln!(keys.out, "Domain: '{}'", printable(name))?;
+    if let Some([state, reason]) = libvirt_state(region) {
+        keys.word("state.state", state)?;
+        keys.word("state.reason", reason)?;
+    }
+    if let Ok(Reading::Active(cpu)) = dom.dom_group::<Cpu>() {
+        keys.word("cpu.time", cpu.time_ns)?;
+        keys.word("cpu.user", cpu.user_ns)?;
+        keys.word("cpu.system", cpu.system_ns)?;
+    }
+    if let Ok(Reading::Active(memory)) = dom.dom_group::<Memory>() {
+        balloon(&mut keys, &memory)?;
+    }
+    vcpus(&mut keys, snapshot)?;
+    nets(&mut keys, snapshot)?;
+    blks(&mut keys, snapshot, backing)
+}
+
+struct Keys<'o, W> {
+    out: &'o mut W,
+}
+
+impl<W: Write> Keys<'_, W> {
+    fn word(&mut self, key: &str, word: Word) -> std::io::Result<()> {
+        match word.value() {
+            Some(value) => writeln!(self.out, "  {key}={value}"),
+            None => Ok(()),
+        }
+    }
+
+    fn kib(&mut self, key: &str, bytes: Word) -> std::io::Result<()> {
+        self.word(key, Word::from(bytes.value().map(|b| b / 1024)))
+    }
+
+    fn text(&mut self, key: &str, text: &str) -> std::io::Result<()> {
+        writeln!(self.out, "  {key}={}", printable(text))
+    }
+}
+
+/// State and reason, from the group that the domain's source describes.
+fn libvirt_state(region: &Region) -> Option<[Word; 2]> {
+    let bytes = region.copy_schema()?;
+    let schema = Schema::parse(&bytes).ok()?;
+    let group = schema.groups().find(|g| g.name == "libvirt_state")?;
+    let record = schema.records().find(|r| r.kind == group.record)?;
+    let mut words = Vec::new();
+    match region.read_described(&record, 0, &group, &mut words) {
+        Ok(Reading::Active(_)) => match words.as_slice() {
+            [state, reason] => Some([*state, *reason].map(Word::from_raw)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn balloon<W: Write>(keys: &mut Keys<'_, W>, memory: &Memory) -> std::io::Result<()> {
+    keys.kib("balloon.current", memory.current_bytes)?;
+    keys.kib("balloon.maximum", memory.maximum_bytes)?;
+    keys.kib("balloon.swap_in", memory.swap_in_bytes)?;
+    keys.kib("balloon.swap_out", memory.swap_out_bytes)?;
+    keys.word("balloon.major_fault", memory.major_faults)?;
+    keys.word("balloon.minor_fault", memory.minor_faults)?;
+    keys.kib("balloon.unused", memory.unused_bytes)?;
+    keys.kib("balloon.available", memory.available_bytes)?;
+    keys.kib("balloon.usable", memory.usable_bytes)?;
+    keys.kib("balloon.rss", memory.rss_bytes)
+}
+
+fn vcpus<W: Write>(keys: &mut Keys<'_, W>, snapshot: &Snapshot) -> std::io::Result<()> {
+    let plugged: Vec<u32> = (0..snapshot.nr_vcpus())
+        .filter(|i| snapshot.vcpu(*i).and_then(|v| vcpu::<Runstate>(&v)).is_some())
+        .collect();
+    keys.text("vcpu.current", &plugged.len().to_string())?;
+    keys.text("vcpu.maximum", &snapshot.nr_vcpus().to_string())?;
+    for index in plugged {
+        keys.word(&format!("vcpu.{index}.state"), Word::new(VCPU_RUNNING))?;
+        let Some(sched) = snapshot.vcpu(index).and_then(|v| vcpu::<Sched>(&v)) else { continue };
+        keys.word(&format!("vcpu.{index}.time"), sched.time_ns)?;
+        keys.word(&format!("vcpu.{index}.wait"), sched.wait_ns)?;
+        keys.word(&format!("vcpu.{index}.delay"), sched.delay_ns)?;
+    }
+    Ok(())
+}
+
+fn nets<W: Write>(keys: &mut Keys<'_, W>, snapshot: &Snapshot) -> std::io::Result<()> {
+    let records = (0..snapshot.nr_nets()).filter_map(|i| snapshot.net(i));
+    let shown: Vec<_> = records
+        .filter_map(|r| {
+            let name = r.net_group::<NetIdentity>().ok()?.active()?.name;
+            Some((name, r.net_group::<NetIo>().ok()?.active()))
+        })
+        .collect();
+    keys.text("net.count", &shown.len().to_string())?;
+    for (n, (name, io)) in shown.iter().enumerate() {
+        keys.text(&format!("net.{n}.name"), name.as_str().unwrap_or("-"))?;
+        let Some(io) = io else { continue };
+        let words = [
+            ("rx.bytes", io.rx_bytes),
+            ("rx.pkts", io.rx_packets),
+            ("rx.errs", io.rx_errs),
+            ("rx.drop", io.rx_drop),
+            ("tx.bytes", io.tx_bytes),
+            ("tx.pkts", io.tx_packets),
+            ("tx.errs", io.tx_errs),
+            ("tx.drop", io.tx_drop),
+        ];
+        for (key, word) in words {
+            keys.word(&format!("net.{n}.{key}"), word)?;
+        }
+    }
+    Ok(())
+}
+
+fn blks<W: Write>(
+    keys: &mut Keys<'_, W>,
+    snapshot: &Snapshot,
+    backing: bool,
+) -> std::io::Result<()> {
+    let records = (0..snapshot.nr_blks()).filter_map(|i| snapshot.blk(i));
+    let shown: Vec<_> = records
+        .filter_map(|r| Some((blk::<BlkIdentity>(&r)?.name.as_str()?.to_owned(), r)))
+        .filter(|(name, _)| backing || !name.ends_with(']'))
+        .collect();
+    keys.text("block.count", &shown.len().to_string())?;
+    for (n, (name, record)) in shown.iter().enumerate() {
+        let key = |key: &str| format!("block.{n}.{key}");
+        let split = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+        let (disk, index) = split.map_or((name.as_str(), None), |(disk, i)| (disk, Some(i)));
+        keys.text(&key("name"), disk)?;
+        if let Some(index) = index {
+            keys.text(&key("backingIndex"), index)?;
+        }
+        let io = blk::<BlkIo>(record);
+        let times = blk::<BlkIoTimes>(record);
+        let extent = blk::<BlkExtent>(record);
+        let of_io = |get: fn(&BlkIo) -> Word| io.as_ref().map_or(Word::NOT_PRODUCED, get);
+        let of_times =
+            |get: fn(&BlkIoTimes) -> Word| times.as_ref().map_or(Word::NOT_PRODUCED, get);
+        let of_extent =
+            |get: fn(&BlkExtent) -> Word| extent.as_ref().map_or(Word::NOT_PRODUCED, get);
+        keys.word(&key("rd.reqs"), of_io(|g| g.rd_req))?;
+        keys.word(&key("rd.bytes"), of_io(|g| g.rd_bytes))?;
+        keys.word(&key("rd.times"), of_times(|g| g.rd_total_ns))?;
+        keys.word(&key("wr.reqs"), of_io(|g| g.wr_req))?;
+        keys.word(&key("wr.bytes"), of_io(|g| g.wr_bytes))?;
+        keys.word(&key("wr.times"), of_times(|g| g.wr_total_ns))?;
+        keys.word(&key("fl.reqs"), of_times(|g| g.flush_req))?;
+        keys.word(&key("fl.times"), of_times(|g| g.flush_total_ns))?;
+        keys.word(&key("errors"), of_io(|g| g.errs))?;
+        keys.word(&key("allocation"), of_extent(|g| g.allocation_bytes))?;
+        keys.word(&key("capacity"), of_extent(|g| g.capacity_bytes))?;
+        keys.word(&key("physical"), of_extent(|g| g.physical_bytes))?;
+        let threshold = of_extent(|g| g.threshold_bytes);
+        // As libvirt: only while one is armed.
+        keys.word(&key("threshold"), Word::from(threshold.value().filter(|t| *t > 0)))?;
+    }
+    Ok(())
+}
+
+fn vcpu<G: VcpuGroup>(record: &SnapshotRecord<'_>) -> Option<G> {
+    record.vcpu_group::<G>().ok()?.active().map(|sample| sample.group)
+}
+
+fn blk<G: BlkGroup>(record: &SnapshotRecord<'_>) -> Option<G> {
+    record.blk_group::<G>().ok()?.active().map(|sample| sample.group)
+}

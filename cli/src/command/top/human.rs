@@ -1,0 +1,108 @@
+//! Numbers in few columns.
+
+/// Shown where there is no value.
+pub(super) const ABSENT: &str = "-";
+
+/// With three digits and a unit of powers of `base`: at most six columns.
+fn scaled(value: f64, base: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = "";
+    for u in units {
+        unit = u;
+        if value < 999.5 {
+            break;
+        }
+        if units.last() != Some(u) {
+            value /= base;
+        }
+    }
+    match value {
+        v if unit.is_empty() && v == v.trunc() => format!("{v:.0}"),
+        v if v < 9.995 => format!("{v:.2}{unit}"),
+        v if v < 99.95 => format!("{v:.1}{unit}"),
+        v => format!("{v:.0}{unit}"),
+    }
+}
+
+/// How many.
+pub(super) fn count(value: f64) -> String {
+    scaled(value, 1000.0, &["", "k", "M", "G", "T", "P"])
+}
+
+/// Bytes, in powers of 1024.
+pub(super) fn bytes(value: f64) -> String {
+    scaled(value, 1024.0, &["", "K", "M", "G", "T", "P"])
+}
+
+/// CPUs' worth of time in percent, as top shows it.
+pub(super) fn percent(cpus: f64) -> String {
+    match cpus * 100.0 {
+        p if p < 999.95 => format!("{p:.1}"),
+        p => format!("{p:.0}"),
+    }
+}
+
+/// A time span, in its largest unit.
+pub(super) fn span(ns: u64) -> String {
+    let s = ns as f64 / 1e9;
+    match s {
+        s if s < 1e-3 => format!("{:.0}us", s * 1e6),
+        s if s < 0.9995 => format!("{:.0}ms", s * 1e3),
+        s if s < 99.95 => format!("{s:.1}s"),
+        s if s < 5999.5 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0}h", s / 3600.0),
+        s => format!("{:.0}d", s / 86_400.0),
+    }
+}
+
+/// `value` as `how` shows it.
+pub(super) fn or_absent<T>(value: Option<T>, how: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| ABSENT.to_owned(), how)
+}
+
+/// Percents as a line of blocks, the newest at the right, `width` columns.
+pub(super) fn sparkline(percents: impl DoubleEndedIterator<Item = u8>, width: usize) -> String {
+    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let newest: Vec<u8> = percents.rev().take(width).collect();
+    let blank = std::iter::repeat_n(' ', width.saturating_sub(newest.len()));
+    let block = |p: &u8| *BLOCKS.get(usize::from(p.div_ceil(13))).unwrap_or(&'█');
+    blank.chain(newest.iter().rev().map(block)).collect()
+}
+
+/// At most `width` columns of `text`, and an ellipsis where some are missing.
+pub(super) fn clip(text: &str, width: usize) -> String {
+    use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_fit() {
+        assert_eq!(count(0.0), "0");
+        assert_eq!(count(7.0), "7");
+        assert_eq!(count(0.25), "0.25");
+        assert_eq!(count(999.6), "1.00k");
+        assert_eq!(bytes(1024.0 * 1024.0 * 1.5), "1.50M");
+        assert_eq!(bytes(1e30), "888178419700125P");
+        assert_eq!(percent(12.0), "1200");
+        assert_eq!(span(1_500), "2us");
+        assert_eq!(span(999_600_000), "1.0s");
+        assert_eq!(span(u64::MAX), "213504d");
+        assert_eq!(sparkline([0, 1, 50, 100].into_iter(), 5), "  ▁▄█");
+        assert_eq!(sparkline([0, 100].into_iter(), 1), "█");
+        assert_eq!(clip("täglich", 5), "tägl…");
+        assert_eq!(clip("日本語", 4), "日…");
+        assert_eq!(clip("web1", 4), "web1");
+    }
+}

@@ -1,0 +1,164 @@
+//! A domain of the test's own, with every group produced.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use domstat_consumer::now;
+use domstat_layout::latest::{
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, Memory, NetIdentity, NetIo,
+    Sched, VcpuState,
+};
+use domstat_layout::{Clock, Group, Name, Ns, Word};
+use domstat_producer::{
+    Announcement, BlkWriter, Created, DomWriter, NetWriter, Region, RegionBuilder, RunstateTracker,
+    VcpuWriter,
+};
+
+pub(crate) const UUID: [u8; 16] = [0xab; 16];
+pub(crate) const UUID_TEXT: &str = "abababab-abab-abab-abab-abababababab";
+
+/// Writes until it is dropped.
+pub(crate) struct MadeUp {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    // The entry goes before the region.
+    _announcement: Announcement,
+    _region: Region,
+}
+
+/// A domain called `name` of two vCPUs, a disk and a network interface, announced as `entry`.
+pub(crate) fn builder(name: &str) -> RegionBuilder {
+    RegionBuilder::new(name).domid(7).uuid(UUID).vcpus(2).blks(1).nets(1).clock(Clock::Monotonic)
+}
+
+impl MadeUp {
+    pub(crate) fn start(dir: &Path, entry: &str, name: &str) -> Self {
+        let Created { unpublished, dom, vcpus, blks, nets } = builder(name).create_memfd().unwrap();
+        let tracker = |_| RunstateTracker::new(VcpuState::Running, clock());
+        let trackers = (0..2).map(tracker).collect();
+        let mut writers = Writers { dom, vcpus, trackers, blks, nets };
+        writers.blks[0].write(&BlkIdentity { name: Name::new("vda") }, clock());
+        writers.nets[0].write(&NetIdentity { name: Name::new("vnet0") }, clock());
+        writers.write(1);
+        let region = unpublished.publish().unwrap();
+        let announcement = region.announce(dir, entry).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for round in 2.. {
+                if told.load(Ordering::Relaxed) {
+                    return;
+                }
+                writers.write(round);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Self { stop, thread: Some(thread), _announcement: announcement, _region: region }
+    }
+}
+
+impl Drop for MadeUp {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writers {
+    dom: DomWriter,
+    vcpus: Vec<VcpuWriter>,
+    trackers: Vec<RunstateTracker>,
+    blks: Vec<BlkWriter>,
+    nets: Vec<NetWriter>,
+}
+
+fn clock() -> Ns {
+    now(Clock::Monotonic).unwrap()
+}
+
+/// Numbers that grow and can be told from each other.
+fn grown<const N: usize>(round: u64) -> [Word; N] {
+    std::array::from_fn(|i| Word::from(round * (1000 + i as u64)))
+}
+
+impl Writers {
+    fn write(&mut self, round: u64) {
+        let now = clock();
+        let [time_ns, user_ns, system_ns, vcpus_ns] = grown(round);
+        self.dom.write(&Cpu { time_ns, user_ns, system_ns, vcpus_ns }, now);
+        let memory = Memory {
+            current_bytes: Word::from(1 << 30),
+            rss_bytes: Word::from(1 << 29),
+            usable_bytes: Word::from(1 << 28),
+            major_faults: Word::from(round),
+            minor_faults: Word::from(10 * round),
+            swap_in_bytes: Word::SATURATED,
+            ..Memory::NOT_PRODUCED
+        };
+        self.dom.write(&memory, now);
+        for (i, (vcpu, tracker)) in (0u64..).zip(self.vcpus.iter_mut().zip(&mut self.trackers)) {
+            let states = [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked];
+            let state = states[usize::try_from((round + i) % 3).unwrap()];
+            vcpu.write(tracker.enter(state, now), now);
+            let [time_ns, wait_ns, delay_ns, timeslices] = grown(round);
+            vcpu.write(&Sched { time_ns, wait_ns, delay_ns, timeslices }, now);
+            let [exits, io_exits, mmio_exits, halt_exits, irq_exits, signal_exits, hypercalls, _] =
+                grown(round);
+            let exits = Exits {
+                exits,
+                io_exits,
+                mmio_exits,
+                halt_exits,
+                irq_exits,
+                signal_exits,
+                hypercalls,
+                insn_emulation: Word::NOT_PRODUCED,
+            };
+            vcpu.write(&exits, now);
+        }
+        self.devices(round, now);
+    }
+
+    fn devices(&mut self, round: u64, now: Ns) {
+        let [rd_req, rd_bytes, wr_req, wr_bytes, errs, in_flight] = grown(round);
+        let io = BlkIo { rd_req, rd_bytes, wr_req, wr_bytes, errs, in_flight };
+        self.blks[0].write(&io, now);
+        let [rd_total_ns, wr_total_ns, flush_req, flush_total_ns] = grown(round);
+        let times = BlkIoTimes { rd_total_ns, wr_total_ns, flush_req, flush_total_ns };
+        self.blks[0].write(&times, now);
+        let extent = BlkExtent {
+            allocation_bytes: Word::from(900),
+            capacity_bytes: Word::from(1000),
+            threshold_bytes: Word::from(800),
+            ..BlkExtent::NOT_PRODUCED
+        };
+        self.blks[0].write(&extent, now);
+        let job = BlkJob {
+            kind: Word::from(2),
+            state: Word::from(1),
+            cur_bytes: Word::from(300),
+            end_bytes: Word::from(1000),
+            limit_bytes: Word::from(0),
+            ended: Word::from(0),
+        };
+        self.blks[0].write(&job, now);
+        let [rx_bytes, rx_packets, rx_errs, rx_drop, tx_bytes, tx_packets, tx_errs, tx_drop] =
+            grown(round);
+        let io = NetIo {
+            rx_bytes,
+            rx_packets,
+            rx_errs,
+            rx_drop,
+            tx_bytes,
+            tx_packets,
+            tx_errs,
+            tx_drop,
+        };
+        self.nets[0].write(&io, now);
+    }
+}

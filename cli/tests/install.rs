@@ -1,0 +1,122 @@
+//! What is installed: units, manual pages, completions; and how systemd starts the exporter.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::http::{free_port, get};
+use common::made_up::MadeUp;
+use common::{Background, domstat, skip, stderr, stdout, wait_for};
+
+fn install(to: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.sh");
+    let installed = Command::new(script)
+        .env("DESTDIR", to)
+        .env("PREFIX", "/usr")
+        .env("BINARY", env!("CARGO_BIN_EXE_domstat"))
+        .output()
+        .unwrap();
+    assert!(installed.status.success(), "{}", stderr(&installed));
+}
+
+#[test]
+fn everything_is_in_its_place() {
+    let root = tempfile::tempdir().unwrap();
+    install(root.path());
+    let text = |path: &str| std::fs::read_to_string(root.path().join(path)).unwrap();
+    for verb in ["", "-run", "-run-process", "-ls", "-show", "-check", "-top", "-export", "-man"] {
+        let page = text(&format!("usr/share/man/man1/domstat{verb}.1"));
+        assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS"), "{verb}");
+    }
+    assert!(text("usr/share/man/man1/domstat-top.1").contains("domstat top \\-b \\-n 1"));
+    let bash = "usr/share/bash-completion/completions/domstat";
+    let check = Command::new("bash").arg("-n").arg(root.path().join(bash)).status().unwrap();
+    assert!(check.success());
+    let script = format!(
+        "source {}; COMP_WORDS=(domstat ex); COMP_CWORD=1; _domstat domstat ex domstat; \
+         echo \"${{COMPREPLY[@]}}\"",
+        root.path().join(bash).display()
+    );
+    let completed = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(stdout(&completed).trim(), "export", "{}", stderr(&completed));
+    assert!(
+        text("usr/share/fish/vendor_completions.d/domstat.fish").contains("complete -c domstat")
+    );
+    assert!(text("usr/share/zsh/site-functions/_domstat").starts_with("#compdef domstat"));
+}
+
+#[test]
+fn the_units_are_correct_and_hardened() {
+    let root = tempfile::tempdir().unwrap();
+    install(root.path());
+    let analyze = |args: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(args).arg(format!("--root={}", root.path().display())).output().ok()
+    };
+    let units = ["domstat-export.service", "domstat-export.socket"];
+    let Some(security) = analyze(&["security", "--offline=true", "--threshold=25", units[0]])
+    else {
+        return skip("systemd", "there is no systemd-analyze");
+    };
+    // The threshold is in tenths.
+    assert!(security.status.success(), "{}", stdout(&security));
+    let path = |unit: &str| root.path().join("usr/lib/systemd/system").join(unit);
+    let verify = || {
+        let mut command = Command::new("systemd-analyze");
+        command.args(["verify", "--man=no"]).args(units.map(path)).output().unwrap()
+    };
+    let service = std::fs::read_to_string(path(units[0])).unwrap();
+    // systemd looks for the program where it runs, not under the root.
+    let service = service.replace("/usr/bin/domstat", env!("CARGO_BIN_EXE_domstat"));
+    std::fs::write(path(units[0]), &service).unwrap();
+    let verified = verify();
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    assert_eq!(stderr(&verified), "");
+    std::fs::write(path(units[0]), service.replace("Type=notify", "Typ=notify")).unwrap();
+    assert!(stderr(&verify()).contains("Unknown key 'Typ'"), "it can fail");
+}
+
+#[test]
+fn it_says_when_it_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let _export = Background::start(
+        domstat(dir.path())
+            .args(["export", "--listen", &at.to_string()])
+            .env("NOTIFY_SOCKET", &path)
+            .stderr(Stdio::null()),
+    );
+    let mut message = [0; 64];
+    let len = socket.recv(&mut message).unwrap();
+    assert_eq!(String::from_utf8_lossy(&message[..len]).trim(), "READY=1");
+    // From then on it answers.
+    assert_eq!(get(at, "/-/healthy", &[]).unwrap().status, 200);
+}
+
+#[test]
+fn its_socket_can_be_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut command = Command::new("systemd-socket-activate");
+    command
+        .args(["-l", &at.to_string(), "-E"])
+        .arg(format!("DOMSTAT_DIR={}", dir.path().display()))
+        .args([env!("CARGO_BIN_EXE_domstat"), "export"])
+        .stderr(Stdio::null());
+    let Ok(child) = command.spawn() else {
+        return skip("systemd", "there is no systemd-socket-activate");
+    };
+    let _export = Background(child);
+    let answer = wait_for("an answer", || get(at, "/metrics", &[]).ok());
+    assert!(answer.body.contains("domstat_up{domain=\"web1\""), "{}", answer.body);
+}

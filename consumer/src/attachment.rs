@@ -1,0 +1,255 @@
+//! A region together with what tells whether its producer lives.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domstat_layout::State;
+
+use crate::life::{self, Life};
+use crate::liveness::Looks;
+use crate::{AttachError, Connection, Limits, Liveness, Region};
+
+/// A region, attached, and its producer's life beside it.
+///
+/// ```no_run
+/// use domstat_consumer::{Attachment, Reading};
+/// use domstat_layout::latest::Cpu;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut web1 = Attachment::connect("/run/domstat.sock", "web1")?.reattaching();
+/// loop {
+///     match web1.live(|region| region.dom().read::<Cpu>()) {
+///         Ok(cpu) => println!("{:?}", cpu?), // a value of now
+///         Err(state) => println!("{}", state.name()),
+///     }
+///     if let (_, Some(reattached)) = web1.refresh() {
+///         println!("attached anew: {reattached:?}");
+///     }
+/// #   break;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Attachment {
+    region: Arc<Region>,
+    life: Life,
+    origin: Origin,
+    limits: Limits,
+    looks: Looks,
+    retry: Option<Retry>,
+}
+
+/// Where a region was found, and is looked for again.
+enum Origin {
+    Path(PathBuf),
+    Socket {
+        path: PathBuf,
+        name: String,
+        deadline: Duration,
+    },
+    /// It cannot be found again.
+    Given,
+}
+
+/// When a producer that is gone is looked for again.
+struct Retry {
+    pause: Duration,
+    next: Instant,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a daemon may take to answer who looks for it again.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What was found when a region was attached anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reattached {
+    /// The same memory: the producer lives.
+    Same,
+    /// Other memory of the same incarnation: the producer was started again and goes on, counters
+    /// continue.
+    Continued,
+    /// A new incarnation: counters begin anew.
+    Restarted,
+}
+
+impl Attachment {
+    /// Attaches to the region at `path`: a producer's file, or an entry made by
+    /// `domstat_producer`'s `announce`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
+        let path = path.as_ref();
+        let (mapped, life) = life::open(path)?;
+        Ok(Self::new(mapped.attach()?, life, Origin::Path(path.to_owned())))
+    }
+
+    /// Attaches to the region of the domain called `name` that the daemon at `socket` serves.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn connect(socket: impl AsRef<Path>, name: &str) -> Result<Self, AttachError> {
+        Self::on(&Arc::new(Connection::connect(socket)?), name)
+    }
+
+    /// As [`Attachment::connect`], on a connection that serves many.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn on(connection: &Arc<Connection>, name: &str) -> Result<Self, AttachError> {
+        let region = connection.attach(name)?;
+        let (path, deadline) = (connection.path().to_owned(), ANSWER);
+        let origin = Origin::Socket { path, name: name.to_owned(), deadline };
+        Ok(Self::new(region, Life::Connection(Arc::clone(connection)), origin))
+    }
+
+    /// A region from elsewhere, of whose producer nothing is known but `pidfd`, if given.
+    #[must_use]
+    pub fn of(region: Region, pidfd: Option<OwnedFd>) -> Self {
+        Self::new(region, pidfd.map_or(Life::Unknown, Life::Process), Origin::Given)
+    }
+
+    fn new(region: Region, life: Life, origin: Origin) -> Self {
+        let (limits, looks) = (Limits::default(), Looks::default());
+        Self { region: Arc::new(region), life, origin, limits, looks, retry: None }
+    }
+
+    /// Sets from when on a silence means something.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Has [`Attachment::refresh`] attach anew when the producer is gone or was restarted.
+    #[must_use]
+    pub fn reattaching(mut self) -> Self {
+        self.retry = Some(Retry { pause: FIRST_PAUSE, next: Instant::now() });
+        self
+    }
+
+    /// The region, whatever its state: its values may be old ones. [`Attachment::live`] gives
+    /// those of now.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn shared_region(&self) -> Arc<Region> {
+        Arc::clone(&self.region)
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// How the region stands now. A look at every group's `seq`, and a few system calls; it never
+    /// waits.
+    ///
+    /// That a writer stands in mid-update is only known from the second look on, by how long the
+    /// first was ago: [`Limits::stalled_after`].
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        let region = &self.region;
+        let over = self.life.is_over(region);
+        // In this order: a producer that ends says so in the region first.
+        let status = region.status();
+        if let Err(lost) = region.intact() {
+            return Liveness::Lost(lost);
+        }
+        if status.state == Some(State::Retired) {
+            return Liveness::Retired;
+        }
+        if !status.same_incarnation || self.is_replaced() {
+            return Liveness::Restarted;
+        }
+        if over {
+            return Liveness::Dead;
+        }
+        match self.looks.judge(region, &self.limits) {
+            Liveness::Live if matches!(self.life, Life::NoLock) => Liveness::Unheld,
+            judged => judged,
+        }
+    }
+
+    /// What `read` makes of the region, if the region is live after it was read.
+    ///
+    /// # Errors
+    /// The region's state, if it is any other.
+    pub fn live<T>(&self, read: impl FnOnce(&Region) -> T) -> Result<T, Liveness> {
+        let value = read(&self.region);
+        let liveness = self.liveness();
+        if liveness.is_live() { Ok(value) } else { Err(liveness) }
+    }
+
+    /// As [`Attachment::liveness`]; if the producer is gone or was restarted and
+    /// [`Attachment::reattaching`] was asked for, also tries to attach anew, less and less often,
+    /// and says what it found. Never waits longer than a second.
+    pub fn refresh(&mut self) -> (Liveness, Option<Reattached>) {
+        let liveness = self.liveness();
+        let now = Instant::now();
+        let Some(retry) = self.retry.as_mut().filter(|_| liveness.is_over()) else {
+            return (liveness, None);
+        };
+        if now < retry.next {
+            return (liveness, None);
+        }
+        retry.next = now + retry.pause;
+        retry.pause = (retry.pause * 2).min(LONGEST_PAUSE);
+        match self.reattach() {
+            Ok(Reattached::Same) | Err(_) => (liveness, None),
+            Ok(found) => (self.liveness(), Some(found)),
+        }
+    }
+
+    /// Looks for the region where it was found, and attaches to what is there.
+    ///
+    /// # Errors
+    /// [`AttachError`]; the attachment is as it was.
+    pub fn reattach(&mut self) -> Result<Reattached, AttachError> {
+        let mut new = match &self.origin {
+            Origin::Path(path) => Self::open(path)?,
+            Origin::Socket { path, name, deadline } => {
+                Self::on(&Arc::new(Connection::connect_within(path, *deadline)?), name)?
+            }
+            Origin::Given => return Err(AttachError::CannotReattach),
+        };
+        let incarnation = |a: &Self| a.region.header().incarnation;
+        let found = if inode(&new.region).is_some_and(|new| inode(&self.region) == Some(new)) {
+            Reattached::Same
+        } else if incarnation(&new) == incarnation(self) {
+            Reattached::Continued
+        } else {
+            Reattached::Restarted
+        };
+        // Found once more, a file whose producer is gone is still the same file.
+        if found == Reattached::Same && self.liveness().is_over() && new.liveness().is_over() {
+            return Ok(found);
+        }
+        new.limits = self.limits;
+        new.retry = self.retry.take().map(|_| Retry { pause: FIRST_PAUSE, next: Instant::now() });
+        *self = new;
+        Ok(found)
+    }
+
+    /// Whether the path that the region was found at leads to another file now.
+    fn is_replaced(&self) -> bool {
+        let Origin::Path(path) = &self.origin else { return false };
+        let now = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        match (now, inode(&self.region)) {
+            (Ok(now), Some(mapped)) => now != mapped,
+            // It leads nowhere: taken away, or the producer is gone, which is known otherwise.
+            _ => false,
+        }
+    }
+}
+
+/// What tells one file from another.
+fn inode(region: &Region) -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(region.files().next()?).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}

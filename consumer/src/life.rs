@@ -1,0 +1,147 @@
+//! Whether a region's producer lives, as the kernel knows it: neither a process id that was used
+//! again nor one of another namespace is taken for it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::region::is_held;
+use crate::{AttachError, Connection, Mapped, Region};
+
+/// What ends with the producer.
+pub(crate) enum Life {
+    /// The connection on which the region was handed over.
+    Connection(Arc<Connection>),
+    /// The process to whose descriptor the region's entry leads.
+    Process(OwnedFd),
+    /// An entry that leads to a process which this one cannot name: another process id namespace.
+    /// It leads nowhere when that process is gone.
+    Entry(PathBuf),
+    /// The lock that the producer keeps on its file, and the process that took it, if that could
+    /// be found: then the end is noticed without asking.
+    Lock(Option<OwnedFd>),
+    /// Nothing: nobody held a lock on the file when it was attached.
+    NoLock,
+    /// Nothing: pages of the caller's, a descriptor from somewhere.
+    Unknown,
+}
+
+impl Life {
+    /// Whether the producer is gone.
+    pub(crate) fn is_over(&self, region: &Region) -> bool {
+        match self {
+            Self::Lock(_) => region.is_held() == Some(false),
+            Self::Entry(path) => !path.exists(),
+            _ => is_over(self.fds()),
+        }
+    }
+
+    /// What becomes ready when the producer is gone, and for which events to wait.
+    pub(crate) fn fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        match self {
+            Self::Connection(connection) => connection.fds().collect(),
+            Self::Process(pidfd) | Self::Lock(Some(pidfd)) => vec![(pidfd.as_fd(), PollFlags::IN)],
+            Self::Lock(None) | Self::NoLock | Self::Entry(_) | Self::Unknown => Vec::new(),
+        }
+    }
+}
+
+/// Whether one of the descriptors is ready.
+pub(crate) fn is_over<'a>(fds: impl IntoIterator<Item = (BorrowedFd<'a>, PollFlags)>) -> bool {
+    let mut fds: Vec<_> =
+        fds.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+    !fds.is_empty() && poll(&mut fds, Some(&timespec(Duration::ZERO))).is_ok_and(|n| n > 0)
+}
+
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
+}
+
+/// Maps the region at `path` and finds its producer.
+pub(crate) fn open(path: &Path) -> Result<(Mapped, Life), AttachError> {
+    let gone = || AttachError::ProducerGone { path: path.to_owned() };
+    // Some links, then an answer: an entry that changes all the time is not waited for.
+    for _ in 0..10 {
+        let link = std::fs::read_link(path).ok();
+        let Some(pid) = link.as_deref().and_then(pid_in).or_else(|| pid_in(path)) else {
+            let mapped = Mapped::open(path)?;
+            let held = is_held(mapped.backing(), mapped.file()) != Some(false);
+            let life = if held { Life::Lock(holder(&mapped)) } else { Life::NoLock };
+            return Ok((mapped, life));
+        };
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+            // Gone, unless the entry means a number of another namespace.
+            return Ok((Mapped::open(path)?, Life::Entry(path.to_owned())));
+        };
+        let mapped = Mapped::open(path)?;
+        // A process that lives now has had its number since the pidfd was opened. So what was
+        // mapped is its descriptor, if the entry still leads there.
+        if std::fs::read_link(path).ok() != link {
+            continue;
+        }
+        if is_over([(pidfd.as_fd(), PollFlags::IN)]) {
+            return Err(gone());
+        }
+        let same = pid_of(pidfd.as_fd()).is_ok_and(|found| found == Some(pid));
+        let entry = || Life::Entry(path.to_owned());
+        return Ok((mapped, if same { Life::Process(pidfd) } else { entry() }));
+    }
+    Err(gone())
+}
+
+/// The process in `/proc/PID/fd/N`.
+fn pid_in(link: &Path) -> Option<Pid> {
+    let rest = link.strip_prefix("/proc").ok()?;
+    let mut parts = rest.iter().map(|part| part.to_str());
+    let pid = parts.next()??;
+    let is_fd = parts.next()?? == "fd" && parts.next()??.parse::<u32>().is_ok();
+    if is_fd && parts.next().is_none() { number(pid) } else { None }
+}
+
+/// The number that `/proc` knows a pidfd's process by, which may be that of another namespace than
+/// this process's; `None` if the descriptor is no pidfd, or its process has no number there.
+pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    Ok(pid.and_then(|pid| number(pid.trim())))
+}
+
+/// A process id; a negative one or 0 is none.
+fn number(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse::<i32>().ok().filter(|pid| *pid > 0)?)
+}
+
+/// The process that holds the lock on a plain file, if it can be found.
+fn holder(mapped: &Mapped) -> Option<OwnedFd> {
+    let file = std::fs::File::from(mapped.file().try_clone_to_owned().ok()?);
+    let meta = file.metadata().ok()?;
+    let pid = lock_holder(meta.dev(), meta.ino())?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The lock is held under that number after the pidfd was opened, too, and its process lives.
+    let still = lock_holder(meta.dev(), meta.ino()) == Some(pid)
+        && !is_over([(pidfd.as_fd(), PollFlags::IN)])
+        && pid_of(pidfd.as_fd()).is_ok_and(|found| found == Some(pid));
+    still.then_some(pidfd)
+}
+
+/// Who holds the exclusive lock on a file, as `/proc/locks` says.
+fn lock_holder(device: u64, inode: u64) -> Option<Pid> {
+    let file =
+        format!("{:02x}:{:02x}:{inode}", rustix::fs::major(device), rustix::fs::minor(device));
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut parts = line.split_whitespace().skip(1);
+        let is_lock = parts.next()? == "FLOCK" && parts.nth(1)? == "WRITE";
+        let pid = parts.next()?;
+        if is_lock && parts.next()? == file { number(pid) } else { None }
+    })
+}

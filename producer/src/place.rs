@@ -1,0 +1,148 @@
+//! A region's file: made beside its path, put there when it is published.
+//!
+//! A producer holds a lock on its file for as long as it lives, also while the file has a temporary
+//! name. So a file without a lock is one that a producer left behind, and whoever gets its lock may
+//! replace or remove it.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use domstat_layout::DOM_MAGIC;
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+use crate::CreateError;
+use crate::storage::os;
+
+/// What temporary names start with, and how long they are.
+const PREFIX: &str = ".domstat-";
+const NAME_LEN: usize = PREFIX.len() + 6;
+
+/// Attempts to win a race against others for the same path; each is lost to someone who got on.
+const ATTEMPTS: u32 = 10;
+/// Attempts to get a lock, so far apart: a consumer that looks whether a file is locked has a lock
+/// of its own for a moment.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether `path` is a name of `file`.
+pub(crate) fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+/// A new file in `dir` under a temporary name, locked.
+pub(crate) fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
+    let action = || format!("create a region in {}", dir.display());
+    for _ in 0..ATTEMPTS {
+        let temp = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .rand_bytes(NAME_LEN - PREFIX.len())
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(dir)
+            .map_err(os(action))?;
+        temp.as_file().lock().map_err(os(action))?;
+        // Someone may have taken it for left behind before it was locked.
+        if same_file(temp.as_file(), temp.path()) {
+            return Ok(temp);
+        }
+    }
+    Err(os(action)(io::ErrorKind::Interrupted.into()))
+}
+
+/// Removes files under temporary names whose producers are gone. What cannot be removed stays.
+pub(crate) fn sweep(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let temporary =
+            name.len() == NAME_LEN && name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if temporary && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = remove_left_behind(&entry.path());
+        }
+    }
+}
+
+fn remove_left_behind(path: &Path) -> io::Result<()> {
+    let mut file = open(path)?;
+    let mut magic = [0; 4];
+    // Its magic is stored last: zero, or not even there.
+    let ours = match file.read(&mut magic)? {
+        0 => true,
+        _ => [0, DOM_MAGIC].contains(&u32::from_le_bytes(magic)),
+    };
+    if ours && file.try_lock().is_ok() && same_file(&file, path) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Opens what is at `path`, if it is no link, without waiting for anyone.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Fails if `path` holds anything but a region whose producer is gone.
+pub(crate) fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
+    claim(path).map(|_| ())
+}
+
+/// The region at `path` whose producer is gone, locked, so that nobody else replaces it; `None` if
+/// nothing is there.
+fn claim(path: &Path) -> Result<Option<File>, CreateError> {
+    let not_a_region = || CreateError::NotARegion { path: path.to_owned() };
+    let os = |source| CreateError::Os { action: format!("look at {}", path.display()), source };
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(os(e)),
+        Ok(meta) if !meta.is_file() => return Err(not_a_region()),
+        Ok(_) => {}
+    }
+    let mut file = match open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(os(e)),
+    };
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Ok(()) if u32::from_le_bytes(magic) == DOM_MAGIC => {}
+        Ok(()) => return Err(not_a_region()),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(not_a_region()),
+        Err(e) => return Err(os(e)),
+    }
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(e)) => return Err(os(e)),
+        }
+    }
+    Err(CreateError::InUse { path: path.to_owned() })
+}
+
+/// Puts the file at `path`: where nothing is, or in place of a region whose producer is gone. Of
+/// several that try, one gets the path, and the others find it in use.
+pub(crate) fn put(mut temp: NamedTempFile, path: &Path) -> Result<File, CreateError> {
+    let action = || format!("put the region at {}", path.display());
+    for _ in 0..ATTEMPTS {
+        let Some(left) = claim(path)? else {
+            match temp.persist_noclobber(path) {
+                Ok(file) => return Ok(file),
+                Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => temp = e.file,
+                Err(e) => return Err(os(action)(e.error)),
+            }
+            continue;
+        };
+        // Whoever had the lock before may have replaced it. From here on only we can.
+        if same_file(&left, path) {
+            return temp.persist(path).map_err(|e| os(action)(e.error));
+        }
+    }
+    Err(CreateError::InUse { path: path.to_owned() })
+}

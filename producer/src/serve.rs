@@ -1,0 +1,306 @@
+//! Handing regions to consumers over a Unix socket: see [`domstat_layout::handover`] for what is
+//! said there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use domstat_layout::handover::is_name;
+use rustix::event::EventfdFlags;
+use rustix::fs::{Mode, OFlags};
+
+use crate::Region;
+
+mod client;
+mod daemon;
+mod listener;
+
+use listener::Place;
+
+/// Who is at the other end of a connection, as the kernel knows it (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Process id at the time of connecting, in this process's namespace. It can be used again:
+    /// for messages, not for decisions.
+    pub pid: i32,
+}
+
+type Admit = Box<dyn Fn(&Peer) -> bool + Send>;
+
+/// Says who may read, then serves.
+pub struct ServerBuilder {
+    mode: u32,
+    group: Option<u32>,
+    max_clients: usize,
+    max_per_user: usize,
+    admit: Admit,
+}
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            group: None,
+            max_clients: 4096,
+            max_per_user: 2048,
+            admit: Box::new(|_| true),
+        }
+    }
+}
+
+/// Serves regions at a socket, in a thread of its own, until it is dropped.
+pub struct Server {
+    shared: Arc<Shared>,
+    place: Option<Place>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A region that is served; dropping it takes it away. Consumers that are attached keep their
+/// mapping and see the region's own `state`.
+pub struct Served {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+}
+
+/// Why regions cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Another daemon listens there.
+    #[error("{} is in use by another daemon: stop it or choose another path", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The path names something else, which will not be replaced.
+    #[error("{} exists and is not a socket: remove it or choose another path", path.display())]
+    NotASocket {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The descriptor that was passed is not such a socket.
+    #[error("the socket that was passed is not a listening Unix socket of type SOCK_SEQPACKET")]
+    NotListening,
+    /// A domain of that name is served already.
+    #[error("a domain named {name} is served already")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be said in a message.
+    #[error("{name:?} cannot be handed over: a name is 1 to 255 bytes of text")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The region is not in memfds.
+    #[error("only a region in memfds can be handed over")]
+    NoDescriptor,
+    /// The operating system refused.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn os(action: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> ServeError {
+    let action = action.into();
+    move |e| ServeError::Os { action, source: e.into() }
+}
+
+impl ServerBuilder {
+    /// Permission bits of the socket: who may connect. Default 0600.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Group of the socket, for a mode that lets a group connect.
+    #[must_use]
+    pub fn group(mut self, gid: u32) -> Self {
+        self.group = Some(gid);
+        self
+    }
+
+    /// Most connections at one time; default 4096. Further ones are told that the daemon is busy.
+    #[must_use]
+    pub fn max_clients(mut self, max: usize) -> Self {
+        self.max_clients = max;
+        self
+    }
+
+    /// Most connections of one user at one time; default 2048.
+    #[must_use]
+    pub fn max_per_user(mut self, max: usize) -> Self {
+        self.max_per_user = max;
+        self
+    }
+
+    /// Decides about each connection, beyond what the socket's mode does. It is called in the
+    /// server's thread and must not wait.
+    #[must_use]
+    pub fn admit(mut self, admit: impl Fn(&Peer) -> bool + Send + 'static) -> Self {
+        self.admit = Box::new(admit);
+        self
+    }
+
+    /// Listens at `path`. A socket that a dead daemon left there is replaced.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left behind.
+    pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, ServeError> {
+        let (listener, place) = listener::bind(path.as_ref(), self.mode, self.group)?;
+        self.start(listener, Some(place))
+    }
+
+    /// Serves at a socket that listens already, as a service manager passes it. Its mode and group
+    /// are those it has.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub fn on(self, listener: OwnedFd) -> Result<Server, ServeError> {
+        listener::check(&listener)?;
+        self.start(listener, None)
+    }
+
+    fn start(self, listener: OwnedFd, place: Option<Place>) -> Result<Server, ServeError> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let bell = rustix::event::eventfd(0, flags).map_err(os("create an eventfd"))?;
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), bell, stop: AtomicBool::new(false) });
+        let daemon = daemon::Daemon::new(self, listener, Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new()
+            .name("domstat-serve".into())
+            .spawn(move || daemon.run())
+            .map_err(|source| ServeError::Os { action: "start a thread".into(), source })?;
+        Ok(Server { shared, place, thread: Some(thread) })
+    }
+}
+
+/// What the server's thread and everyone else share.
+struct Shared {
+    state: Mutex<State>,
+    /// An eventfd: something changed.
+    bell: OwnedFd,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<String, Arc<Entry>>,
+    /// What followers have not been told yet.
+    changes: Vec<Change>,
+}
+
+/// A domain that is served.
+struct Entry {
+    name: String,
+    incarnation: u64,
+    len: u64,
+    /// Opened for reading only.
+    fds: Vec<OwnedFd>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Added(Arc<Entry>),
+    Gone(Arc<Entry>),
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        // Full only if it rang already.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+impl Server {
+    /// To be filled in.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    /// Serves `region` as `name` for as long as the result lives.
+    ///
+    /// # Errors
+    /// [`ServeError`], for example if the name is taken.
+    pub fn serve(&self, region: &Region, name: &str) -> Result<Served, ServeError> {
+        if !is_name(name) {
+            return Err(ServeError::BadName { name: name.to_owned() });
+        }
+        let fds = match region.as_fd() {
+            Some(fd) => vec![fd],
+            None => region.frame_fds(),
+        };
+        if fds.is_empty() {
+            return Err(ServeError::NoDescriptor);
+        }
+        let entry = Arc::new(Entry {
+            name: name.to_owned(),
+            incarnation: region.incarnation(),
+            len: region.len() as u64,
+            fds: fds.into_iter().map(for_reading).collect::<Result<_, _>>()?,
+        });
+        let mut state = self.shared.state();
+        if state.entries.contains_key(name) {
+            return Err(ServeError::NameTaken { name: name.to_owned() });
+        }
+        state.entries.insert(name.to_owned(), Arc::clone(&entry));
+        state.changes.push(Change::Added(Arc::clone(&entry)));
+        drop(state);
+        self.shared.ring();
+        Ok(Served { shared: Arc::clone(&self.shared), entry })
+    }
+
+    /// The socket's path; `None` for one that was passed.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.place.as_ref().map(Place::path)
+    }
+}
+
+/// The same memory behind a description of its own, opened for reading: what is handed out can
+/// neither be written through nor mapped writable, whoever has it.
+fn for_reading(fd: BorrowedFd<'_>) -> Result<OwnedFd, ServeError> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(os(format!("open {path} for reading")))
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.entries.remove(&self.entry.name);
+        state.changes.push(Change::Gone(Arc::clone(&self.entry)));
+        drop(state);
+        self.shared.ring();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // ORDERING: relaxed; the eventfd's write and read order it.
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The socket that consumers connect to.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Mode};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, connect, listen,
+    socket_with, sockopt,
+};
+
+use super::{ServeError, os};
+
+/// Connections that wait to be accepted; the kernel has a limit of its own.
+const BACKLOG: i32 = 4096;
+
+/// A socket's entry in the filesystem; dropping it removes the entry.
+pub(super) struct Place {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Place {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn socket(flags: SocketFlags) -> Result<OwnedFd, ServeError> {
+    let flags = SocketFlags::CLOEXEC | flags;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(os("create a socket"))
+}
+
+/// Listens at `path`: the socket appears there whole, with its mode and group.
+pub(super) fn bind(
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(OwnedFd, Place), ServeError> {
+    refuse_to_replace(path)?;
+    let listener = socket(SocketFlags::NONBLOCK)?;
+    let at = |what: &str| format!("{what} {}", path.display());
+    // Whom the mode does not admit cannot connect in the meantime either.
+    rustix::fs::fchmod(&listener, Mode::from_raw_mode(0)).map_err(os("set a socket's mode"))?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut random = [0; 4];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(os("draw a name"))?;
+    let first = dir.join(format!(".{:x}", u32::from_ne_bytes(random)));
+    let address = SocketAddrUnix::new(&first).map_err(os(at("listen at")))?;
+    SocketAddrUnix::new(path).map_err(os(at("listen at")))?;
+    bind_to(&listener, &address).map_err(os(at("listen at")))?;
+    let place = || {
+        rustix::fs::chmod(&first, Mode::from_raw_mode(mode & 0o777)).map_err(os(at("chmod")))?;
+        if let Some(gid) = group {
+            rustix::fs::chown(&first, None, Some(Gid::from_raw(gid))).map_err(os(at("chgrp")))?;
+        }
+        listen(&listener, BACKLOG).map_err(os(at("listen at")))?;
+        let meta = std::fs::symlink_metadata(&first)?;
+        std::fs::rename(&first, path)?;
+        Ok(Place { path: path.to_owned(), inode: (meta.dev(), meta.ino()) })
+    };
+    match place() {
+        Ok(place) => Ok((listener, place)),
+        Err(Failed(error)) => {
+            let _ = std::fs::remove_file(&first);
+            Err(error)
+        }
+    }
+}
+
+struct Failed(ServeError);
+
+impl From<ServeError> for Failed {
+    fn from(error: ServeError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(source: io::Error) -> Self {
+        Self(ServeError::Os { action: "put the socket in its place".into(), source })
+    }
+}
+
+/// Fails if `path` holds anything but a socket at which nobody listens.
+fn refuse_to_replace(path: &Path) -> Result<(), ServeError> {
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(ServeError::Os { action: format!("look at {}", path.display()), source });
+        }
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(ServeError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    let probe = socket(SocketFlags::NONBLOCK)?;
+    let address = SocketAddrUnix::new(path).map_err(os("look at the socket"))?;
+    match connect(&probe, &address) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        _ => Err(ServeError::InUse { path: path.to_owned() }),
+    }
+}
+
+/// Fails unless `fd` is a socket as [`bind`] makes it.
+pub(super) fn check(fd: &impl AsFd) -> Result<(), ServeError> {
+    let fits = sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+        && sockopt::socket_acceptconn(fd) == Ok(true);
+    if !fits {
+        return Err(ServeError::NotListening);
+    }
+    rustix::io::ioctl_fionbio(fd, true).map_err(os("make a socket non-blocking"))
+}

@@ -1,0 +1,158 @@
+//! QEMU through its machine protocol (QMP) and through /proc: vCPUs, disks, write thresholds and
+//! block jobs of each VM, on a thread of its own.
+//!
+//! | group | from | asked every |
+//! |---|---|---|
+//! | vcpu runstate, sched | /proc/PID/task/TID/{stat,schedstat} of the vCPU's thread | `interval` |
+//! | vcpu exits, arch groups | query-stats | `stats_interval` |
+//! | dom cpu | /proc/PID/stat | `interval` |
+//! | dom memory | query-balloon, query-memory-size-summary, guest-stats, /proc/PID/statm | 5 `interval` |
+//! | blk io, io_times | query-blockstats | `interval` |
+//! | blk extent | query-named-block-nodes, query-blockstats | 5 `interval`, and on every event of it |
+//! | blk job | query-block-jobs | `interval`, 100 ms while one is being canceled |
+//! | net io | /proc/PID/net/dev of its tap interfaces | `interval` |
+//!
+//! Every group's `updated_ns` is when QEMU was asked, or the file read, not when it was written.
+//! A QEMU that does not answer is not asked again until it does: its groups grow old, and say so,
+//! while what comes from /proc goes on.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a serde_json::Value that is read by a key that it lacks is Null, not a panic"
+)]
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::EventfdFlags;
+
+use crate::SourceError;
+
+mod commands;
+mod disk;
+mod domain;
+mod fleet;
+pub mod job;
+mod polls;
+mod publish;
+pub mod qmp;
+mod records;
+mod reply;
+mod schedule;
+mod stats;
+mod threads;
+pub mod threshold;
+mod vm;
+
+pub use commands::{Command, ControlError, JobFlags, Reply, SetRequest, ThresholdFlags};
+pub use disk::{DiskInfo, NoDisk, find};
+pub use fleet::Fleet;
+pub use publish::{Event, Publisher, Sinks};
+
+/// How VMs are observed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Time between two looks at what moves all the time.
+    pub interval: Duration,
+    /// Time between two query-stats; zero is never. `None`: `interval`, but 30 s before QEMU 8.1,
+    /// which interrupts every vCPU for each query.
+    pub stats_interval: Option<Duration>,
+    /// How long QEMU may take to answer.
+    pub limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            stats_interval: None,
+            limit: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What is known of a VM from outside its thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmStatus {
+    /// The domain's name, while it is published.
+    pub domain: Option<String>,
+    /// Whether QEMU is connected.
+    pub connected: bool,
+}
+
+/// One VM that is observed. Dropping it ends that, and retires what was published.
+#[derive(Debug)]
+pub struct Vm {
+    path: PathBuf,
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+    status: Arc<Mutex<VmStatus>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Vm {
+    /// Starts to observe the QEMU that listens on `path`, now or later.
+    ///
+    /// # Errors
+    /// [`SourceError::Os`] if the host has no thread or descriptor left.
+    pub fn start<P: Publisher>(
+        path: &Path,
+        options: &Options,
+        publisher: P,
+    ) -> Result<Self, SourceError> {
+        let os = |action: &str| {
+            let action = format!("{action} for {}", path.display());
+            move |source| SourceError::Os { action, source }
+        };
+        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+        let wake = rustix::event::eventfd(0, flags)
+            .map_err(|e| os("make an event descriptor")(e.into()))?;
+        let wake = Arc::new(wake);
+        let status = Arc::new(Mutex::new(VmStatus::default()));
+        let (commands, inbox) = channel();
+        let (options, at) = (options.clone(), path.to_owned());
+        let (woken, told) = (Arc::clone(&wake), Arc::clone(&status));
+        let thread = std::thread::Builder::new()
+            .name("domstat-qmp".to_owned())
+            .spawn(move || vm::run(at, options, publisher, inbox, woken, told))
+            .map_err(os("start a thread"))?;
+        Ok(Self { path: path.to_owned(), commands, wake, status, thread: Some(thread) })
+    }
+
+    /// The QMP socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is known of it now.
+    #[must_use]
+    pub fn status(&self) -> VmStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands a command to its thread, which answers through the command itself.
+    pub fn command(&self, command: Command) {
+        // Without the thread the command is dropped, which its caller sees.
+        let _ = self.commands.send(command);
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Asks the thread to end, without waiting for it.
+    pub fn ask_to_stop(&self) {
+        self.command(Command::Stop);
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What disks are called, and which one a user means.
+
+use std::collections::BTreeSet;
+
+use super::reply::Device;
+
+/// A disk or a backing image of one, as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DiskInfo {
+    /// `vda`, and `vda[1]` for the first image that backs it.
+    pub name: String,
+    /// 0 for the disk itself, from 1 on for backing images.
+    pub backing_index: usize,
+    /// The image's file, as QEMU names it.
+    pub source: Option<String>,
+    /// QEMU's node of the image's format.
+    pub node: Option<String>,
+    /// QEMU's node of its storage, which thresholds belong to.
+    pub storage_node: Option<String>,
+    /// QEMU's name of the block backend.
+    pub device: Option<String>,
+    /// QEMU's path of the device.
+    pub qdev: Option<String>,
+    /// Size as the domain sees it, in bytes.
+    pub capacity_bytes: Option<u64>,
+    /// Size on the host, in bytes.
+    pub physical_bytes: Option<u64>,
+    /// The threshold that is armed, in bytes.
+    pub threshold_bytes: Option<u64>,
+    /// The threshold that fired last, in bytes.
+    pub last_exceeded_bytes: Option<u64>,
+    /// How often one has fired.
+    pub threshold_events: u64,
+}
+
+/// Why a disk is not found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDisk {
+    /// There is none of that name.
+    #[error("there is no disk {asked}; there are: {known}")]
+    Unknown {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// More than one disk has that source.
+    #[error("{asked} is the source of {all}: say which")]
+    Ambiguous {
+        /// What was asked for.
+        asked: String,
+        /// Whose source it is.
+        all: String,
+    },
+}
+
+/// The disk that is meant: by its name (`vda`, `vda[1]`), or by its source if that is of one only.
+///
+/// # Errors
+/// [`NoDisk`].
+pub fn find<'d>(disks: &'d [DiskInfo], asked: &str) -> Result<&'d DiskInfo, NoDisk> {
+    if let Some(disk) = disks.iter().find(|d| d.name == asked) {
+        return Ok(disk);
+    }
+    let by_source: Vec<&DiskInfo> =
+        disks.iter().filter(|d| d.source.as_deref() == Some(asked)).collect();
+    let names = |disks: &mut dyn Iterator<Item = &DiskInfo>| {
+        disks.map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    match by_source.as_slice() {
+        [disk] => Ok(disk),
+        [] => Err(NoDisk::Unknown { asked: asked.to_owned(), known: names(&mut disks.iter()) }),
+        several => Err(NoDisk::Ambiguous {
+            asked: asked.to_owned(),
+            all: names(&mut several.iter().copied()),
+        }),
+    }
+}
+
+/// The name of each device: what libvirt calls it where that can be told from its alias, else the
+/// next free letter of its kind of bus, else QEMU's name.
+pub(super) fn names(devices: &[Device], kind_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut names: Vec<Option<String>> = devices.iter().map(by_alias).collect();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for name in &mut names {
+        if name.as_ref().is_some_and(|n| !taken.insert(n.clone())) {
+            *name = None;
+        }
+    }
+    for (device, name) in devices.iter().zip(&mut names) {
+        if name.is_some() {
+            continue;
+        }
+        let prefix = kind_of(&device.qdev).and_then(|kind| prefix_of(&kind));
+        let free =
+            prefix.and_then(|p| (0..1000).map(|n| letters(p, n)).find(|n| !taken.contains(n)));
+        let own = free.unwrap_or_else(|| own_name(device));
+        let unique = (0..).map(|n| if n == 0 { own.clone() } else { format!("{own}.{n}") });
+        *name = unique.take(10_000).find(|n| taken.insert(n.clone()));
+    }
+    names.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// From aliases that libvirt gives (virtio-disk0, ide0-0-1, scsi0-0-0-2, sata0-0-0), and the
+/// names that QEMU gives to -drive (virtio0, ide0-hd0, ide1-cd0, scsi0-hd0, floppy0).
+fn by_alias(device: &Device) -> Option<String> {
+    let alias = alias_of(&device.qdev).unwrap_or(&device.device);
+    let digits = |text: &str| text.parse::<u32>().ok();
+    if let Some(n) = alias.strip_prefix("virtio-disk").and_then(digits) {
+        return Some(letters("vd", n));
+    }
+    if let Some(n) = alias.strip_prefix("virtio").and_then(digits) {
+        return Some(letters("vd", n));
+    }
+    if let Some(n) = alias.strip_prefix("floppy").and_then(digits) {
+        return Some(letters("fd", n));
+    }
+    let start = alias.find(|c: char| c.is_ascii_digit())?;
+    let (bus, rest) = alias.split_at(start);
+    let parts: Vec<&str> = rest.split('-').collect();
+    let numbers: Vec<u32> = parts.iter().filter_map(|p| digits(p)).collect();
+    let unit = |p: &str| p.strip_prefix("hd").or_else(|| p.strip_prefix("cd")).and_then(digits);
+    match (bus, numbers.as_slice(), parts.as_slice()) {
+        ("ide", [controller, bus, unit], _) => {
+            Some(letters("hd", controller.checked_mul(4)?.checked_add(bus * 2)? + unit))
+        }
+        ("ide", [bus], [_, last]) => {
+            Some(letters("hd", bus.checked_mul(2)?.checked_add(unit(last)?)?))
+        }
+        ("sata", [controller, _, unit], _) => {
+            Some(letters("sd", controller.checked_mul(6)?.checked_add(*unit)?))
+        }
+        ("scsi", [controller, _, _, unit], _) => {
+            Some(letters("sd", controller.checked_mul(7)?.checked_add(*unit)?))
+        }
+        ("scsi", [bus], [_, last]) => {
+            Some(letters("sd", bus.checked_mul(7)?.checked_add(unit(last)?)?))
+        }
+        _ => None,
+    }
+}
+
+/// The user's or libvirt's id of the device in a QOM path: /machine/peripheral/ID/...
+fn alias_of(qdev: &str) -> Option<&str> {
+    qdev.strip_prefix("/machine/peripheral/")?.split('/').next()
+}
+
+fn own_name(device: &Device) -> String {
+    let last = device.qdev.rsplit('/').next().unwrap_or_default();
+    let name = [alias_of(&device.qdev).unwrap_or_default(), &device.device, last]
+        .into_iter()
+        .find(|n| !n.is_empty());
+    name.unwrap_or("disk").to_owned()
+}
+
+/// The letters of a kind of device, from the QOM type.
+fn prefix_of(kind: &str) -> Option<&'static str> {
+    let kinds = [
+        ("virtio-blk", "vd"),
+        ("vhost-user-blk", "vd"),
+        ("scsi-", "sd"),
+        ("usb-", "sd"),
+        ("ide-", "hd"),
+        ("floppy", "fd"),
+    ];
+    kinds.iter().find(|(start, _)| kind.starts_with(start)).map(|(_, prefix)| *prefix)
+}
+
+/// `vda`, ..., `vdz`, `vdaa`, ...
+fn letters(prefix: &str, number: u32) -> String {
+    let mut reversed = Vec::new();
+    let mut n = number;
+    loop {
+        reversed.push(char::from(b'a' + u8::try_from(n % 26).unwrap_or(0)));
+        match (n / 26).checked_sub(1) {
+            Some(next) => n = next,
+            None => break,
+        }
+    }
+    prefix.chars().chain(reversed.into_iter().rev()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(device: &str, qdev: &str) -> Device {
+        Device { device: device.to_owned(), qdev: qdev.to_owned(), layers: Vec::new() }
+    }
+
+    #[test]
+    fn disks_have_the_names_that_libvirt_gives_them() {
+        let devices = [
+            device("", "/machine/peripheral/virtio-disk1/virtio-backend"),
+            device("ide1-cd0", "/machine/unattached/device[9]"),
+            device("", "/machine/peripheral/ide0-0-1"),
+            device("", "/machine/peripheral/scsi0-0-0-2"),
+            device("virtio26", ""),
+            device("", "/machine/peripheral/mine/virtio-backend"),
+            device("", "/machine/peripheral/ide0-0-1/double"),
+            device("", "/machine/peripheral/other"),
+        ];
+        let kind = |qdev: &str| qdev.contains("mine").then(|| "virtio-blk-pci".to_owned());
+        let expected = ["vdb", "hdc", "hdb", "sdc", "vdaa", "vda", "ide0-0-1", "other"];
+        assert_eq!(names(&devices, kind), expected);
+    }
+
+    #[test]
+    fn letters_go_on_after_z() {
+        let names = [0, 25, 26, 701, 702].map(|n| letters("vd", n));
+        assert_eq!(names, ["vda", "vdz", "vdaa", "vdzz", "vdaaa"]);
+    }
+
+    fn info(name: &str, source: &str) -> DiskInfo {
+        DiskInfo {
+            name: name.to_owned(),
+            backing_index: 0,
+            source: Some(source.to_owned()),
+            node: None,
+            storage_node: None,
+            device: None,
+            qdev: None,
+            capacity_bytes: None,
+            physical_bytes: None,
+            threshold_bytes: None,
+            last_exceeded_bytes: None,
+            threshold_events: 0,
+        }
+    }
+
+    #[test]
+    fn a_disk_is_found_by_name_or_by_an_unambiguous_source() {
+        let disks = [info("vda", "/a"), info("vda[1]", "/base"), info("vdb", "/base")];
+        assert_eq!(find(&disks, "vda[1]").unwrap().name, "vda[1]");
+        assert_eq!(find(&disks, "/a").unwrap().name, "vda");
+        let why = find(&disks, "/base").unwrap_err().to_string();
+        assert_eq!(why, "/base is the source of vda[1], vdb: say which");
+        let why = find(&disks, "vdc").unwrap_err().to_string();
+        assert_eq!(why, "there is no disk vdc; there are: vda, vda[1], vdb");
+    }
+}

@@ -1,0 +1,279 @@
+//! The block jobs of a VM: who waits for what, and what is told to whom.
+
+use std::time::{Duration, Instant};
+
+use domstat_layout::latest::BlkJob;
+use domstat_layout::sink::BlkSink;
+use domstat_layout::{Clock, Group, Ns, Word};
+use serde_json::{Value, json};
+
+use super::view::disk_of_job;
+use super::{Domain, JobEntry, JobRequest, Report, Sent};
+use crate::host::now;
+use crate::qemu::Publisher;
+use crate::qemu::commands::{ControlError, JobFlags, Reply, check_flags};
+use crate::qemu::job::{Action, Answer, End, Job, Outcome, Status};
+use crate::qemu::publish::Event;
+use crate::qemu::qmp::{Connection, QmpError};
+use crate::qemu::reply::{JobInfo, job_nodes};
+
+impl<P: Publisher> Domain<P> {
+    /// Cancels a job; the answer comes when it has ended, or with ASYNC when QEMU has taken it.
+    pub(in crate::qemu) fn abort(
+        &mut self,
+        qmp: &mut Connection,
+        disk: &str,
+        flags: u32,
+        timeout: Option<Duration>,
+        reply: Reply,
+    ) -> Result<(), QmpError> {
+        let found = check_flags(flags, JobFlags::ALL).and_then(|()| self.find_job(disk));
+        let id = match found {
+            Ok(id) => id,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return Ok(());
+            }
+        };
+        let request = self.next_request;
+        self.next_request += 1;
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        self.requests.insert(request, JobRequest { job: id.clone(), deadline, reply });
+        let is_async = flags & JobFlags::ASYNC != 0;
+        let force = flags & JobFlags::FORCE != 0;
+        let actions = self.entry(&id, "").job.abort(request, is_async, force);
+        self.act(qmp, &id, actions)
+    }
+
+    /// The one job of a disk, or the job of that id.
+    fn find_job(&self, asked: &str) -> Result<String, ControlError> {
+        let live = |e: &&JobEntry| e.job.is_alive() || e.job.is_ending();
+        if self.jobs.get(asked).filter(live).is_some() {
+            return Ok(asked.to_owned());
+        }
+        let disks = self.disks();
+        let disk = crate::qemu::find(&disks, asked)?;
+        let of_disk = |e: &JobEntry| e.disk.as_deref() == Some(disk.name.as_str());
+        let ids: Vec<&String> =
+            self.jobs.iter().filter(|(_, e)| live(e) && of_disk(e)).map(|(id, _)| id).collect();
+        match ids.as_slice() {
+            [id] => Ok((*id).clone()),
+            [] => {
+                Err(ControlError::new("no_job", format!("there is no block job on {}", disk.name)))
+            }
+            several => Err(ControlError::invalid(format!(
+                "there are several jobs on {}, name one: {several:?}",
+                disk.name
+            ))),
+        }
+    }
+
+    pub(super) fn act(
+        &mut self,
+        qmp: &mut Connection,
+        id: &str,
+        actions: Vec<Action>,
+    ) -> Result<(), QmpError> {
+        for action in actions {
+            match action {
+                Action::SendCancel { force } => {
+                    let mut arguments = json!({ "device": id });
+                    if force {
+                        arguments["force"] = json!(true);
+                    }
+                    let sent = qmp.send("block-job-cancel", &arguments, self.limit)?;
+                    self.sent.insert(sent, Sent::Cancel(id.to_owned()));
+                    self.polls.jobs.hurry();
+                }
+                Action::AskStatus => self.polls.jobs.hurry(),
+                told => self.tell(id, told),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers and events, which need no connection.
+    pub(super) fn tell(&mut self, id: &str, action: Action) {
+        match action {
+            Action::Answer(request, answer) => {
+                let Some(request) = self.requests.remove(&request) else { return };
+                let answer = answer.map_err(ControlError::from).map(|answer| match answer {
+                    Answer::Accepted => json!({ "job": id, "accepted": true }),
+                    Answer::Ended(end) => {
+                        let (outcome, error) = outcome_names(&end.outcome);
+                        json!({ "job": id, "outcome": outcome, "error": error })
+                    }
+                });
+                let _ = request.reply.send(answer);
+            }
+            Action::Record(end) => self.record_end(id, &end),
+            Action::Emit(end) => {
+                let event = self.job_end(id.to_owned(), &end);
+                self.reports.push(Report::Event(event));
+            }
+            Action::SendCancel { .. } | Action::AskStatus => {}
+        }
+    }
+
+    /// Takes what query-block-jobs says. `graph` is needed to learn which disk a new job is of.
+    pub(in crate::qemu) fn job_list(
+        &mut self,
+        qmp: &mut Connection,
+        list: &[JobInfo],
+        graph: &Value,
+        asked: Ns,
+        reconnected: bool,
+    ) -> Result<(), QmpError> {
+        for info in list {
+            if !self.jobs.contains_key(&info.id) {
+                let nodes = job_nodes(graph, &info.id);
+                let disk = disk_of_job(&info.id, &self.names, &self.devices, &nodes);
+                let entry = JobEntry { job: Job::default(), kind: info.kind.clone(), disk };
+                self.jobs.insert(info.id.clone(), entry);
+            }
+        }
+        let ids: Vec<String> = self.jobs.keys().cloned().collect();
+        for id in ids {
+            let info = list.iter().find(|info| info.id == id);
+            let status = match info {
+                None => Status::Absent,
+                Some(info) if info.status == "concluded" => Status::Concluded(info.error.clone()),
+                Some(info) => Status::Alive { ready: info.ready },
+            };
+            let Some(entry) = self.jobs.get_mut(&id) else { continue };
+            let actions = match reconnected {
+                true => entry.job.reconnected(status),
+                false => entry.job.status(status),
+            };
+            if let Some(info) = info.filter(|i| entry.job.is_alive() && i.status != "concluded")
+                && let Some(name) = &entry.disk
+                && let Some(slot) = self.records.as_mut().and_then(|r| r.blk(name))
+            {
+                slot.job =
+                    BlkJob { ended: slot.job.ended, ..job_group(info, entry.job.is_ending()) };
+                slot.sink.write(&slot.job, asked);
+            }
+            self.act(qmp, &id, actions)?;
+        }
+        self.jobs.retain(|id, e| !e.job.is_idle() || list.iter().any(|info| info.id == *id));
+        Ok(())
+    }
+
+    /// Whether all of these are known, and of which disk they are.
+    pub(in crate::qemu) fn knows_jobs(&self, list: &[JobInfo]) -> bool {
+        list.iter().all(|info| self.jobs.contains_key(&info.id))
+    }
+
+    /// The jobs there are, for people.
+    pub(in crate::qemu) fn jobs_now(&self) -> Value {
+        let live = self.jobs.iter().filter(|(_, e)| e.job.is_alive() || e.job.is_ending());
+        let job = |(id, e): (&String, &JobEntry)| json!({ "job": id, "disk": e.disk, "kind": e.kind, "ending": e.job.is_ending() });
+        live.map(job).collect()
+    }
+
+    /// Whether a job is being canceled, so that its end is looked for often.
+    pub(in crate::qemu) fn is_canceling(&self) -> bool {
+        self.jobs.values().any(|e| e.job.is_ending())
+    }
+
+    /// When the first caller's time is up.
+    pub(in crate::qemu) fn deadline(&self) -> Option<Instant> {
+        self.requests.values().filter_map(|r| r.deadline).min()
+    }
+
+    /// Answers callers whose time is up.
+    pub(in crate::qemu) fn time_out(&mut self) {
+        let now = Instant::now();
+        let due = |r: &JobRequest| r.deadline.is_some_and(|d| d <= now);
+        let over: Vec<(u64, String)> = self
+            .requests
+            .iter()
+            .filter(|(_, r)| due(r))
+            .map(|(n, r)| (*n, r.job.clone()))
+            .collect();
+        for (request, id) in over {
+            let actions = self.jobs.get_mut(&id).map(|e| e.job.timed_out(request));
+            actions.unwrap_or_default().into_iter().for_each(|action| self.tell(&id, action));
+            self.requests.remove(&request);
+        }
+    }
+
+    /// Writes how the job ended into the record of its disk.
+    fn record_end(&mut self, id: &str, end: &End) {
+        let Some(entry) = self.jobs.get(id) else { return };
+        let records = self.records.as_mut();
+        let slot = entry.disk.as_ref().and_then(|disk| records.and_then(|r| r.blk(disk)));
+        let Some(slot) = slot else { return };
+        let ended = slot.job.ended.value().unwrap_or(0);
+        slot.job.ended = Word::from(ended.saturating_add(1));
+        // While it ran it was known whether a commit is of the active image.
+        if slot.job.kind.value().is_none_or(|kind| kind == 0) {
+            slot.job.kind = Word::new(kind_number(&entry.kind, false));
+        }
+        slot.job.state = state_of(&end.outcome);
+        slot.sink.write(&slot.job, now(Clock::Boottime));
+    }
+
+    fn job_end(&self, id: String, end: &End) -> Event {
+        let (outcome, error) = outcome_names(&end.outcome);
+        let (disk, kind) = match self.jobs.get(&id) {
+            Some(entry) => (entry.disk.clone(), entry.kind.clone()),
+            None => (disk_of_job(&id, &self.names, &self.devices, &[]), String::new()),
+        };
+        let reconciled = end.reconciled;
+        Event::JobEnded { disk, job: id, kind, outcome: outcome.to_owned(), error, reconciled }
+    }
+}
+
+/// What query-block-jobs says, as a group.
+fn job_group(info: &JobInfo, ending: bool) -> BlkJob {
+    let state = match info.status.as_str() {
+        _ if ending => 4,
+        "aborting" => 4,
+        _ if info.paused => 2,
+        "ready" | "standby" => 3,
+        _ if info.ready => 3,
+        _ => 1,
+    };
+    BlkJob {
+        kind: Word::new(kind_number(&info.kind, info.ready)),
+        state: Word::new(state),
+        cur_bytes: info.offset.into(),
+        end_bytes: info.len.into(),
+        limit_bytes: info.speed.into(),
+        ..BlkJob::NOT_PRODUCED
+    }
+}
+
+/// The number of [`BlkJob::kind`] for QEMU's type of job.
+fn kind_number(kind: &str, ready: bool) -> u64 {
+    match kind {
+        "stream" => 1,
+        "mirror" => 2,
+        // Only the active image's commit becomes ready.
+        "commit" if ready => 4,
+        "commit" => 3,
+        "backup" => 5,
+        _ => 6,
+    }
+}
+
+/// The number of [`BlkJob::state`] for how it ended; not produced if nobody knows.
+fn state_of(outcome: &Outcome) -> Word {
+    match outcome {
+        Outcome::Completed => Word::new(5),
+        Outcome::Failed(_) | Outcome::DomainGone => Word::new(6),
+        Outcome::Canceled => Word::new(7),
+        Outcome::Unknown => Word::NOT_PRODUCED,
+    }
+}
+
+fn outcome_names(outcome: &Outcome) -> (&'static str, Option<String>) {
+    match outcome {
+        Outcome::Canceled => ("canceled", None),
+        Outcome::Completed => ("completed", None),
+        Outcome::Failed(why) => ("failed", Some(why.clone())),
+        Outcome::Unknown => ("unknown", None),
+        Outcome::DomainGone => ("domain_gone", None),
+    }
+}

@@ -1,0 +1,275 @@
+//! The records of one VM's region: which slot shows what, and what was written there last.
+
+use std::collections::BTreeMap;
+
+use domstat_layout::latest::{
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, NetIdentity, NetIo, Runstate, Sched,
+};
+use domstat_layout::sink::{BlkSink, NetSink, VcpuSink};
+use domstat_layout::{Group, Name, Ns, Word};
+
+use super::Publisher;
+use super::reply::Cpu;
+use super::threads::{NO_BOOKS, QemuProcess, ThreadSample};
+use crate::process::Books;
+use crate::process::books::Activity;
+
+/// One vCPU slot.
+pub(super) struct VcpuSlot<S> {
+    pub(super) sink: S,
+    /// The thread whose books are kept, and when it began.
+    thread: Option<(i32, Ns)>,
+    books: Option<Books>,
+    used: bool,
+}
+
+/// One block device slot.
+pub(super) struct BlkSlot<S> {
+    pub(super) sink: S,
+    /// What it shows: the disk's name and what tells it from another of that name.
+    pub(super) key: Option<(String, String)>,
+    used: bool,
+    io: BlkIo,
+    pub(super) extent: BlkExtent,
+    pub(super) extent_as_of: Option<Ns>,
+    /// The threshold that fired last.
+    pub(super) last_exceeded: Option<u64>,
+    pub(super) job: BlkJob,
+}
+
+/// One network interface slot.
+struct NetSlot<S> {
+    sink: S,
+    name: Option<String>,
+    used: bool,
+    io: Option<NetIo>,
+}
+
+pub(super) struct Records<P: Publisher> {
+    pub(super) dom: P::Dom,
+    pub(super) vcpus: Vec<VcpuSlot<P::Vcpu>>,
+    pub(super) blks: Vec<BlkSlot<P::Blk>>,
+    nets: Vec<NetSlot<P::Net>>,
+}
+
+impl<P: Publisher> Records<P> {
+    pub(super) fn new(
+        dom: P::Dom,
+        vcpus: Vec<P::Vcpu>,
+        blks: Vec<P::Blk>,
+        nets: Vec<P::Net>,
+    ) -> Self {
+        let vcpu = |sink| VcpuSlot { sink, thread: None, books: None, used: false };
+        let blk = |sink| BlkSlot {
+            sink,
+            key: None,
+            used: false,
+            io: BlkIo::NOT_PRODUCED,
+            extent: BlkExtent::NOT_PRODUCED,
+            extent_as_of: None,
+            last_exceeded: None,
+            job: no_job(),
+        };
+        let net = |sink| NetSlot { sink, name: None, used: false, io: None };
+        Self {
+            dom,
+            vcpus: vcpus.into_iter().map(vcpu).collect(),
+            blks: blks.into_iter().map(blk).collect(),
+            nets: nets.into_iter().map(net).collect(),
+        }
+    }
+
+    /// Writes runstate and sched of every vCPU. Of a domain that does not run, what does not want
+    /// a CPU is offline. False if the books of a thread cannot be read.
+    pub(super) fn threads(
+        &mut self,
+        cpus: &[Cpu],
+        process: Option<&QemuProcess>,
+        runs: bool,
+        now: Ns,
+    ) -> bool {
+        let mut complete = true;
+        for (index, slot) in (0u32..).zip(&mut self.vcpus) {
+            let Some(cpu) = cpus.iter().find(|c| c.index == index) else {
+                if slot.thread.take().is_some() || slot.books.take().is_some() {
+                    slot.sink.deactivate::<Runstate>();
+                    slot.sink.deactivate::<Sched>();
+                }
+                continue;
+            };
+            let sample = cpu.tid.and_then(|tid| Some((tid, process?.thread(tid)?)));
+            match sample {
+                Some((tid, sample)) => slot.show(tid, sample, process, runs),
+                None => {
+                    complete = false;
+                    if slot.books.is_none() {
+                        slot.used = true;
+                        slot.sink.write(&NO_BOOKS, now);
+                    }
+                }
+            }
+        }
+        complete
+    }
+
+    /// Gives every image a slot: those that are shown keep theirs, those that are gone leave it.
+    /// Images for which there is no slot are counted.
+    pub(super) fn place(&mut self, keys: &[(String, String)], now: Ns) -> usize {
+        for slot in &mut self.blks {
+            if slot.key.as_ref().is_some_and(|key| !keys.contains(key)) {
+                slot.leave();
+            }
+        }
+        let mut left = 0;
+        for key in keys {
+            if self.blks.iter().any(|s| s.key.as_ref() == Some(key)) {
+                continue;
+            }
+            match self.blks.iter_mut().find(|s| s.key.is_none()) {
+                Some(slot) => slot.enter(key, now),
+                None => left += 1,
+            }
+        }
+        left
+    }
+
+    pub(super) fn blk(&mut self, name: &str) -> Option<&mut BlkSlot<P::Blk>> {
+        self.blks.iter_mut().find(|s| s.key.as_ref().is_some_and(|key| key.0 == name))
+    }
+
+    pub(super) fn blk_ref(&self, name: &str) -> Option<&BlkSlot<P::Blk>> {
+        self.blks.iter().find(|s| s.key.as_ref().is_some_and(|key| key.0 == name))
+    }
+
+    /// Writes every interface of `samples` and takes off what is gone.
+    pub(super) fn interfaces(&mut self, samples: &BTreeMap<String, (NetIo, Ns)>) {
+        for slot in &mut self.nets {
+            if slot.name.as_ref().is_some_and(|name| !samples.contains_key(name)) {
+                slot.sink.deactivate::<NetIdentity>();
+                slot.sink.deactivate::<NetIo>();
+                slot.name = None;
+                slot.io = None;
+            }
+        }
+        for (name, (io, now)) in samples {
+            let shown = self.nets.iter().position(|s| s.name.as_ref() == Some(name));
+            let index = shown.or_else(|| self.nets.iter().position(|s| s.name.is_none()));
+            let Some(slot) = index.and_then(|i| self.nets.get_mut(i)) else { continue };
+            let fell = slot.io.is_some_and(|was| decreased(&words_of(&was), &words_of(io)));
+            if slot.name.is_none() || fell {
+                if slot.used {
+                    slot.sink.renew();
+                }
+                slot.used = true;
+                slot.sink.write(&NetIdentity { name: Name::new(name) }, *now);
+            }
+            slot.name = Some(name.clone());
+            slot.io = Some(*io);
+            slot.sink.write(io, *now);
+        }
+    }
+}
+
+impl<S: VcpuSink> VcpuSlot<S> {
+    fn show(&mut self, tid: i32, sample: ThreadSample, process: Option<&QemuProcess>, runs: bool) {
+        let mut reading = sample.reading;
+        if !runs && reading.activity == Activity::Waits {
+            reading.activity = Activity::Stopped;
+        }
+        let thread = Some((tid, sample.began));
+        let known = self.thread == thread;
+        self.thread = thread;
+        let books = match &mut self.books {
+            Some(books) if known => {
+                books.advance(reading, sample.now);
+                books
+            }
+            books => {
+                if self.used {
+                    self.sink.renew();
+                }
+                self.used = true;
+                // No thread is older than its process; the kernel rounds both down.
+                let least = process.map_or(Ns(0), QemuProcess::started);
+                books.insert(Books::new(sample.began.max(least), reading, sample.now))
+            }
+        };
+        self.sink.write(&books.runstate(), sample.now);
+        let sched = Sched {
+            time_ns: sample.reading.run_ns.into(),
+            wait_ns: Word::NOT_PRODUCED,
+            delay_ns: sample.reading.wait_ns.into(),
+            timeslices: sample.reading.timeslices.into(),
+        };
+        self.sink.write(&sched, sample.now);
+    }
+}
+
+impl<S: BlkSink> BlkSlot<S> {
+    fn enter(&mut self, key: &(String, String), now: Ns) {
+        if self.used {
+            self.sink.renew();
+        }
+        self.used = true;
+        self.key = Some(key.clone());
+        self.io = BlkIo::NOT_PRODUCED;
+        self.extent = BlkExtent { threshold_events: Word::new(0), ..BlkExtent::NOT_PRODUCED };
+        self.extent_as_of = None;
+        self.last_exceeded = None;
+        self.job = no_job();
+        self.sink.write(&BlkIdentity { name: Name::new(&key.0) }, now);
+        // Backing images have no jobs of their own.
+        if !key.0.ends_with(']') {
+            self.sink.write(&self.job, now);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.key = None;
+        self.sink.deactivate::<BlkIdentity>();
+        self.sink.deactivate::<BlkIo>();
+        self.sink.deactivate::<BlkIoTimes>();
+        self.sink.deactivate::<BlkExtent>();
+        self.sink.deactivate::<BlkJob>();
+    }
+
+    /// Writes what was read and written. Counters that fell are those of another device.
+    pub(super) fn io(&mut self, io: &BlkIo, times: &BlkIoTimes, now: Ns) {
+        if decreased(&words_of_io(&self.io), &words_of_io(io))
+            && let Some(key) = self.key.clone()
+        {
+            let (job, extent) = (self.job, self.extent);
+            self.enter(&key, now);
+            (self.job, self.extent) = (job, extent);
+        }
+        self.io = *io;
+        self.sink.write(io, now);
+        self.sink.write(times, now);
+    }
+
+    pub(super) fn write_extent(&mut self, now: Ns) {
+        let now = self.extent_as_of.map_or(now, |was| was.max(now));
+        self.extent_as_of = Some(now);
+        self.sink.write(&self.extent, now);
+    }
+}
+
+/// A disk that never had a job.
+fn no_job() -> BlkJob {
+    let none = Word::new(0);
+    BlkJob { kind: none, state: none, ended: none, ..BlkJob::NOT_PRODUCED }
+}
+
+fn words_of_io(io: &BlkIo) -> [Word; 5] {
+    [io.rd_req, io.rd_bytes, io.wr_req, io.wr_bytes, io.errs]
+}
+
+fn words_of(io: &NetIo) -> [Word; 4] {
+    [io.rx_bytes, io.rx_packets, io.tx_bytes, io.tx_packets]
+}
+
+/// Whether a counter went back.
+fn decreased(before: &[Word], after: &[Word]) -> bool {
+    let pairs = before.iter().zip(after);
+    pairs.filter_map(|(b, a)| Some((b.value()?, a.value()?))).any(|(b, a)| a < b)
+}

@@ -1,0 +1,131 @@
+//! When to ask for what: intervals with jitter, so that many VMs are not asked at once, and
+//! back-off for what is slow or fails.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// Longest interval that back-off leads to.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One thing that is asked for again and again.
+#[derive(Debug)]
+pub(super) struct Poll {
+    interval: Duration,
+    /// How many times longer the interval is at present.
+    factor: u32,
+    /// `None`: not until it is asked for.
+    due: Option<Instant>,
+}
+
+impl Poll {
+    /// Due at once, then every `interval`; never if that is zero.
+    pub(super) fn every(interval: Duration) -> Self {
+        let due = (!interval.is_zero()).then(Instant::now);
+        Self { interval, factor: 1, due }
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Makes it due at once.
+    pub(super) fn hurry(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    /// Makes it due within this time, if it was not.
+    pub(super) fn within(&mut self, time: Duration) {
+        let soon = Instant::now().checked_add(time);
+        self.due = self.due.into_iter().chain(soon).min();
+    }
+
+    /// It took this long, and succeeded or not. What takes more than a tenth of its interval, or
+    /// fails, is asked for half as often, up to once a minute.
+    pub(super) fn done(&mut self, took: Duration, succeeded: bool) {
+        if self.interval.is_zero() {
+            self.due = None;
+            return;
+        }
+        let current = self.interval.saturating_mul(self.factor);
+        if !succeeded || took.saturating_mul(10) > current {
+            if current < MAX_INTERVAL {
+                self.factor = self.factor.saturating_mul(2);
+            }
+        } else if self.factor > 1 {
+            self.factor /= 2;
+        }
+        let longest = MAX_INTERVAL.max(self.interval);
+        let interval = self.interval.saturating_mul(self.factor).min(longest);
+        self.due = Instant::now().checked_add(jittered(interval));
+    }
+}
+
+/// Pauses between attempts to connect: from a quarter of a second, doubling up to five.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    attempts: u32,
+}
+
+impl Retry {
+    pub(super) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = Duration::from_millis(250).saturating_mul(1 << self.attempts.min(5));
+        self.attempts = self.attempts.saturating_add(1);
+        jittered(pause.min(Duration::from_secs(5)))
+    }
+}
+
+/// From nine to eleven tenths of `interval`.
+fn jittered(interval: Duration) -> Duration {
+    let thousandths = RandomState::new().hash_one(0) % 201;
+    interval.mul_f64(0.9 + thousandths as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slow_or_fails_is_asked_for_less_often_and_recovers() {
+        let second = Duration::from_secs(1);
+        let mut poll = Poll::every(second);
+        assert!(poll.is_due(Instant::now()));
+        for _ in 0..20 {
+            poll.done(Duration::ZERO, false);
+        }
+        let far = poll.due().unwrap() - Instant::now();
+        assert!(far > 50 * second && far < 70 * second, "{far:?}");
+        for _ in 0..20 {
+            poll.done(second / 100, true);
+        }
+        let near = poll.due().unwrap() - Instant::now();
+        assert!(near > second / 2 && near < second * 11 / 10, "{near:?}");
+        poll.done(second / 2, true);
+        assert!(poll.due().unwrap() - Instant::now() > second * 3 / 2, "slow: backs off");
+    }
+
+    #[test]
+    fn an_interval_of_zero_is_never() {
+        let mut poll = Poll::every(Duration::ZERO);
+        assert_eq!(poll.due(), None);
+        poll.hurry();
+        poll.done(Duration::ZERO, true);
+        assert_eq!(poll.due(), None);
+    }
+
+    #[test]
+    fn attempts_become_rare_and_stay_bounded() {
+        let mut retry = Retry::default();
+        let first = retry.pause();
+        let last = (0..100).map(|_| retry.pause()).max().unwrap();
+        assert!(first < Duration::from_millis(300) && last <= Duration::from_millis(5500));
+        assert!(last > Duration::from_secs(4));
+    }
+}

@@ -1,0 +1,134 @@
+//! The QEMU process on the host: the scheduler's books of its vCPU threads, its CPU time and
+//! memory, its network interfaces.
+
+use std::path::Path;
+
+use domstat_layout::latest::{Cpu, NetIo};
+use domstat_layout::{Clock, Group, Ns, Word};
+use procfs::process::Process;
+
+use crate::host::now;
+use crate::process::books::{Activity, Reading};
+
+/// The process that runs the VM, held so that another one that is given its number is not taken
+/// for it.
+#[derive(Debug)]
+pub(super) struct QemuProcess {
+    process: Process,
+    pub(super) pid: i32,
+    pub(super) start_ticks: u64,
+    tick_ns: u64,
+}
+
+/// One vCPU thread as it was when it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThreadSample {
+    pub(super) began: Ns,
+    pub(super) reading: Reading,
+    pub(super) now: Ns,
+}
+
+impl QemuProcess {
+    /// The process of these threads. They are QEMU's own numbers, which mean something else here
+    /// if QEMU runs in another PID namespace: then there is none.
+    pub(super) fn of_thread(tid: i32, peer: Option<i32>) -> Option<Self> {
+        // /proc has a directory for each thread, too, that speaks of the process.
+        let pid = Process::new(tid).ok()?.status().ok()?.tgid;
+        let process = Process::new(pid).ok()?;
+        let stat = process.stat().ok()?;
+        if peer != Some(pid) && !stat.comm.starts_with("qemu") {
+            return None;
+        }
+        let tick_ns = 1_000_000_000u64.checked_div(procfs::ticks_per_second())?;
+        Some(Self { process, pid, start_ticks: stat.starttime, tick_ns })
+    }
+
+    /// Whether it still runs.
+    pub(super) fn is_alive(&self) -> bool {
+        self.process.stat().is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// When it started, on CLOCK_BOOTTIME, rounded down to a tick.
+    pub(super) const fn started(&self) -> Ns {
+        Ns(self.start_ticks.saturating_mul(self.tick_ns))
+    }
+
+    /// A vCPU thread; `None` if it is gone or the kernel keeps no books.
+    pub(super) fn thread(&self, tid: i32) -> Option<ThreadSample> {
+        let task = self.process.task_from_tid(tid).ok()?;
+        let stat = task.stat().ok()?;
+        let books = task.schedstat().ok()?;
+        Some(ThreadSample {
+            began: Ns(stat.starttime.saturating_mul(self.tick_ns)),
+            reading: Reading {
+                run_ns: books.sum_exec_runtime,
+                wait_ns: books.run_delay,
+                timeslices: books.pcount,
+                activity: Activity::from_letter(stat.state),
+            },
+            // After the books, so that they cannot say more than has passed.
+            now: now(Clock::Boottime),
+        })
+    }
+
+    /// CPU time, in steps of a tick (10 ms).
+    pub(super) fn cpu(&self) -> Option<(Cpu, Ns)> {
+        let as_of = now(Clock::Boottime);
+        let stat = self.process.stat().ok()?;
+        let ns = |ticks: u64| ticks.saturating_mul(self.tick_ns);
+        let cpu = Cpu {
+            time_ns: ns(stat.utime.saturating_add(stat.stime)).into(),
+            user_ns: ns(stat.utime).into(),
+            system_ns: ns(stat.stime).into(),
+            vcpus_ns: stat.guest_time.map(ns).into(),
+        };
+        Some((cpu, as_of))
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn rss_bytes(&self) -> Option<u64> {
+        self.process.statm().ok()?.resident.checked_mul(procfs::page_size())
+    }
+
+    /// The tap interfaces that it has open: the kernel names them in fdinfo.
+    pub(super) fn taps(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fdinfo", self.pid)) else {
+            return Vec::new();
+        };
+        let name = |path: &Path| {
+            let text = std::fs::read_to_string(path).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("iff:"))?;
+            Some(line.trim().to_owned()).filter(|name| !name.is_empty())
+        };
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| name(&entry.path())).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Counters of these interfaces as the domain sees them: what the host sent, it received.
+    pub(super) fn interfaces(&self, names: &[String]) -> Vec<Option<(NetIo, Ns)>> {
+        let as_of = now(Clock::Boottime);
+        let Ok(devices) = self.process.dev_status() else { return vec![None; names.len()] };
+        let io = |name: &String| {
+            let d = devices.get(name)?;
+            let io = NetIo {
+                rx_bytes: Word::from(d.sent_bytes),
+                rx_packets: Word::from(d.sent_packets),
+                rx_errs: Word::from(d.sent_errs),
+                rx_drop: Word::from(d.sent_drop),
+                tx_bytes: Word::from(d.recv_bytes),
+                tx_packets: Word::from(d.recv_packets),
+                tx_errs: Word::from(d.recv_errs),
+                tx_drop: Word::from(d.recv_drop),
+            };
+            Some((io, as_of))
+        };
+        names.iter().map(io).collect()
+    }
+}
+
+/// What is published of a thread whose books cannot be read.
+pub(super) const NO_BOOKS: domstat_layout::latest::Runstate =
+    <domstat_layout::latest::Runstate as Group>::NOT_PRODUCED;

@@ -1,0 +1,388 @@
+//! The thread of one VM: connects, observes, and begins again.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use domstat_layout::{Clock, Name};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::domain::{Domain, Identity};
+use super::polls::{Polls, state_group};
+use super::publish::Event;
+use super::qmp::{Connection, QmpError};
+use super::records::Records;
+use super::reply::{self, text};
+use super::schedule::Retry;
+use super::threads::QemuProcess;
+use super::{Command, ControlError, Options, Publisher, Sinks, VmStatus};
+use crate::{Description, SourceError};
+
+/// Slots for images beyond those that a VM has when it is published.
+const SPARE_BLKS: u32 = 8;
+/// Slots for interfaces beyond those.
+const SPARE_NETS: u32 = 4;
+/// How long to sleep at most: a safety net, since everything that matters wakes.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+struct Observer<P: Publisher> {
+    path: PathBuf,
+    options: Options,
+    publisher: P,
+    inbox: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    status: Arc<Mutex<VmStatus>>,
+    domain: Option<Domain<P>>,
+    /// What was last said to the operator, so that it is said once.
+    noted: String,
+}
+
+/// Why a session ended.
+enum Left {
+    /// The thread is to end.
+    Stop,
+    Qmp(QmpError),
+    Publish(SourceError),
+}
+
+impl From<QmpError> for Left {
+    fn from(error: QmpError) -> Self {
+        Self::Qmp(error)
+    }
+}
+
+impl From<SourceError> for Left {
+    fn from(error: SourceError) -> Self {
+        Self::Publish(error)
+    }
+}
+
+/// Observes until it is told to stop.
+pub(super) fn run<P: Publisher>(
+    path: PathBuf,
+    options: Options,
+    publisher: P,
+    inbox: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    status: Arc<Mutex<VmStatus>>,
+) {
+    let noted = String::new();
+    let mut observer =
+        Observer { path, options, publisher, inbox, wake, status, domain: None, noted };
+    let mut retry = Retry::default();
+    loop {
+        let left = match Connection::open(&observer.path, observer.options.limit) {
+            Ok(mut qmp) => {
+                let left = observer.session(&mut qmp, &mut retry);
+                observer.left_session(&mut qmp);
+                left
+            }
+            Err(error) => {
+                observer.not_connected(&error);
+                Left::Qmp(error)
+            }
+        };
+        match left {
+            Left::Stop => break,
+            Left::Qmp(error) => observer.note(&error.to_string()),
+            Left::Publish(error) => observer.note(&error.to_string()),
+        }
+        if observer.pause(retry.pause()) {
+            break;
+        }
+    }
+    observer.end_domain();
+}
+
+impl<P: Publisher> Observer<P> {
+    /// One connection, from its beginning to its end.
+    fn session(&mut self, qmp: &mut Connection, retry: &mut Retry) -> Left {
+        match self.begin(qmp) {
+            Ok(()) => retry.reset(),
+            Err(left) => return left,
+        }
+        loop {
+            match self.step(qmp) {
+                Ok(()) => {}
+                Err(left) => return left,
+            }
+        }
+    }
+
+    /// Learns whom it speaks to: a domain that is known goes on, another one is new.
+    fn begin(&mut self, qmp: &mut Connection) -> Result<(), Left> {
+        let limit = self.options.limit;
+        let cpus = qmp.execute("query-cpus-fast", &Value::Null, limit)?;
+        let tid = reply::cpus(&cpus).iter().find_map(|c| c.tid);
+        let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer_pid()));
+        let name = qmp.execute("query-name", &Value::Null, limit)?;
+        let uuid = qmp.execute("query-uuid", &Value::Null, limit)?;
+        let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let name = text(&name["name"]).or(stem).unwrap_or_default();
+        let identity = Identity {
+            name: publishable(&name),
+            uuid: text(&uuid["UUID"])
+                .and_then(|u| Uuid::parse_str(&u).ok())
+                .filter(|u| !u.is_nil())
+                .map(Uuid::into_bytes),
+            process: process.as_ref().map(|p| (p.pid, p.start_ticks)),
+        };
+        if self.domain.as_ref().is_some_and(|d| d.identity != identity) {
+            self.end_domain();
+        }
+        match &mut self.domain {
+            Some(domain) => {
+                domain.extents(qmp)?;
+                domain.look_at_jobs(qmp, true)?;
+                domain.topology(qmp)?;
+                domain.report(Event::Connected);
+            }
+            None => self.begin_domain(qmp, identity, process)?,
+        }
+        self.noted.clear();
+        self.set_status(true);
+        Ok(())
+    }
+
+    fn begin_domain(
+        &mut self,
+        qmp: &mut Connection,
+        identity: Identity,
+        process: Option<QemuProcess>,
+    ) -> Result<(), Left> {
+        let polls = Polls::new(&self.options, qmp.version());
+        if process.is_none() {
+            let why = "QEMU's threads are not seen in /proc: no runstates and no CPU time";
+            self.publisher.note(&format!("{}: {why}", self.path.display()));
+        }
+        let mut domain = Domain::new(identity, process, polls, self.options.limit);
+        domain.topology(qmp)?;
+        domain.blocks(qmp)?;
+        domain.describe_stats(qmp)?;
+        self.open_region(qmp, &mut domain)?;
+        domain.report(Event::Published);
+        self.domain = Some(domain);
+        Ok(())
+    }
+
+    /// Makes a region with room for what there is, writes everything once, and publishes it.
+    fn open_region(&mut self, qmp: &mut Connection, domain: &mut Domain<P>) -> Result<(), Left> {
+        // The name is free once the region before is retired.
+        domain.records = None;
+        domain.region = None;
+        let description = describe(domain);
+        let Sinks { dom, vcpus, blks, nets, unpublished } = self.publisher.create(&description)?;
+        domain.records = Some(Records::new(dom, vcpus, blks, nets));
+        domain.run_all(qmp)?;
+        domain.region = Some(self.publisher.publish(&domain.identity.name, unpublished)?);
+        Ok(())
+    }
+
+    fn step(&mut self, qmp: &mut Connection) -> Result<(), Left> {
+        let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
+        domain.time_out();
+        domain.run_due(qmp)?;
+        // What came behind a reply wakes nobody.
+        domain.drain(qmp)?;
+        if domain.has_reports().1 && !qmp.is_stuck() {
+            // The numbers that a firing speaks of.
+            match domain.extents(qmp) {
+                Err(error) if !error.is_of_the_command() => return Err(error.into()),
+                _ => {}
+            }
+            domain.drain(qmp)?;
+        }
+        domain.deliver(&mut self.publisher);
+        if domain.outgrown {
+            domain.outgrown = false;
+            if let Some(mut domain) = self.domain.take() {
+                let result = self.open_region(qmp, &mut domain);
+                self.domain = Some(domain);
+                result?;
+            }
+            return Ok(());
+        }
+        if self.take_commands(Some(qmp))? {
+            return Err(Left::Stop);
+        }
+        if let Some(domain) = &mut self.domain {
+            domain.drain(qmp)?;
+        }
+        if !self.domain.as_ref().is_some_and(|d| d.has_reports().0) {
+            self.sleep(Some(qmp), None);
+        }
+        Ok(())
+    }
+
+    /// The connection is gone: whatever came last is told, and what can go on does.
+    fn left_session(&mut self, qmp: &mut Connection) {
+        self.set_status(false);
+        if let Some(domain) = &mut self.domain {
+            // A connection that cannot be written to any more may still hold events.
+            let _ = domain.drain(qmp);
+            domain.cut();
+            domain.report(Event::Disconnected);
+            domain.deliver(&mut self.publisher);
+        }
+    }
+
+    /// A QEMU listens for as long as it lives: if nobody does, it has ended. Where its process is
+    /// seen, that says so more reliably.
+    fn not_connected(&mut self, error: &QmpError) {
+        let QmpError::Os { source, .. } = error else { return };
+        let nobody = matches!(source.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        if nobody && self.domain.as_ref().is_some_and(|d| d.process.is_none()) {
+            self.end_domain();
+        }
+    }
+
+    /// Waits before the next attempt to connect; true if the thread is to end.
+    fn pause(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let process = self.domain.as_ref().and_then(|d| d.process.as_ref());
+            if process.is_some_and(|process| !process.is_alive()) {
+                self.end_domain();
+            }
+            if let Some(domain) = &mut self.domain {
+                domain.run_threads();
+                domain.time_out();
+            }
+            match self.take_commands(None) {
+                Ok(false) if Instant::now() < until => self.sleep(None, Some(until)),
+                Ok(stop) => return stop,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn end_domain(&mut self) {
+        if let Some(mut domain) = self.domain.take() {
+            domain.end(&mut self.publisher);
+            let name = domain.identity.name.clone();
+            // Retired before it is said to be gone.
+            drop(domain);
+            self.publisher.note(&format!("{name} is no longer published"));
+        }
+        self.set_status(false);
+    }
+
+    /// Takes every command that is there; true if the thread is to end.
+    fn take_commands(&mut self, mut qmp: Option<&mut Connection>) -> Result<bool, QmpError> {
+        let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+        loop {
+            let command = match self.inbox.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
+                Err(TryRecvError::Empty) => return Ok(false),
+                Ok(command) => command,
+            };
+            let Some(domain) = &mut self.domain else {
+                answer_all(command, &ControlError::gone());
+                continue;
+            };
+            match (command, qmp.as_deref_mut()) {
+                (Command::Disks(reply), _) => {
+                    let _ = reply.send(Ok(json!(domain.disks())));
+                }
+                (Command::Jobs(reply), _) => {
+                    let _ = reply.send(Ok(domain.jobs_now()));
+                }
+                (command, None) => answer_all(command, &ControlError::disconnected()),
+                (command, Some(qmp)) if qmp.is_stuck() => {
+                    answer_all(command, &ControlError::stuck());
+                }
+                (Command::SetThreshold(request, reply), Some(qmp)) => {
+                    domain.set_threshold(qmp, &request, reply)?;
+                }
+                (Command::AbortJob { disk, flags, timeout, reply }, Some(qmp)) => {
+                    // A job that began just now is to be known.
+                    match domain.look_at_jobs(qmp, false) {
+                        Err(error) if !error.is_of_the_command() => return Err(error),
+                        _ => domain.abort(qmp, &disk, flags, timeout, reply)?,
+                    }
+                }
+                (Command::Stop, _) => return Ok(true),
+            }
+        }
+    }
+
+    /// Sleeps until something comes or is due.
+    fn sleep(&mut self, qmp: Option<&Connection>, until: Option<Instant>) {
+        let connected = qmp.is_some_and(|q| !q.is_stuck());
+        let due = self.domain.as_ref().and_then(|d| d.polls.next(connected));
+        let deadline = self.domain.as_ref().and_then(Domain::deadline);
+        let first = [due, deadline, until].into_iter().flatten().min();
+        let left = first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now()));
+        let time = Timespec::try_from(left.min(MAX_SLEEP)).ok();
+        let wake = PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN);
+        // An error is a signal, or makes the next read fail.
+        let _ = match qmp {
+            Some(qmp) => {
+                let input = PollFd::from_borrowed_fd(qmp.as_fd(), PollFlags::IN);
+                rustix::event::poll(&mut [wake, input], time.as_ref())
+            }
+            None => rustix::event::poll(&mut [wake], time.as_ref()),
+        };
+    }
+
+    fn set_status(&self, connected: bool) {
+        let domain = self.domain.as_ref().map(|d| d.identity.name.clone());
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) =
+            VmStatus { domain, connected };
+    }
+
+    fn note(&mut self, text: &str) {
+        if self.noted != text {
+            self.publisher.note(&format!("{}: {text}", self.path.display()));
+            text.clone_into(&mut self.noted);
+        }
+    }
+}
+
+fn describe<P: Publisher>(domain: &Domain<P>) -> Description {
+    let images = u32::try_from(domain.images().count()).unwrap_or(u32::MAX);
+    let taps = u32::try_from(domain.taps.len()).unwrap_or(u32::MAX);
+    let identity = &domain.identity;
+    Description {
+        source: "qemu",
+        domid: identity.process.and_then(|(pid, _)| u64::try_from(pid).ok()),
+        uuid: identity.uuid,
+        name: identity.name.clone(),
+        created: domain.created(),
+        nr_vcpus: domain.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
+        nr_blks: images.saturating_add(SPARE_BLKS),
+        nr_nets: taps.saturating_add(SPARE_NETS),
+        clock: Clock::Boottime,
+        arch_dom: [Some(state_group()), domain.vm_stats.group()].into_iter().flatten().collect(),
+        arch_vcpu: domain.vcpu_stats.group().into_iter().collect(),
+    }
+}
+
+/// A name that can be that of a file.
+fn publishable(name: &str) -> String {
+    let legal = |c: char| if c == '/' || c.is_control() { '_' } else { c };
+    let name: String = name.chars().map(legal).collect();
+    let name = name.trim_start_matches('.');
+    let cut = name.floor_char_boundary(100.min(Name::MAX_LEN));
+    match name.get(..cut) {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => "qemu".to_owned(),
+    }
+}
+
+/// Gives a command this error for an answer.
+fn answer_all(command: Command, error: &ControlError) {
+    let (Command::SetThreshold(_, reply)
+    | Command::AbortJob { reply, .. }
+    | Command::Disks(reply)
+    | Command::Jobs(reply)) = command
+    else {
+        return;
+    };
+    let _ = reply.send(Err(error.clone()));
+}

@@ -1,0 +1,52 @@
+//! A daemon that says what it is told to, for tests of what consumers refuse.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use domstat_layout::handover::{MAX_FDS, MAX_MESSAGE, Reply, Request};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept, bind, listen as start, recv, sendmsg, socket_with,
+};
+
+/// Listens at `path`.
+///
+/// # Panics
+/// If that is not possible.
+#[must_use]
+pub fn listen(path: &Path) -> OwnedFd {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None).expect("a socket");
+    bind(&fd, &SocketAddrUnix::new(path).expect("a short path")).expect("a free path");
+    start(&fd, 16).expect("to listen");
+    fd
+}
+
+/// Welcomes one client and answers its first request with `reply` and `fds`, whatever it is;
+/// returns when the client closes.
+///
+/// # Panics
+/// If the client does not behave.
+pub fn answer_once(listener: &OwnedFd, reply: Reply<'_>, fds: &[OwnedFd]) {
+    let client = accept(listener).expect("a client");
+    say(&client, 0, Reply::Welcome { max_message: 512 }, &[]);
+    let mut buffer = [0; MAX_MESSAGE];
+    let (_, len) = recv(&client, &mut buffer[..], RecvFlags::empty()).expect("a request");
+    let (id, _) = Request::parse(&buffer[..len]).expect("a request");
+    say(&client, id, reply, fds);
+    while recv(&client, &mut buffer[..], RecvFlags::empty()).is_ok_and(|(_, len)| len > 0) {}
+}
+
+fn say(client: &OwnedFd, id: u32, reply: Reply<'_>, fds: &[OwnedFd]) {
+    let mut buffer = [0; MAX_MESSAGE];
+    let bytes = reply.encode(id, &mut buffer).expect("a message");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    sendmsg(client, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).expect("to send");
+}
