@@ -4,5 +4,5 @@ source "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
-    clang curl g++ gcc gcc-multilib git libc6-dev openssl prometheus python3 qemu-system-x86 \
-    systemd tmux valgrind
+    binutils bison clang cpio curl flex g++ gcc gcc-multilib git libc6-dev make openssl patch prometheus \
+    python3 qemu-system-x86 strace systemd tmux valgrind

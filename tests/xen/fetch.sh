@@ -17,7 +17,7 @@ packages=(
 wanted=$(apt-cache show --no-all-versions "${packages[@]}" | grep '^Filename:' | sort)
 [ "$(cat ../fetched 2> /dev/null)" = "$wanted" ] && exit 0
 rm -rf ../root ../fetched ./*.deb
-apt-get -q download "${packages[@]}" 2>&1 | grep -v '^Get:\|unsandboxed' || true
+apt-get -q download "${packages[@]}" &> ../download.log || { cat ../download.log >&2; exit 1; }
 mkdir ../root
 for package in *.deb; do
     dpkg-deb --extract "$package" ../root

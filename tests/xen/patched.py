@@ -49,7 +49,7 @@ def judge(log):
         acquired(log, f"acquire-{vcpus}", vcpus)
         checked(log, f"acquire-{vcpus}")
     before, after = (int(log.get("many", moment) or -99) for moment in ("before", "after"))
-    log.expect("destroyed domains leave no memory behind", abs(before - after) <= 1, (before, after))
+    log.expect("destroyed domains give their memory back", abs(before - after) <= 1, (before, after))
     log.expect("destroyed domains are gone", "(null)" not in log.get("many", "xl-list"))
 
     acquired(log, "first", 3)

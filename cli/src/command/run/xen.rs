@@ -13,7 +13,7 @@ use domstat_sources::{Source, SourceError};
 use super::{Common, serve};
 use crate::error::Failure;
 use crate::find::{self, Places};
-use crate::publish::{Published, Target, publish};
+use crate::publish::{End, Published, Target, publish};
 use crate::signals::Stop;
 
 #[derive(clap::Args)]
@@ -82,7 +82,9 @@ impl Host {
         let until = common.time.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         loop {
             // First those that are gone: a domain that is rebooted keeps its name.
-            self.update(&stop)?;
+            if self.update(&stop) == Some(End::Asked) {
+                return Ok(ExitCode::SUCCESS);
+            }
             for domid in domains(&self.roots)? {
                 if !self.shown.contains_key(&domid) {
                     self.show(domid, common)?;
@@ -96,20 +98,29 @@ impl Host {
         }
     }
 
-    fn update(&mut self, stop: &Stop) -> Result<(), Failure> {
-        let mut gone = Vec::new();
-        for (&domid, shown) in &mut self.shown {
-            if shown.published.step(stop, Duration::ZERO)?.is_some() {
-                eprintln!("domstat: {} is gone", shown.name);
-                gone.push(domid);
-            } else if let Some(warning) = not_shown(&shown.probe)
-                && !std::mem::replace(&mut shown.warned, true)
-            {
-                eprintln!("domstat: {}: {warning}", shown.name);
+    /// Brings every domain up to date that is due; says so if the user asked for an end meanwhile.
+    fn update(&mut self, stop: &Stop) -> Option<End> {
+        let mut asked = None;
+        self.shown.retain(|_, shown| match shown.published.step(stop, Duration::ZERO) {
+            Ok(None) => {
+                shown.warn();
+                true
             }
-        }
-        gone.iter().for_each(|domid| drop(self.shown.remove(domid)));
-        Ok(())
+            Ok(Some(End::Asked)) => {
+                asked = Some(End::Asked);
+                true
+            }
+            Ok(Some(End::DomainGone)) => {
+                eprintln!("domstat: {} is gone", shown.name);
+                false
+            }
+            // The others are not to suffer; if the domain is still there it is shown anew.
+            Err(failure) => {
+                eprintln!("domstat: {}: {failure}", shown.name);
+                false
+            }
+        });
+        asked
     }
 
     fn show(&mut self, domid: u16, common: &Common) -> Result<(), Failure> {
@@ -142,6 +153,18 @@ impl Host {
         );
         self.shown.insert(domid, Shown { name, published, probe, warned: false });
         Ok(())
+    }
+}
+
+impl Shown {
+    /// Says once if something is not shown.
+    fn warn(&mut self) {
+        if !self.warned
+            && let Some(warning) = not_shown(&self.probe)
+        {
+            eprintln!("domstat: {}: {warning}", self.name);
+            self.warned = true;
+        }
     }
 }
 
