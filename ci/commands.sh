@@ -17,7 +17,8 @@ show() {
     echo '```'
 }
 show ""
-for verb in demo run "run process" "run kvm" ls show top check export man completions \
+for verb in demo run "run process" "run kvm" "run qemu" "run xen" ls show top check block \
+    "block list" "block threshold" "block jobs" "block abort" events export man completions \
     "abi diff" "abi show" "abi check"; do
     show "$verb"
 done
