@@ -266,6 +266,13 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Whether what was read is to be believed.
+    #[cold]
+    #[inline(never)]
+    fn vouch(&self) -> Result<(), ReadError> {
+        Ok(self.region.intact()?)
+    }
+
     #[inline(always)]
     pub(crate) fn read<G: Group>(
         &self,
@@ -285,7 +292,9 @@ impl<'a> Record<'a> {
                 self.copy_slowly(G::DESC, group, G::TWIN, words, waiting)?
             }
         };
-        self.region.intact()?;
+        if self.region.can_be_lost() {
+            self.vouch()?;
+        }
         Ok(match reading {
             Reading::Active(Copied { seq, updated_ns, generation }) => {
                 Reading::Active(Sample { group: fields, updated: Ns(updated_ns), seq, generation })
@@ -301,6 +310,27 @@ impl<'a> Record<'a> {
         field: Field<G>,
         patience: Patience,
     ) -> Result<Stat, ReadError> {
+        if self.region.can_be_lost() {
+            self.stat_guarded(field, patience)
+        } else {
+            self.stat_now(field, patience)
+        }
+    }
+
+    /// As `stat_now`, of memory that can go away.
+    #[cold]
+    fn stat_guarded<G: Group>(
+        &self,
+        field: Field<G>,
+        patience: Patience,
+    ) -> Result<Stat, ReadError> {
+        let stat = self.stat_now(field, patience)?;
+        self.region.intact()?;
+        Ok(stat)
+    }
+
+    #[inline(always)]
+    fn stat_now<G: Group>(&self, field: Field<G>, patience: Patience) -> Result<Stat, ReadError> {
         let desc = G::DESC;
         let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Stat::GroupInactive);
@@ -310,7 +340,6 @@ impl<'a> Record<'a> {
             Ok(reading) => reading,
             Err(_) => self.word_slowly(desc, group, G::TWIN, index, patience)?,
         };
-        self.region.intact()?;
         Ok(reading.stat(|word| *word))
     }
 

@@ -218,7 +218,6 @@ impl Region {
     ///
     /// # Errors
     /// [`Lost`] if the file was truncated: zeros may have been read in its place.
-    #[inline]
     pub fn intact(&self) -> Result<(), Lost> {
         match &self.shrinkable {
             None => Ok(()),
@@ -233,6 +232,12 @@ impl Region {
     #[must_use]
     pub fn is_held(&self) -> Option<bool> {
         is_held(self.backing, self.files.first()?.as_fd())
+    }
+
+    /// Whether something can take the memory away.
+    #[inline(always)]
+    pub(crate) const fn can_be_lost(&self) -> bool {
+        self.shrinkable.is_some()
     }
 
     /// Where the records lie.
