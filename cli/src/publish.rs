@@ -1,11 +1,13 @@
 //! From a source to a published region.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{
-    Announcement, CreateError, Placement, Region, RegionBuilder, Served, Server,
+    Announcement, Continued, CreateError, Created, Placement, Region, RegionBuilder, Served,
+    Server, activation,
 };
 use domstat_sources::{ArchField, ArchGroup, Description, Progress, Running, Source};
 
@@ -17,11 +19,12 @@ pub(crate) struct Published {
     running: Option<Box<dyn Running>>,
     next_tick: Instant,
     // Dropped before the region, so that the entry never outlives it.
-    _announcement: Option<Announcement>,
-    _region: Region,
+    announcement: Option<Announcement>,
+    region: Option<Region>,
     // Dropped after the region: that the domain is gone is said before the daemon goes.
-    _served: Option<(Served, Server)>,
+    served: Option<(Served, Server)>,
     path: PathBuf,
+    continues: bool,
 }
 
 /// Where a region is published.
@@ -30,8 +33,9 @@ pub(crate) enum Target<'a> {
     File(&'a Path),
     /// In a sealed memfd that is announced in a directory.
     Directory(PathBuf),
-    /// In a sealed memfd that a server hands over.
-    Server(Server),
+    /// In a sealed memfd that a server hands over, going on with one of these if it is the same
+    /// domain's.
+    Server { server: Server, kept: Vec<(String, OwnedFd)> },
 }
 
 /// Why publishing came to its end.
@@ -66,9 +70,12 @@ pub(crate) fn publish<S: Source>(
     }
     let new = match &target {
         Target::File(path) => builder.create_file(path)?,
-        Target::Directory(_) | Target::Server(_) => builder.create_memfd()?,
+        Target::Directory(_) => builder.create_memfd()?,
+        Target::Server { kept, .. } => create_or_continue(builder, kept)?,
     };
-    let running = source.start(new.dom, new.vcpus)?;
+    let vcpus = new.vcpus.into_iter().map(Continued::vcpu).collect();
+    let running = source.start(Continued::dom(new.dom), vcpus)?;
+    let continues = new.unpublished.continues();
     let region = new.unpublished.publish()?;
     let (mut announcement, mut served) = (None, None);
     let path = match target {
@@ -77,8 +84,11 @@ pub(crate) fn publish<S: Source>(
             let entry = announcement.insert(region.announce(&dir, &name)?);
             entry.path().to_owned()
         }
-        Target::Server(server) => {
-            let path = server.path().map(Path::to_owned).unwrap_or_default();
+        Target::Server { server, kept } => {
+            hand_to_manager(&region, kept)?;
+            let path = server
+                .path()
+                .map_or_else(|| PathBuf::from("the socket that was passed"), Path::to_owned);
             served = Some((server.serve(&region, &name)?, server));
             path
         }
@@ -87,11 +97,37 @@ pub(crate) fn publish<S: Source>(
     Ok(Published {
         running: Some(running),
         next_tick,
-        _announcement: announcement,
-        _region: region,
-        _served: served,
+        announcement,
+        region: Some(region),
+        served,
         path,
+        continues,
     })
+}
+
+/// Goes on with the first of the regions that is the same domain's, or creates a new one.
+fn create_or_continue(
+    builder: RegionBuilder,
+    kept: &[(String, OwnedFd)],
+) -> Result<Created, CreateError> {
+    for (_, memfd) in kept {
+        let created = builder.clone().continue_memfd(memfd)?;
+        if created.unpublished.continues() {
+            return Ok(created);
+        }
+    }
+    builder.create_memfd()
+}
+
+/// Has the service manager, if there is one, keep the region, and forget those that were kept
+/// before.
+fn hand_to_manager(region: &Region, kept: Vec<(String, OwnedFd)>) -> Result<(), Failure> {
+    let os = |source| Failure::Os { action: "tell the service manager", source };
+    activation::keep(region).map_err(os)?;
+    for (name, _) in kept {
+        activation::forget(&name).map_err(os)?;
+    }
+    activation::ready().map_err(os)
 }
 
 /// The fields of each group that a source describes, as a producer takes them.
@@ -113,6 +149,32 @@ impl Published {
     /// Where consumers find the region.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it goes on with the region of an earlier process.
+    pub(crate) fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Ends as a service does that is asked to: where a service manager keeps the region for the
+    /// next process, it stays live.
+    pub(crate) fn end(mut self, end: End) {
+        let Some(region) = self.region.take() else { return };
+        drop(self.announcement.take());
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+        if self.served.is_none() || !activation::is_managed() {
+            return region.retire();
+        }
+        match end {
+            End::Asked => region.leave(),
+            End::DomainGone => {
+                // The manager forgets it by itself when it is gone for good.
+                let _ = activation::forget_region(&region);
+                region.retire();
+            }
+        }
     }
 
     /// Keeps the region up to date until the domain is gone, the user asks for an end, or the

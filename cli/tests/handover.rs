@@ -126,6 +126,38 @@ fn the_mode_of_the_socket_decides_who_reads() {
 }
 
 #[test]
+fn a_reader_in_another_process_id_namespace_is_not_fooled() {
+    // There the producer's number means nothing, or another process.
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork", "true"]);
+    if !unshare.output().is_ok_and(|output| output.status.success()) {
+        return skip("root", "no process id namespace can be made here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let child = Background::start(Command::new("sleep").arg("600"));
+    let pid = child.0.id().to_string();
+    let mut producer = Background::start(
+        domstat(dir.path()).args(["run", "process", "--pid", &pid, "--name", "p"]),
+    );
+    show(dir.path(), "p");
+    let watcher = Command::new("unshare")
+        .args(["--pid", "--fork", env!("CARGO_BIN_EXE_domstat"), "show", "p", "--watch", "--json"])
+        .args(["--interval", "0.05"])
+        .env("DOMSTAT_DIR", dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    producer.0.kill().unwrap();
+    producer.0.wait().unwrap();
+    let watched = watcher.wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(3), "{}", stderr(&watched));
+    assert!(stdout(&watched).contains("\"liveness\":\"live\""), "{}", stdout(&watched));
+    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+}
+
+#[test]
 fn a_file_is_not_handed_over() {
     let dir = tempfile::tempdir().unwrap();
     let refused = output(

@@ -142,6 +142,39 @@ fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
 }
 
 #[test]
+fn who_asks_to_is_attached_to_the_next_producer() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = busy_child();
+    let pid = child.0.id().to_string();
+    let start = || {
+        Background::start(
+            domstat(dir.path()).args(["run", "process", "--pid", &pid, "--name", "k"]),
+        )
+    };
+    let mut first = start();
+    let before = show(dir.path(), "k");
+    let mut watcher = Background::start(
+        domstat(dir.path())
+            .args(["show", "k", "--watch", "--interval", "0.05", "--json", "--reattach"])
+            .stdout(std::process::Stdio::piped()),
+    );
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(watcher.0.stdout.take().unwrap()));
+    let mut next = || -> serde_json::Value {
+        let shown: serde_json::Value =
+            serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(shown["liveness"], "live");
+        shown
+    };
+    assert_eq!(next()["incarnation"], before["incarnation"]);
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    let _second = start();
+    while next()["incarnation"] == before["incarnation"] {}
+    assert!(watcher.interrupt().success());
+}
+
+#[test]
 fn a_restart_under_the_same_name_ends_who_watched_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let child = busy_child();

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use crate::life::{is_over, timespec};
-use crate::region::is_lasting;
+use crate::mapped::is_lasting;
 use crate::{AttachError, Region};
 
 /// A list is not read further than this.

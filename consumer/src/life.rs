@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::region::is_held;
+use crate::mapped::is_held;
 use crate::{AttachError, Connection, Mapped, Region};
 
 /// What ends with the producer.

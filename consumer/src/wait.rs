@@ -72,8 +72,9 @@ pub(crate) fn wait_for(words: &[futex::Wait], until: Option<Instant>) {
     let deadline = until.map(on_the_clock);
     let waited = futex::waitv(words, WaitvFlags::empty(), deadline.as_ref(), ClockId::Monotonic);
     match waited {
-        // EFAULT: a file that was truncated, which the caller asks about.
-        Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => {}
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+        // ENOSYS: an older kernel. EFAULT: a file that was truncated, which the caller asks about, or
+        // pages on which the kernel cannot wait.
         Err(_) => {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             std::thread::sleep(left.unwrap_or(POLL).min(POLL));

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RegionBuilder {
     name: String,
-    identity: Identity,
+    pub(crate) identity: Identity,
     clock: Clock,
     wishes: Wishes,
     schema: Option<bool>,
@@ -208,7 +208,7 @@ impl RegionBuilder {
         Plan::new(wishes, page_size)
     }
 
-    fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
+    pub(crate) fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
         let (arch_dom, arch_vcpu) = (&self.arch_dom, &self.arch_vcpu);
         let described = schema::Described { revision: plan.revision, arch_dom, arch_vcpu };
         schema::encode(&described, &plan.geometry())

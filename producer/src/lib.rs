@@ -36,15 +36,19 @@
 //! # }
 //! ```
 
+pub mod activation;
 mod announce;
 mod arch;
 mod builder;
+mod continued;
 mod error;
+mod kept;
 mod mapping;
 mod memory;
 mod place;
 mod plan;
 mod region;
+mod resume;
 mod runstate;
 mod schema;
 mod serve;
@@ -53,6 +57,7 @@ mod writer;
 
 pub use announce::{Announcement, REGION_SUFFIX};
 pub use builder::{Created, RegionBuilder};
+pub use continued::Continued;
 pub use error::{AnnounceError, CreateError, PlanError};
 pub use mapping::Pages;
 pub use plan::{Placement, Plan};

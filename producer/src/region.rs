@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use domstat_layout::header::dom;
+use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{Geometry, State};
 use rustix::fs::SealFlags;
 use rustix::thread::futex;
@@ -32,11 +32,35 @@ pub struct Unpublished {
     storage: Storage,
     plan: Plan,
     incarnation: u64,
+    continues: bool,
 }
 
 impl Unpublished {
     pub(crate) fn new(dom: Piece, storage: Storage, plan: Plan, incarnation: u64) -> Self {
-        Self { dom, storage, plan, incarnation }
+        Self { dom, storage, plan, incarnation, continues: false }
+    }
+
+    /// Whether it goes on with a region of an earlier process
+    /// ([`crate::RegionBuilder::continue_memfd`]).
+    #[must_use]
+    pub const fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// The dom record's header as it stands.
+    pub(crate) fn header_bytes(&self) -> Vec<u8> {
+        let mem = self.dom.mem().as_read();
+        let word = |at| mem.load_u32(at).unwrap_or(0).to_le_bytes();
+        (0..DOM_HEADER_LEN).step_by(4).flat_map(word).collect()
+    }
+
+    /// Goes on with the region of this incarnation, which announced so many events.
+    pub(crate) fn go_on(&mut self, incarnation: u64, notify: u32) {
+        let mem = self.dom.mem();
+        // Always inside: both are words of the header.
+        let _ = mem.store_u64(dom::INCARNATION, incarnation);
+        let _ = mem.store_u32(dom::NOTIFY, notify.wrapping_add(1));
+        (self.incarnation, self.continues) = (incarnation, true);
     }
 
     /// Makes the region visible: seals a memfd, stores `state` and then `magic`, and puts a file
@@ -45,7 +69,7 @@ impl Unpublished {
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
     pub fn publish(self) -> Result<Region, CreateError> {
-        let Self { dom, mut storage, plan, incarnation } = self;
+        let Self { dom, mut storage, plan, incarnation, .. } = self;
         let os = |action: &str| {
             let action = action.to_owned();
             move |e: rustix::io::Errno| CreateError::Os { action, source: e.into() }
@@ -100,6 +124,12 @@ impl Region {
     /// removed. Mappings that consumers hold stay valid.
     pub fn retire(mut self) {
         self.retire_once();
+    }
+
+    /// Ends writing without a word, as a process does that is to be started again and goes on with
+    /// the region: it stays live.
+    pub fn leave(mut self) {
+        self.retired = true;
     }
 
     fn retire_once(&mut self) {

@@ -165,8 +165,8 @@ impl ServerBuilder {
         self.start(listener, Some(place))
     }
 
-    /// Serves at a socket that listens already, as a service manager passes it. Its mode and group
-    /// are those it has.
+    /// Serves at a socket that listens already, as a service manager passes it
+    /// ([`crate::activation`]). Its mode and group are those it has.
     ///
     /// # Errors
     /// [`ServeError`].

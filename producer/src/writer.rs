@@ -9,6 +9,7 @@ use domstat_layout::{
 use zerocopy::FromBytes;
 
 use crate::arch::ArchWriter;
+use crate::kept::KeptGroup;
 use crate::mapping::Piece;
 
 /// What the writers of all record kinds share: one record, and which of its groups are active.
@@ -20,6 +21,8 @@ struct RecordWriter {
     groups: &'static [&'static GroupDesc],
     generation: u32,
     arch: Option<ArchWriter>,
+    /// What an earlier process left, until it is taken.
+    kept: Vec<KeptGroup>,
 }
 
 impl RecordWriter {
@@ -37,7 +40,27 @@ impl RecordWriter {
             }
         }
         let active_offset = kind.active_offset();
-        Self { piece, active: 0, active_offset, groups, generation: 0, arch }
+        Self { piece, active: 0, active_offset, groups, generation: 0, arch, kept: Vec::new() }
+    }
+
+    /// Goes on with what an earlier process left of the record.
+    fn restore(&mut self, generation: u32, kept: Vec<KeptGroup>) {
+        self.generation = generation;
+        if self.active_offset == record::STATS_ACTIVE {
+            // Always inside: the record holds at least its header.
+            let _ = self.piece.mem().store_u32(record::GENERATION, generation);
+        }
+        for group in &kept {
+            let mem = self.piece.mem();
+            let twin = group.desc.twin_in(self.groups);
+            for desc in [Some(group.desc), twin].into_iter().flatten() {
+                if let Some(mut words) = mem.group(desc.offset, desc.size) {
+                    words.write(group.updated_ns, &group.words);
+                }
+            }
+            self.set_active(self.active | Self::mask(group.desc, twin, &self.piece));
+        }
+        self.kept = kept;
     }
 
     fn set_active(&mut self, active: u64) {
@@ -152,6 +175,14 @@ impl DomWriter {
         Self(RecordWriter::new(piece, RecordKind::Dom, groups, arch))
     }
 
+    pub(crate) fn restore(&mut self, kept: Vec<KeptGroup>) {
+        self.0.restore(0, kept);
+    }
+
+    pub(crate) fn take_kept(&mut self) -> Vec<KeptGroup> {
+        std::mem::take(&mut self.0.kept)
+    }
+
     /// Publishes the group that was described at position `index` of the domain's arch slot
     /// ([`crate::RegionBuilder::arch_dom`]), a word for each of its words. False if there is no such
     /// group, or it has another number of words.
@@ -204,6 +235,10 @@ macro_rules! array_writer {
                 Self(RecordWriter::new(piece, $kind, groups, arch))
             }
 
+            pub(crate) fn restore(&mut self, generation: u32, kept: Vec<KeptGroup>) {
+                self.0.restore(generation, kept);
+            }
+
             /// Publishes the whole group as of `now` (on the region's clock) and marks it active.
             /// A group that the region's revision does not know is left out.
             #[inline]
@@ -247,6 +282,10 @@ array_writer! {
 }
 
 impl VcpuWriter {
+    pub(crate) fn take_kept(&mut self) -> Vec<KeptGroup> {
+        std::mem::take(&mut self.0.kept)
+    }
+
     /// As [`DomWriter::write_arch`], in this vCPU's arch slot
     /// ([`crate::RegionBuilder::arch_vcpu`]).
     pub fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {

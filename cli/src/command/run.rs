@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use domstat_producer::{Placement, Server};
+use domstat_producer::{Placement, Server, activation};
 use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
@@ -133,17 +133,25 @@ fn not_shown(probe: &ProcessProbe) -> Option<String> {
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
 }
 
-/// A server as the options want it, with as many descriptors as it may have.
-fn serve_at(path: &Path, common: &Common) -> Result<Server, Failure> {
+/// A server at the socket that was named, or at the one that a service manager passed.
+fn at_a_socket(path: Option<&Path>, common: &Common) -> Result<Option<Target<'static>>, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
+    let inherited = |source| Failure::Os { action: "take what the service manager passed", source };
+    let mut inherited = activation::inherited().map_err(inherited)?;
     let mut server = Server::builder().mode(common.socket_mode);
     if let Some(group) = common.socket_group {
         server = server.group(group);
     }
-    Ok(server.bind(path)?)
+    let server = match (inherited.listeners.pop(), path) {
+        (Some(listener), _) => server.on(listener)?,
+        (None, Some(path)) => server.bind(path)?,
+        (None, None) => return Ok(None),
+    };
+    // A descriptor for each client.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    Ok(Some(Target::Server { server, kept: inherited.regions }))
 }
 
 /// Permission bits in octal digits.
@@ -169,12 +177,13 @@ fn serve<S: Source>(
     let target = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
-        (None, Some(path)) => Target::Server(serve_at(path, common)?),
-        (None, None) => Target::Directory(find::directory(places.dir)?),
+        (None, socket) => at_a_socket(socket, common)?
+            .map_or_else(|| find::directory(places.dir).map(Target::Directory), Ok)?,
     };
     let mut published = publish(source, placement, target)?;
     eprintln!(
-        "domstat: publishing {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+        "domstat: {} {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+        if published.continues() { "going on with" } else { "publishing" },
         description.name,
         description.source,
         description.nr_vcpus,
@@ -183,8 +192,10 @@ fn serve<S: Source>(
     if let Some(warning) = warning() {
         eprintln!("domstat: {warning}");
     }
-    if published.keep(&stop, common.time.map(Duration::from_secs))? == End::DomainGone {
+    let end = published.keep(&stop, common.time.map(Duration::from_secs))?;
+    if end == End::DomainGone {
         eprintln!("domstat: {} is gone", description.name);
     }
+    published.end(end);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Attachment, Liveness, Mapped, Region, Snapshot};
+use domstat_consumer::{Attachment, Liveness, Mapped, Reattached, Region, Snapshot};
 
 use crate::error::Failure;
 use crate::find::Places;
@@ -20,6 +20,7 @@ Examples:
   domstat show web1 --watch --interval 0.5
   domstat show web1 --all
   domstat show web1 --socket /run/domstat.sock
+  domstat show web1 --watch --reattach           goes on when the producer is started again
   domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Show again and again until the domain is gone
     #[arg(long)]
     watch: bool,
+    /// When the producer is gone, wait for the next one instead of ending
+    #[arg(long, requires = "watch")]
+    reattach: bool,
     /// Time between two samples
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
@@ -72,7 +76,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         }
     };
     if args.watch {
-        return watch(args, &attachment);
+        return watch(args, attachment);
     }
     if matches!(attachment.liveness(), Liveness::Dead | Liveness::Unheld) {
         eprintln!("domstat: no producer holds {}: its values may be old", args.domain);
@@ -96,18 +100,35 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn watch(args: &Args, attachment: &Attachment) -> Result<ExitCode, Failure> {
+/// How often a producer that is gone is looked for.
+const RETRY: Duration = Duration::from_millis(100);
+
+fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let mut out = std::io::stdout().lock();
-    let region = attachment.region();
+    if args.reattach {
+        attachment = attachment.reattaching();
+    }
     let (mut snapshot, mut before) = (Snapshot::new(), Snapshot::new());
     let stop = Stop::on_signals()?;
     let live_screen = out.is_terminal() && !args.json;
     let mut screen = Drawn::default();
-    let mut shown = 0;
+    let (mut shown, mut comparable) = (0, false);
     loop {
+        if let (_, Some(found)) = attachment.refresh() {
+            comparable = found == Reattached::Continued;
+            let counters = if comparable { "continue" } else { "begin anew" };
+            eprintln!("domstat: {} is published again: counters {counters}", args.domain);
+        }
+        let region = attachment.region();
         region.snapshot(&mut snapshot);
         // In this order: what was read before the producer's end is of its life.
         let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+        if args.reattach && seen.liveness.is_over() {
+            if stop.wait(args.interval.min(RETRY)) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            continue;
+        }
         still_there(args, region)?;
         if matches!(seen.liveness, Liveness::Dead | Liveness::Restarted) {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
@@ -116,7 +137,7 @@ fn watch(args: &Args, attachment: &Attachment) -> Result<ExitCode, Failure> {
             writeln!(out, "{}", render::json(region, &snapshot, seen))?;
         } else {
             let mut text = Vec::new();
-            let earlier = (shown > 0).then_some(&before);
+            let earlier = comparable.then_some(&before);
             render::text(&mut text, region, &snapshot, earlier, seen)?;
             if shown > 0 {
                 match live_screen {
@@ -134,6 +155,7 @@ fn watch(args: &Args, attachment: &Attachment) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         std::mem::swap(&mut snapshot, &mut before);
+        comparable = true;
     }
 }
 

@@ -1,0 +1,148 @@
+//! Writers that go on where another process left off.
+
+use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
+use domstat_layout::latest::Runstate;
+use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{DomGroup, Group, Ns, Stat, VcpuGroup, Word};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::kept::KeptGroup;
+use crate::{DomWriter, VcpuWriter};
+
+/// How far the beginnings of one vCPU may seem apart: a tick of the slowest kernel.
+const SAME_BEGINNING_NS: u64 = 10_000_000;
+
+/// A sink in front of a writer whose region is gone on with
+/// ([`crate::RegionBuilder::continue_memfd`]): cumulative fields do not go back.
+///
+/// Meant for sources that count from the domain's beginning, as the kernel does for a process, and
+/// may differ a little from what their predecessor made of it: what is lower than the last value is
+/// held until it catches up. A slot whose runstate shows another vCPU than before, by when it
+/// began, is renewed. Arch groups are passed on as they are.
+///
+/// In front of a writer of a new region it changes nothing.
+pub struct Continued<W> {
+    writer: W,
+    /// What was last said of groups that have not caught up yet.
+    floors: Vec<KeptGroup>,
+}
+
+impl Continued<DomWriter> {
+    /// Goes on with the dom record.
+    #[must_use]
+    pub fn dom(mut writer: DomWriter) -> Self {
+        let floors = writer.take_kept();
+        Self { writer, floors }
+    }
+}
+
+impl Continued<VcpuWriter> {
+    /// Goes on with a vCPU's record.
+    #[must_use]
+    pub fn vcpu(mut writer: VcpuWriter) -> Self {
+        let floors = writer.take_kept();
+        Self { writer, floors }
+    }
+
+    /// Whether a runstate as of `now` is that of another vCPU than the one that was shown.
+    fn is_another<G: Group>(&self, group: &G, now: Ns) -> bool {
+        let Some(kept) = self.floors.iter().find(|kept| kept.desc.bit == Runstate::DESC.bit) else {
+            return false;
+        };
+        if G::DESC.bit != Runstate::DESC.bit {
+            return false;
+        }
+        let began = |bytes: &[u8], as_of: u64| {
+            let runstate = Runstate::read_from_bytes(bytes).ok()?;
+            as_of.checked_sub(runstate.total_ns()?)
+        };
+        let before = began(kept.words.as_slice().as_bytes(), kept.updated_ns);
+        let after = began(group.as_bytes(), now.0);
+        match (before, after) {
+            (Some(before), Some(after)) => before.abs_diff(after) > SAME_BEGINNING_NS,
+            _ => false,
+        }
+    }
+}
+
+impl<W> Continued<W> {
+    /// What was last said of a group, while it is still gone on with.
+    #[must_use]
+    pub fn last<G: Group>(&self) -> Option<G> {
+        let kept = self.floors.iter().find(|kept| kept.desc == G::DESC)?;
+        G::read_from_bytes(kept.words.as_slice().as_bytes()).ok()
+    }
+
+    /// The group with every counter at least as high as it was.
+    fn held<G: Group>(&mut self, group: &G) -> G {
+        let mut group = *group;
+        let Some(at) = self.floors.iter().position(|kept| kept.desc == G::DESC) else {
+            return group;
+        };
+        let mut caught_up = true;
+        if let (Some(kept), Ok(words)) =
+            (self.floors.get(at), <[u64]>::mut_from_bytes(group.as_mut_bytes()))
+        {
+            for field in G::DESC.fields.iter().filter(|field| field.kind == Kind::Cumulative) {
+                let i = (field.offset - G::DESC.offset - GROUP_HEADER_LEN) / 8;
+                if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i))
+                    && is_lower(Word::from_raw(*word), Word::from_raw(*floor))
+                {
+                    *word = *floor;
+                    caught_up = false;
+                }
+            }
+        }
+        if caught_up {
+            self.floors.swap_remove(at);
+        }
+        group
+    }
+}
+
+fn is_lower(word: Word, floor: Word) -> bool {
+    match (word.get(), floor.get()) {
+        (Stat::Value(word), Stat::Value(floor)) => word < floor,
+        (Stat::Value(_), Stat::Saturated) => true,
+        _ => false,
+    }
+}
+
+impl DomSink for Continued<DomWriter> {
+    fn write<G: DomGroup>(&mut self, group: &G, now: Ns) {
+        if self.floors.is_empty() {
+            return self.writer.write(group, now);
+        }
+        let held = self.held(group);
+        self.writer.write(&held, now);
+    }
+    fn deactivate<G: DomGroup>(&mut self) {
+        self.writer.deactivate::<G>();
+    }
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        self.writer.write_arch(index, words, now);
+    }
+}
+
+impl VcpuSink for Continued<VcpuWriter> {
+    fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns) {
+        if self.floors.is_empty() {
+            return self.writer.write(group, now);
+        }
+        if self.is_another(group, now) {
+            self.renew();
+        }
+        let held = self.held(group);
+        self.writer.write(&held, now);
+    }
+    fn deactivate<G: VcpuGroup>(&mut self) {
+        self.writer.deactivate::<G>();
+    }
+    fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
+        self.writer.write_arch(index, words, now);
+    }
+    fn renew(&mut self) {
+        self.floors.clear();
+        self.writer.renew();
+    }
+}
