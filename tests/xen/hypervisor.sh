@@ -32,6 +32,6 @@ make -s -j"$(nproc)" -C xen XEN_TARGET_ARCH=x86_64 >> ../build.log 2>&1 ||
     { tail -n 30 ../build.log >&2; exit 1; }
 cp xen/xen "$dir/xen-patched"
 # What a change of a runstate costs where somebody looks: the function has no loop.
-objdump -d --no-show-raw-insn xen/xen-syms |
-    awk '/^[0-9a-f]+ <domstat_write_runstate>:/ { on = 1; next } on && NF == 0 { exit } on && $2 != "nop" { n++ }
+objdump --no-show-raw-insn --disassemble=domstat_write_runstate xen/xen-syms |
+    awk '/^ *[0-9a-f]+:/ && $2 != "nop" { n++ }
          END { print n + 0, "instructions in domstat_write_runstate" }' | tee "$dir/instructions.txt"
