@@ -18,7 +18,7 @@ show() {
 }
 show ""
 for verb in demo run "run process" "run kvm" "run qemu" "run xen" ls show top check block \
-    "block list" "block threshold" "block jobs" "block abort" events export man completions \
+    "block list" "block threshold" "block jobs" "block job-abort" events export man completions \
     "abi diff" "abi show" "abi check"; do
     show "$verb"
 done
