@@ -19,10 +19,9 @@ complete bash bash-completion/completions/domstat
 complete zsh zsh/site-functions/_domstat
 complete fish fish/vendor_completions.d/domstat.fish
 
-for unit in domstat-export.service domstat-export.socket; do
+for unit in deploy/systemd/*.service deploy/systemd/*.socket; do
     install -d "$to$prefix/lib/systemd/system"
-    sed "s|/usr/local/bin/|$prefix/bin/|" "deploy/systemd/$unit" \
-        > "$to$prefix/lib/systemd/system/$unit"
+    sed "s|/usr/local/bin/|$prefix/bin/|" "$unit" > "$to$prefix/lib/systemd/system/${unit##*/}"
 done
 install -D -m 644 deploy/systemd/domstat.tmpfiles "$to$prefix/lib/tmpfiles.d/domstat.conf"
 install -D -m 644 deploy/prometheus/rules.yml "$to$prefix/share/domstat/prometheus/rules.yml"

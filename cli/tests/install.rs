@@ -55,31 +55,34 @@ fn everything_is_in_its_place() {
 fn the_units_are_correct_and_hardened() {
     let root = tempfile::tempdir().unwrap();
     install(root.path());
-    let analyze = |args: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        command.args(args).arg(format!("--root={}", root.path().display())).output().ok()
-    };
-    let units = ["domstat-export.service", "domstat-export.socket"];
-    let Some(security) = analyze(&["security", "--offline=true", "--threshold=25", units[0]])
-    else {
-        return skip("systemd", "there is no systemd-analyze");
-    };
-    // The threshold is in tenths.
-    assert!(security.status.success(), "{}", stdout(&security));
-    let path = |unit: &str| root.path().join("usr/lib/systemd/system").join(unit);
-    let verify = || {
-        let mut command = Command::new("systemd-analyze");
-        command.args(["verify", "--man=no"]).args(units.map(path)).output().unwrap()
-    };
-    let service = std::fs::read_to_string(path(units[0])).unwrap();
-    // systemd looks for the program where it runs, not under the root.
-    let service = service.replace("/usr/bin/domstat", env!("CARGO_BIN_EXE_domstat"));
-    std::fs::write(path(units[0]), &service).unwrap();
-    let verified = verify();
-    assert!(verified.status.success(), "{}", stderr(&verified));
-    assert_eq!(stderr(&verified), "");
-    std::fs::write(path(units[0]), service.replace("Type=notify", "Typ=notify")).unwrap();
-    assert!(stderr(&verify()).contains("Unknown key 'Typ'"), "it can fail");
+    let units = root.path().join("usr/lib/systemd/system");
+    for name in ["domstat-export", "domstat-process@1", "domstat-qemu"] {
+        // A template is looked at as one of its instances.
+        let template = name.replace("@1", "@");
+        for kind in ["service", "socket"] {
+            let Ok(text) = std::fs::read_to_string(units.join(format!("{template}.{kind}"))) else {
+                continue;
+            };
+            // systemd looks for the program where it runs, not under the root.
+            let text = text.replace("/usr/bin/domstat", env!("CARGO_BIN_EXE_domstat"));
+            std::fs::write(units.join(format!("{name}.{kind}")), text).unwrap();
+        }
+        let service = units.join(format!("{name}.service"));
+        let analyze =
+            |args: &[&str]| Command::new("systemd-analyze").args(args).arg(&service).output().ok();
+        let Some(security) = analyze(&["security", "--offline=true", "--threshold=25"]) else {
+            return skip("systemd", "there is no systemd-analyze");
+        };
+        // The threshold is in tenths.
+        assert!(security.status.success(), "{name}: {}", stdout(&security));
+        let verify = || analyze(&["verify", "--man=no"]).unwrap();
+        let verified = verify();
+        assert!(verified.status.success(), "{name}: {}", stderr(&verified));
+        assert_eq!(stderr(&verified), "", "{name}");
+        let text = std::fs::read_to_string(&service).unwrap();
+        std::fs::write(&service, text.replace("Type=notify", "Typ=notify")).unwrap();
+        assert!(stderr(&verify()).contains("Unknown key 'Typ'"), "{name}: it can fail");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use domstat_layout::handover::{Buffer, Domain, MAX_FDS, MAX_MESSAGE, Reply, Request};
+use domstat_layout::handover::{Buffer, Domain, MAX_FDS, MAX_MESSAGE, Reply, Request, is_name};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -147,6 +147,9 @@ impl Connection {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn attach(&self, name: &str) -> Result<Region, AttachError> {
+        if !is_name(name) {
+            return Err(AttachError::BadName { name: name.to_owned() });
+        }
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + self.deadline;
         let id = self.request(&mut requests, Request::Attach { incarnation: 0, name })?;

@@ -110,6 +110,12 @@ pub enum AttachError {
         /// What is wrong.
         why: &'static str,
     },
+    /// No domain can have that name.
+    #[error("{name:?} cannot be asked for: a domain's name is 1 to 255 bytes of text")]
+    BadName {
+        /// The name.
+        name: String,
+    },
     /// What was handed over is not sealed.
     #[error("the daemon at {} handed over memory of {name} that is not sealed", path.display())]
     NotSealed {

@@ -1,8 +1,8 @@
 //! Points for an OpenTelemetry collector, over OTLP/HTTP.
 //!
 //! The messages are built here from a pass, and not by OpenTelemetry's SDK: that knows one start
-//! for all series of an instrument, where each domain and slot has its own, and drops series
-//! beyond a limit.
+//! for all series of an instrument, where each domain and slot has its own, and puts those beyond
+//! a limit together.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -79,32 +79,61 @@ impl<W> Continued<W> {
         let Some(at) = self.floors.iter().position(|kept| kept.desc == G::DESC) else {
             return group;
         };
-        let mut caught_up = true;
+        let mut owed = 0;
         if let (Some(kept), Ok(words)) =
             (self.floors.get(at), <[u64]>::mut_from_bytes(group.as_mut_bytes()))
         {
-            for field in G::DESC.fields.iter().filter(|field| field.kind == Kind::Cumulative) {
-                let i = (field.offset - G::DESC.offset - GROUP_HEADER_LEN) / 8;
-                if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i))
-                    && is_lower(Word::from_raw(*word), Word::from_raw(*floor))
-                {
-                    *word = *floor;
-                    caught_up = false;
+            let counters = || G::DESC.fields.iter().filter(|f| f.kind == Kind::Cumulative);
+            let index = |offset: usize| (offset - G::DESC.offset - GROUP_HEADER_LEN) / 8;
+            for field in counters() {
+                let i = index(field.offset);
+                if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i)) {
+                    owed = u64::saturating_add(owed, raise(word, *floor));
+                }
+            }
+            if G::DESC == Runstate::DESC {
+                // The times sum to the vCPU's age: what one is held at is taken from those that
+                // went on. It only becomes less, so that none of them goes back.
+                let mut left = owed;
+                for field in counters() {
+                    let i = index(field.offset);
+                    if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i)) {
+                        left -= lower(word, *floor, left);
+                    }
                 }
             }
         }
-        if caught_up {
+        if owed == 0 {
             self.floors.swap_remove(at);
         }
         group
     }
 }
 
-fn is_lower(word: Word, floor: Word) -> bool {
-    match (word.get(), floor.get()) {
-        (Stat::Value(word), Stat::Value(floor)) => word < floor,
-        (Stat::Value(_), Stat::Saturated) => true,
-        _ => false,
+/// Makes a counter at least as high as `floor`; by how much it was too low.
+fn raise(word: &mut u64, floor: u64) -> u64 {
+    match (Word::from_raw(*word).get(), Word::from_raw(floor).get()) {
+        (Stat::Value(value), Stat::Value(least)) if value < least => {
+            *word = floor;
+            least - value
+        }
+        (Stat::Value(_), Stat::Saturated) => {
+            *word = floor;
+            1
+        }
+        _ => 0,
+    }
+}
+
+/// Takes at most `most` from what a counter has above `floor`; how much that was.
+fn lower(word: &mut u64, floor: u64, most: u64) -> u64 {
+    match (Word::from_raw(*word).get(), Word::from_raw(floor).get()) {
+        (Stat::Value(value), Stat::Value(least)) => {
+            let taken = value.saturating_sub(least).min(most);
+            *word = Word::from(value - taken).to_raw();
+            taken
+        }
+        _ => 0,
     }
 }
 

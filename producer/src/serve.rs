@@ -41,6 +41,7 @@ pub struct ServerBuilder {
     group: Option<u32>,
     max_clients: usize,
     max_per_user: usize,
+    from_first: bool,
     admit: Admit,
 }
 
@@ -51,6 +52,7 @@ impl Default for ServerBuilder {
             group: None,
             max_clients: 4096,
             max_per_user: 2048,
+            from_first: false,
             admit: Box::new(|_| true),
         }
     }
@@ -145,6 +147,14 @@ impl ServerBuilder {
     #[must_use]
     pub fn max_per_user(mut self, max: usize) -> Self {
         self.max_per_user = max;
+        self
+    }
+
+    /// Accepts nobody until the first region is served: who connects to a socket that was there
+    /// before its daemon waits, and finds the region instead of nothing. For daemons of one domain.
+    #[must_use]
+    pub fn from_first_region(mut self) -> Self {
+        self.from_first = true;
         self
     }
 

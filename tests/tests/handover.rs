@@ -119,6 +119,30 @@ fn the_socket_has_its_mode_and_goes_with_the_server() {
 }
 
 #[test]
+fn who_comes_before_the_first_region_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let server = Server::builder().from_first_region().bind(&path).unwrap();
+    let early = thread::spawn(move || Connection::connect(&path).unwrap().list().unwrap());
+    // For as long as it takes to connect, in general.
+    thread::sleep(Duration::from_millis(100));
+    let (region, _vcpus) = published("web1", 1, false);
+    let _served = server.serve(&region, "web1").unwrap();
+    let found = early.join().unwrap();
+    assert_eq!(found.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["web1"]);
+}
+
+#[test]
+fn a_name_that_none_can_have_is_not_asked_for() {
+    let (_dir, path, _server) = server();
+    let connection = Connection::connect(&path).unwrap();
+    for name in ["", "a\0b", &"x".repeat(256)] {
+        let error = connection.attach(name).err().unwrap();
+        assert!(matches!(error, AttachError::BadName { .. }), "{error}");
+    }
+}
+
+#[test]
 fn who_is_not_admitted_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");

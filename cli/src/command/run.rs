@@ -159,13 +159,27 @@ fn not_shown(probe: &ProcessProbe) -> Option<String> {
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
 }
 
+/// How many domains a server is for: if one, nobody is answered before it is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    One,
+    Many,
+}
+
 /// A server at the socket that was named, or at the one that a service manager passed, with as many
 /// descriptors as it may have; and the regions that the manager kept.
-fn server_at(path: Option<&Path>, at: &SocketArgs) -> Result<Option<(Server, Kept)>, Failure> {
+fn server_at(
+    path: Option<&Path>,
+    at: &SocketArgs,
+    serves: Serves,
+) -> Result<Option<(Server, Kept)>, Failure> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let inherited = |source| Failure::Os { action: "take what the service manager passed", source };
     let mut inherited = activation::inherited().map_err(inherited)?;
     let mut server = Server::builder().mode(at.socket_mode);
+    if serves == Serves::One {
+        server = server.from_first_region();
+    }
     if let Some(group) = at.socket_group {
         server = server.group(group);
     }
@@ -200,7 +214,7 @@ fn serve<S: Source>(
     let target = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
-        (None, socket) => match server_at(socket, &common.at)? {
+        (None, socket) => match server_at(socket, &common.at, Serves::One)? {
             Some((server, kept)) => Target::Server { server: Arc::new(server), kept },
             None => Target::Directory(find::directory(places.dir)?),
         },

@@ -47,8 +47,11 @@ impl Daemon {
         shared: Arc<Shared>,
     ) -> Result<Self, ServeError> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(os("create an epoll"))?;
-        for (fd, key) in [(&listener, LISTENER), (&shared.bell, BELL)] {
-            epoll::add(&epoll, fd, EventData::new_u64(key), EventFlags::IN)
+        let at_first = if options.from_first { EventFlags::empty() } else { EventFlags::IN };
+        for (fd, key, flags) in
+            [(&listener, LISTENER, at_first), (&shared.bell, BELL, EventFlags::IN)]
+        {
+            epoll::add(&epoll, fd, EventData::new_u64(key), flags)
                 .map_err(os("wait for a socket"))?;
         }
         Ok(Self {
@@ -175,6 +178,9 @@ impl Daemon {
         let changes = std::mem::take(&mut self.shared.state().changes);
         if changes.is_empty() {
             return;
+        }
+        if std::mem::take(&mut self.options.from_first) {
+            self.pause(false);
         }
         let keys: Vec<u64> = self.clients.keys().copied().collect();
         for key in keys {

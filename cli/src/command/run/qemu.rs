@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domstat_producer::{
     Announcement, BlkWriter, DomWriter, NetWriter, Placement, Region, Served, Unpublished,
-    VcpuWriter,
+    VcpuWriter, activation,
 };
 use domstat_sources::qemu::{Event, Fleet, Options, Publisher, Sinks};
 use domstat_sources::{Description, SourceError};
@@ -78,7 +78,8 @@ const RESCAN: Duration = Duration::from_millis(500);
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let dir = find::directory(places.dir)?;
-    let handover = super::server_at(places.socket, &args.at)?.map(|(server, _)| Arc::new(server));
+    let handover = super::server_at(places.socket, &args.at, super::Serves::Many)?
+        .map(|(server, _)| Arc::new(server));
     let hub = Hub::new();
     let publisher = || Regions {
         dir: dir.clone(),
@@ -94,6 +95,8 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     for path in &args.qmp {
         control::write(&fleet).add(path, publisher())?;
     }
+    activation::ready()
+        .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
     eprintln!(
         "domstat: {} QMP sockets and {} directories; control socket {}; stop with Ctrl-C",
         args.qmp.len(),

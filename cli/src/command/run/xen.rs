@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if args.common.name.is_some() || args.common.file.is_some() {
         return Err(Failure::OneDomainOnly);
     }
-    let place = match super::server_at(places.socket, &args.common.at)? {
+    let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(find::directory(places.dir)?),
     };

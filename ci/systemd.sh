@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Boots Debian with a real systemd under QEMU's TCG, starts the units of deploy/ there and judges
+# what they do: socket activation, READY=1, memory that outlives kills, the sandbox.
+# SYSTEMD_DIR is where the machine is kept (default: systemd in cargo's target directory).
+# Needs root, and Debian's debootstrap, cpio and qemu-system-x86.
+source "$(dirname "$0")/common.sh"
+target=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+dir=${SYSTEMD_DIR:-$target/systemd}
+for tool in debootstrap cpio qemu-system-x86_64; do
+    command -v $tool > /dev/null || fail "there is no $tool: apt-get install debootstrap cpio qemu-system-x86"
+done
+mkdir -p "$dir"
+if [ ! -e "$dir/done" ]; then
+    rm -rf "$dir/root"
+    debootstrap --variant=minbase --include=systemd-sysv,procps bookworm "$dir/root" > "$dir/debootstrap.log" \
+        || fail "see $dir/debootstrap.log"
+    package=$(apt-cache depends --important linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -1)
+    (cd "$dir" && apt-get -q download "$package" > /dev/null && dpkg-deb --fsys-tarfile "$package"*.deb | tar -x --wildcards './boot/vmlinuz*')
+    touch "$dir/done"
+fi
+root=$dir/root
+cargo build --locked -p domstat
+strip -o "$dir/domstat" "$target/debug/domstat"
+DESTDIR=$root PREFIX=/usr/local BINARY=$dir/domstat deploy/install.sh
+install tests/systemd/scenario.sh "$root/usr/local/bin/scenario"
+cat > "$root/etc/systemd/system/scenario.service" << 'UNIT'
+[Unit]
+After=basic.target systemd-tmpfiles-setup.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/scenario
+UNIT
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+ln -sf ../scenario.service "$root/etc/systemd/system/multi-user.target.wants/scenario.service"
+(cd "$root" && find . -xdev \( -path ./var/cache -o -path ./usr/share/doc -o -path ./var/lib/apt \) -prune -o -print0 \
+    | cpio -0 --quiet -o -H newc | gzip -1) > "$dir/root.cpio.gz"
+log=$dir/serial.log
+echo "booting; the serial console goes to $log"
+: > "$log"
+timeout --foreground 420 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 -display none -monitor none \
+    -no-reboot -net none -serial "file:$log" -kernel "$dir"/boot/vmlinuz* -initrd "$dir/root.cpio.gz" \
+    -append "console=ttyS0 rdinit=/sbin/init quiet mitigations=off systemd.show_status=no" || fail "no end within 420 s: see $log"
+said=$(tr -d '\r' < "$log" | sed -n 's/^.*scenario: //p')
+echo "$said"
+hold() { # TIMES LINE
+    [ "$(grep -cE "^$2\$" <<< "$said")" = "$1" ] || fail "expected $1 times: $2"
+}
+hold 1 'service before anybody connects: inactive'
+hold 1 'service after: active'
+# Users of their own: DynamicUser.
+hold 1 'user: 6[0-9]{4}'
+hold 1 'kept: 1'
+hold 3 'killed: goes on'
+hold 1 'check: 0 0 are broken'
+hold 1 'export: active as 6[0-9]{4}'
+hold 1 'scrape: 1 build_info'
+hold 1 'qemu: active'
+hold 1 'failed units: 0'

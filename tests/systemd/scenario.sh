@@ -1,0 +1,42 @@
+#!/bin/bash
+# Runs as a service in the machine that ci/systemd.sh boots; what it prints is judged there.
+exec > /dev/console 2>&1
+trap 'echo "scenario: end"; systemctl poweroff --force --force' EXIT
+socket=/run/domstat/1.sock
+say() { echo "scenario: $*"; }
+field() { # NAME: a word of the dom record as the consumer reads it
+    domstat show "$name" --socket $socket --json | grep -o "\"$1\": *[^,}]*" | head -1 | tr -d ' '
+}
+# A number that only grows: what the process ran so far.
+ran() { domstat show "$name" --socket $socket --json | grep -o '"running_ns": *[0-9]*' | head -1 | grep -o '[0-9]*$'; }
+
+say "systemd $(systemctl --version | head -1)"
+# By the first consumer that connects, not by hand.
+systemctl start domstat-process@1.socket
+say "service before anybody connects: $(systemctl is-active domstat-process@1.service)"
+name=$(domstat ls --socket $socket --json | grep -o '"name": *"[^"]*"' | head -1 | cut -d'"' -f4)
+say "service after: $(systemctl is-active domstat-process@1.service)"
+say "user: $(ps -o uid= -p "$(systemctl show -P MainPID domstat-process@1.service)" | tr -d " ")"
+incarnation=$(field incarnation) before=$(ran)
+say "kept: $(systemctl show -P NFileDescriptorStore domstat-process@1.service)"
+for _ in 1 2 3; do
+    restarts=$(systemctl show -P NRestarts domstat-process@1.service)
+    systemctl kill -s SIGKILL domstat-process@1.service
+    until [ "$(systemctl show -P NRestarts domstat-process@1.service)" -gt "$restarts" ] \
+        && [ "$(systemctl is-active domstat-process@1.service)" = active ]; do sleep 0.1; done
+    after=$(ran)
+    [ "$(field incarnation)" = "$incarnation" ] && [ "$after" -ge "$before" ] && say "killed: goes on"
+    before=$after
+done
+domstat check "$name" --socket $socket > /run/check.txt
+say "check: $? $(grep -o '[0-9]* are broken' /run/check.txt)"
+
+systemctl start domstat-export.service
+say "export: $(systemctl is-active domstat-export.service) as $(ps -o uid= -p "$(systemctl show -P MainPID domstat-export.service)" | tr -d " ")"
+exec 3<> /dev/tcp/127.0.0.1/9956
+printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+say "scrape: $(grep -c '^domstat_build_info' <&3) build_info"
+systemctl start domstat-qemu.service
+say "qemu: $(systemctl is-active domstat-qemu.service)"
+systemctl stop domstat-qemu.service domstat-export.service domstat-process@1.socket domstat-process@1.service
+say "failed units: $(systemctl --failed --no-legend | grep -c domstat)"
