@@ -1,10 +1,13 @@
 //! Coming and going: attaching to regions, and a pass over all the domains of a host.
 
+use std::error::Error;
 use std::hint::black_box;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use domstat_consumer::{Region, Snapshot};
+use domstat_consumer::{REGION_SUFFIX, Region, Snapshot};
 use domstat_layout::latest::{DOM_SIZE, VCPU_SIZE};
 use domstat_layout::{Clock, Ns};
 use domstat_producer::RegionBuilder;
@@ -18,8 +21,8 @@ use crate::uncontended::runstate;
 const NR_DOMAINS: usize = 10_000;
 const NR_VCPUS: u32 = 8;
 
-const ABOUT: &str = "Regions in files on a tmpfs, 8 vCPUs each. Attaching opens, maps, validates \
-and touches a region. A pass takes a snapshot of every domain into one buffer, beside copying the \
+const ABOUT: &str = "Regions in the sealed memory of another process, 8 vCPUs each, found in a \
+directory. Attaching opens, maps, validates and touches a region. A pass takes a snapshot of every domain into one buffer, beside copying the \
 same bytes of the same files.";
 
 /// Fills the report.
@@ -34,11 +37,10 @@ pub fn run(effort: Effort, report: &mut Report) {
         return;
     }
     pin(0);
-    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    let directory = directory.expect("a directory");
-    let path = |i: usize| directory.path().join(format!("{i}.region"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |i: usize| directory.path().join(format!("{i}{REGION_SUFFIX}"));
     let paths: Vec<PathBuf> = (0..nr_domains).map(path).collect();
-    create(&paths);
+    let _producer = Producer::start(directory.path(), nr_domains);
 
     let (mut attach, mut detach) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
@@ -89,16 +91,51 @@ pub fn run(effort: Effort, report: &mut Report) {
     unpin();
 }
 
-/// One domain's region as a file, and as many more with the same bytes as there are paths left.
-fn create(paths: &[PathBuf]) {
-    let builder = RegionBuilder::new("bench").vcpus(NR_VCPUS).clock(Clock::Monotonic);
-    let mut created = builder.create_file(&paths[0]).expect("a file");
-    created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&runstate(), Ns(1)));
-    let producer = created.unpublished.publish().expect("a region");
-    let bytes = std::fs::read(&paths[0]).expect("a region");
-    // Its file goes with it.
-    drop(producer);
-    paths.iter().for_each(|path| std::fs::write(path, &bytes).expect("room for it"));
+/// The domains, in a process of their own: it has a descriptor for each, and so has this one.
+struct Producer(Child);
+
+impl Producer {
+    fn start(directory: &Path, nr_domains: usize) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let child = Command::new(program)
+            .arg("--publish")
+            .arg(directory)
+            .args(["--domains", &nr_domains.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut producer = Self(child.expect("this program once more"));
+        let mut line = String::new();
+        let out = producer.0.stdout.take().expect("a pipe");
+        BufReader::new(out).read_line(&mut line).expect("its answer");
+        assert_eq!(line, "ready\n", "the domains were not published");
+        producer
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// Publishes domains in sealed memory until the standard input ends.
+pub fn publish(directory: &Path, nr_domains: usize) -> Result<(), Box<dyn Error>> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let mut kept = Vec::new();
+    for i in 0..nr_domains {
+        let name = i.to_string();
+        let builder = RegionBuilder::new(&name).vcpus(NR_VCPUS).clock(Clock::Monotonic);
+        let mut created = builder.create_memfd()?;
+        created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&runstate(), Ns(1)));
+        let region = created.unpublished.publish()?;
+        kept.push((region.announce(directory, &name)?, region));
+    }
+    println!("ready");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
 }
 
 fn open(path: &Path) -> Region {

@@ -51,6 +51,11 @@ struct Args {
     /// Write the plots into this directory
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
+    /// Publish domains for another process that measures
+    #[arg(long, hide = true, value_name = "DIR", requires = "domains")]
+    publish: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    domains: Option<usize>,
     /// Only see that everything runs; the figures mean nothing
     #[arg(long, hide = true)]
     smoke: bool,
@@ -70,6 +75,9 @@ fn main() -> ExitCode {
 type Stage = fn(Effort, &mut Report);
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    if let (Some(directory), Some(nr_domains)) = (&args.publish, args.domains) {
+        return attach::publish(directory, nr_domains);
+    }
     let effort = match (args.smoke, args.quick) {
         (true, _) => Effort::SMOKE,
         (false, true) => Effort::QUICK,

@@ -12,8 +12,8 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -26,11 +26,12 @@ struct Slot {
     /// 0 while the slot is not in use.
     len: AtomicUsize,
     lost: AtomicBool,
-    taken: AtomicBool,
     next: AtomicPtr<Slot>,
 }
 
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// Slots that nobody uses. The handler never looks here.
+static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
 /// The registration of one mapping; ends with it. It has to end before the mapping does.
 pub(crate) struct Guard(&'static Slot);
@@ -61,9 +62,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.set(0, 0);
-        // ORDERING: release, pairs with the acquire in `free_slot`: who takes the slot next changes
-        // it after this.
-        self.0.taken.store(false, Ordering::Release);
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
     }
 }
 
@@ -103,11 +102,9 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     })
 }
 
-/// A slot that nobody uses, now taken.
+/// A slot that nobody uses, now the caller's.
 fn free_slot() -> &'static Slot {
-    // ORDERING: acquire, pairs with the release in `Drop for Guard`.
-    let take = |slot: &&Slot| !slot.taken.swap(true, Ordering::Acquire);
-    if let Some(slot) = slots().find(take) {
+    if let Some(slot) = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop() {
         return slot;
     }
     let slot = Box::leak(Box::new(Slot {
@@ -115,7 +112,6 @@ fn free_slot() -> &'static Slot {
         base: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
         lost: AtomicBool::new(false),
-        taken: AtomicBool::new(true),
         next: AtomicPtr::new(ptr::null_mut()),
     }));
     let mut first = SLOTS.load(Ordering::Relaxed);
