@@ -29,8 +29,7 @@ same bytes of the same files.";
 pub fn run(effort: Effort, report: &mut Report) {
     let nr_domains = if effort.rounds == 1 { NR_DOMAINS / 100 } else { NR_DOMAINS };
     let needed = nr_domains as u64 + 100;
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let maximum = raise_limit_of_files();
     if maximum.is_some_and(|maximum| maximum < needed) {
         let why = "Not measured: the limit of open files (`ulimit -Hn`) is too low.";
         report.section("10,000 domains", why, &[""]);
@@ -91,6 +90,13 @@ pub fn run(effort: Effort, report: &mut Report) {
     unpin();
 }
 
+/// As many descriptors as are allowed, and how many that are.
+fn raise_limit_of_files() -> Option<u64> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    maximum
+}
+
 /// The domains, in a process of their own: it has a descriptor for each, and so has this one.
 struct Producer(Child);
 
@@ -122,8 +128,7 @@ impl Drop for Producer {
 
 /// Publishes domains in sealed memory until the standard input ends.
 pub fn publish(directory: &Path, nr_domains: usize) -> Result<(), Box<dyn Error>> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    raise_limit_of_files();
     let mut kept = Vec::new();
     for i in 0..nr_domains {
         let name = i.to_string();

@@ -80,7 +80,7 @@ pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf,
     Ok(directory(asked)?.join(format!("{domain}{REGION_SUFFIX}")))
 }
 
-/// As many descriptors as are allowed: each attached domain takes one.
+/// As many descriptors as are allowed: each attached domain takes one, as does each client served.
 pub(crate) fn raise_limit_of_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -173,7 +173,6 @@ fn server_at(
     at: &SocketArgs,
     serves: Serves,
 ) -> Result<Option<(Server, Kept)>, Failure> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let inherited = |source| Failure::Os { action: "take what the service manager passed", source };
     let mut inherited = activation::inherited().map_err(inherited)?;
     let mut server = Server::builder().mode(at.socket_mode);
@@ -189,9 +188,7 @@ fn server_at(
         (None, None) => return Ok(None),
     };
     // A descriptor for each client.
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
+    find::raise_limit_of_files();
     Ok(Some((server, inherited.regions)))
 }
 
