@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the test suite, without the benches, under AddressSanitizer, which must be silent, after one test that reads
-# past the end of its memory, on which it must not be. Takes some minutes; arguments go to the tests.
+# Runs the test suite under AddressSanitizer and LeakSanitizer, which must be silent, after one test
+# that reads past the end of its memory, on which it must not be. Takes some minutes; arguments go to
+# the tests.
 source "$(dirname "$0")/common.sh"
 target=x86_64-unknown-linux-gnu
 export RUSTC_BOOTSTRAP=1
@@ -17,7 +18,6 @@ grep -q '^==[0-9]*==ERROR: AddressSanitizer: heap-buffer-overflow' <<< "$past" |
     fail "the read past the end was not found: $past"
 echo "a read past the end that is there is found"
 
-# Not the benches, which measure other libraries, nor those that count allocations and forbid system
-# calls: the tool makes both.
-test --workspace --exclude domstat-bench --no-fail-fast --lib --bins --tests -- --skip quiet \
+# Not those that count allocations and forbid system calls: the tool makes both.
+test --workspace --no-fail-fast --lib --bins --tests -- --skip quiet \
     --skip the_checks_can_fail --skip a_snapshot_only_looks_at_the_clock "$@"

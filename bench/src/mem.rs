@@ -9,13 +9,10 @@ use domstat_layout::{ReadMem, WriteMem};
 #[derive(Clone, Copy)]
 pub struct Shared(NonNull<u8>);
 
-// SAFETY: the page is never freed, and reached only as atomic words or, for the floor, by memcpy.
+// SAFETY: the page is never unmapped, and reached only as atomic words or, for the floor, by memcpy.
 unsafe impl Send for Shared {}
 // SAFETY: as for Send.
 unsafe impl Sync for Shared {}
-
-#[repr(align(4096))]
-struct Page([u64; Shared::LEN / 8]);
 
 impl Shared {
     /// Bytes of it.
@@ -23,12 +20,15 @@ impl Shared {
 
     /// A page of zeros.
     pub fn new() -> Self {
-        Self(NonNull::from(Box::leak(Box::new(Page([0; Self::LEN / 8]))).0.as_mut_slice()).cast())
+        let mut page = memmap2::MmapMut::map_anon(Self::LEN).expect("a page of memory");
+        let start = NonNull::from(&mut page[..]).cast();
+        std::mem::forget(page);
+        Self(start)
     }
 
     /// To write it.
     pub fn write(self) -> WriteMem<'static> {
-        // SAFETY: never freed; only reached as atomic words (but for `torn_copy`).
+        // SAFETY: never unmapped; only reached as atomic words (but for `torn_copy`).
         unsafe { WriteMem::new(self.0, Self::LEN) }
     }
 

@@ -216,10 +216,9 @@ fn real_jobs_end_as_they_were_asked_to() {
     };
     vm.ask("blockdev-mirror", &mirror("m1"));
     running(&mut vm);
-    assert_eq!(
-        (&job()["kind"], job()["end_bytes"].as_u64().unwrap() >= 16 << 20),
-        (&json!("copy"), true)
-    );
+    assert_eq!(job()["kind"], "copy");
+    // QEMU says how long it will be some time after it says that it runs.
+    wait_for("its length", || (job()["end_bytes"].as_u64()? >= 16 << 20).then_some(()));
     assert_eq!(abort(&[])["outcome"], "canceled");
     assert_eq!(vm.ask("query-block-jobs", &Value::Null), json!([]), "it has really ended");
     wait_for("its record", || (job()["state"] == "canceled").then_some(()));
