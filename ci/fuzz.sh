@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs the coverage-guided fuzz targets: ci/fuzz.sh [SECONDS [TARGET...]], by default 10 seconds each
-# of all, as CI does; ci/fuzz.sh 60 for a look, ci/fuzz.sh 3600 for an hour each. New inputs and
-# crashes go to target/fuzz; a crash is an input file that the target's program takes as argument.
+# Runs the coverage-guided fuzz targets, as many at once as there are CPUs: ci/fuzz.sh [SECONDS
+# [TARGET...]], by default 60 seconds each of all, as CI does; ci/fuzz.sh 3600 for an hour each. New
+# inputs and crashes go to target/fuzz; a crash is an input file that the target's program takes as
+# argument.
 source "$(dirname "$0")/common.sh"
-seconds=${1:-10}
+seconds=${1:-60}
 shift $(($# ? 1 : 0))
 targets=("$@")
 [ $# -gt 0 ] || targets=(header schema snapshot rfc_v3 handover checker)
@@ -31,12 +32,12 @@ grep -q 'the planted fault' "$target/planted.log" || fail "another fault was fou
 rm -rf "$target"/planted "$target"/schema-crash-*
 echo "a planted fault is found"
 
-for name in "${targets[@]}"; do
+look() { # target
+    local name=$1 seeds found=$target/found/$1 log=$target/$1.log runs last
     case $name in
         header | snapshot | checker) seeds=region ;;
         *) seeds=$name ;;
     esac
-    found=$target/found/$name log=$target/$name.log
     mkdir -p "$found"
     run "$name" "$seeds" "$found" "$seconds" > "$log" 2>&1 || {
         tail -n 60 "$log"
@@ -48,4 +49,15 @@ for name in "${targets[@]}"; do
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     last=$(grep -oE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -n 1)
     echo "$name: $runs runs in $seconds s, $last, no crash"
+}
+
+# Each in a process group, to end them all.
+set -m
+looks=()
+trap 'for one in $(jobs -rp); do kill -- "-$one" || true; done' EXIT
+for name in "${targets[@]}"; do
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+    look "$name" &
+    looks+=($!)
 done
+for one in "${looks[@]}"; do wait "$one"; done
