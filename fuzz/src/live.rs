@@ -106,7 +106,7 @@ impl<'a> Input<'a> {
         };
         let (done, cycles) = (AtomicBool::new(false), AtomicU32::new(0));
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let writer = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     cycle();
                     cycles.fetch_add(1, Ordering::Relaxed);
@@ -119,6 +119,8 @@ impl<'a> Input<'a> {
                 }
             }
             done.store(true, Ordering::Relaxed);
+            // The scope waits for what the thread does, not for what the thread itself still frees.
+            writer.join().expect("the writer's end");
         });
         cycle();
         file
