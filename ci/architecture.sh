@@ -13,6 +13,7 @@ allowed() {
         domstat-layout) ;;
         domstat-producer | domstat-consumer | domstat-sources | domstat-abi) echo domstat-layout ;;
         domstat-exporter) echo domstat-layout domstat-consumer ;;
+        domstat-bench) echo domstat-layout domstat-producer domstat-consumer ;;
         domstat-invariant-checker) echo domstat-layout domstat-consumer domstat-abi ;;
         *) echo any ;;
     esac

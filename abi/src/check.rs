@@ -70,6 +70,18 @@ pub enum CheckError {
         /// What would have been right.
         expected: String,
     },
+    /// A consumer could not read a producer.
+    #[error("revision {reader} does not read a region of revision {writer} ({shape}): {why}")]
+    Unread {
+        /// The consumer's revision.
+        reader: u32,
+        /// The producer's.
+        writer: u32,
+        /// Placement and alignment.
+        shape: String,
+        /// What it said, or how it ended.
+        why: String,
+    },
 }
 
 fn os(action: impl Into<String>) -> impl FnOnce(io::Error) -> CheckError {
@@ -111,19 +123,29 @@ pub fn check_with(cc: &str, dir: &Path) -> Result<Checked, CheckError> {
     }
     let region = dir.join("region");
     for (placement, align) in PLACEMENTS.iter().flat_map(|p| ALIGNMENTS.map(|a| (*p, a))) {
-        for (writer, producer, own) in &programs {
+        let shape = format!("{placement} by {align}");
+        for &(writer, ref producer, ref own) in &programs {
             let _ = std::fs::remove_file(&region);
             let running = Producer::start(producer, &region, placement, align)?;
+            let read = |reader, consumer| {
+                let shape = shape.clone();
+                lines(consumer, &region)?.map_err(|why| CheckError::Unread {
+                    reader,
+                    writer,
+                    shape,
+                    why,
+                })
+            };
             // What its own consumer says is what the others are held to.
-            let known = lines(own, &region)?;
-            for (reader, _, consumer) in &programs {
-                for (field, found) in lines(consumer, &region)? {
+            let known = read(writer, own)?;
+            for &(reader, _, ref consumer) in &programs {
+                for (field, found) in read(reader, consumer)? {
                     let expected = known.get(&field).map_or("not produced", String::as_str);
                     if found != expected {
                         return Err(CheckError::Misread {
-                            reader: *reader,
-                            writer: *writer,
-                            shape: format!("{placement} by {align}"),
+                            reader,
+                            writer,
+                            shape,
                             line: format!("{field} {found}"),
                             expected: expected.to_owned(),
                         });
@@ -148,16 +170,24 @@ fn compile(cc: &str, dir: &Path, what: &str, args: &[&str]) -> Result<(), CheckE
     Err(CheckError::Compile { what: what.to_owned(), output })
 }
 
-/// What a consumer prints: the value of each field.
-fn lines(consumer: &Path, region: &Path) -> Result<BTreeMap<String, String>, CheckError> {
+/// What a consumer prints: the value of each field; or why it does not.
+fn lines(
+    consumer: &Path,
+    region: &Path,
+) -> Result<Result<BTreeMap<String, String>, String>, CheckError> {
     let output = Command::new(consumer).arg(region).output();
     let output = output.map_err(os(format!("run {}", consumer.display())))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Ok(Err(format!("{} {}", output.status, said.trim())));
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = |line: &str| {
         let (field, value) = line.split_once(' ')?;
         Some((field.to_owned(), value.to_owned()))
     };
-    Ok(text.lines().filter_map(line).collect())
+    let lines: BTreeMap<_, _> = text.lines().filter_map(line).collect();
+    Ok(if lines.is_empty() { Err("it prints nothing".to_owned()) } else { Ok(lines) })
 }
 
 /// A producer that lives until this is dropped.

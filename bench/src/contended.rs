@@ -107,8 +107,8 @@ const DUELS: &str = "128 bytes, the writer on one CPU and the reader on another.
 reader that does nothing else, as median of the runs; then single reads, about a microsecond apart, \
 timed with the clock's own cost of some 25 ns in them, of all runs together. The p50 of the torn \
 copy says how long a cache line takes from one CPU to the other; where that is 150 ns and not 40 \
-(a host may place a virtual machine's CPUs differently at each run) whoever looks at a sequence \
-number loses more to who does not.";
+(a host may place a virtual machine's CPUs differently at each run) a reader that checks a \
+sequence number loses more against one that does not.";
 const NOISE: &str = "How long a thread on the reader's CPU that only reads the clock is away \
 between two looks, for as long as one run above: interrupts and whatever else the machine does.";
 

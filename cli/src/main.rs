@@ -33,8 +33,8 @@ Examples:
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
 $XDG_RUNTIME_DIR/domstat for others. With --socket or $DOMSTAT_SOCKET a daemon is asked for them.
 
-Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
-            3 a region cannot be attached or published, 4 anything else.";
+Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible,
+            2 wrong usage, 3 a region cannot be attached or published, 4 anything else.";
 
 /// Statistics of virtual machines, their vCPUs and devices through shared memory, read without a
 /// system call, a hypercall or a lock.

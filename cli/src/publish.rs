@@ -37,9 +37,9 @@ pub(crate) enum Target<'a> {
     File(&'a Path),
     /// In a sealed memfd that is announced in a directory.
     Directory(PathBuf),
-    /// In a sealed memfd that a server hands over, going on with one of these if it is the same
-    /// domain's.
-    Server { server: Arc<Server>, kept: Kept },
+    /// In a sealed memfd that a server hands over. With regions that were kept, a service manager
+    /// keeps this one too, which goes on with one of them if it is the same domain's.
+    Server { server: Arc<Server>, kept: Option<Kept> },
 }
 
 /// Why publishing came to its end.
@@ -59,8 +59,8 @@ pub(crate) fn publish<S: Source>(
     let builder = builder_of(&source.describe(), placement)?;
     let new = match &target {
         Target::File(path) => builder.create_file(path)?,
-        Target::Directory(_) => builder.create_memfd()?,
-        Target::Server { kept, .. } => create_or_continue(builder, kept)?,
+        Target::Directory(_) | Target::Server { kept: None, .. } => builder.create_memfd()?,
+        Target::Server { kept: Some(kept), .. } => create_or_continue(builder, kept)?,
     };
     let devices = Devices { blks: new.blks, nets: new.nets };
     let vcpus = new.vcpus.into_iter().map(Continued::vcpu).collect();
@@ -75,7 +75,9 @@ pub(crate) fn publish<S: Source>(
             entry.path().to_owned()
         }
         Target::Server { server, kept } => {
-            hand_to_manager(&region, kept)?;
+            if let Some(kept) = kept {
+                hand_to_manager(&region, kept)?;
+            }
             let path = server
                 .path()
                 .map_or_else(|| PathBuf::from("the socket that was passed"), Path::to_owned);

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{output, skip, stderr, stdout};
@@ -78,4 +79,31 @@ fn the_installed_compiler_passes() {
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     let pairs = format!("{} pairs", domstat_layout::REVISIONS.len().pow(2) * 2 * 4);
     assert!(stdout(&output).contains(&pairs), "{}", stdout(&output));
+    assert!(!stdout(&output).contains(" 0 fields"), "{}", stdout(&output));
+}
+
+/// Compilers whose consumers of one revision do not do what they should.
+#[test]
+fn a_consumer_that_fails_is_found_out() {
+    if !std::process::Command::new("cc").arg("--version").output().is_ok_and(|o| o.status.success())
+    {
+        return skip("cc", "no C compiler");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cc = dir.path().join("cc");
+    for (program, expected) in [
+        ("exit 1", "revision 2 does not read a region of revision 1"),
+        (":", "it prints nothing"),
+        ("echo 'vcpu[0].runstate.running_ns 7'", "revision 2 reads a region of revision 1"),
+    ] {
+        let script = format!(
+            "#!/bin/sh\ncc \"$@\" || exit\ncase \"$*\" in *consumer-r2*)\n\
+             printf '#!/bin/sh\\n%s\\n' \"{program}\" > consumer-r2 ;;\nesac\n"
+        );
+        fs::write(&cc, script).unwrap();
+        fs::set_permissions(&cc, fs::Permissions::from_mode(0o755)).unwrap();
+        let output = output(dir.path(), &["abi", "check", "--cc", cc.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        assert!(stdout(&output).contains(expected), "{}", stdout(&output));
+    }
 }

@@ -36,7 +36,7 @@ fn one_domain_whole() {
         format!("domstat_domain_vcpus{who}}} 2"),
         format!("domstat_domain_memory_current_bytes{who}}} 1073741824"),
         format!("domstat_saturated_fields{who}}} 1"),
-        format!("domstat_block_threshold_bytes{who},device=\"vda\"}} 800"),
+        format!("domstat_block_threshold_bytes{who},device=\"vda\"}} 950"),
         format!("domstat_network_receive_bytes_total{who},device=\"vnet0\"}} "),
         format!("domstat_vcpu_exits_total{who},vcpu=\"1\",reason=\"mmio\"}} "),
         format!("domstat_vcpu_state_seconds_total{who},vcpu=\"0\",state=\"runnable\"}} 0."),

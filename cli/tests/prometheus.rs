@@ -214,7 +214,7 @@ fn records(prometheus: &Prometheus) {
         }
     }
     wait_for("all rules", || rules().iter().all(|r| r["health"] == "ok").then_some(()));
-    prometheus.wait("ALERTS{alertname=\"DomstatStorageNearlyFull\",domain=\"web1\"}", |n| n == 1.0);
+    prometheus.wait("ALERTS{alertname=\"DomstatWriteThreshold\",domain=\"web1\"}", |n| n == 1.0);
 }
 
 #[test]

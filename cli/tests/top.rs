@@ -150,7 +150,7 @@ fn a_terminal_of_80_by_24() {
     tmux.keys(&["Enter"]);
     wait_for("the filter", || (!tmux.screen(&[], &["filter: web"]).contains("db1")).then_some(()));
     tmux.keys(&["Enter"]);
-    let wanted = [UUID_TEXT, "vda", "vnet0", "job copy running  30%", "90% > 800", "not produced"];
+    let wanted = [UUID_TEXT, "vda", "vnet0", "job copy running  30%", "90% < 950", "not produced"];
     let domain = tmux.screen(&[], &wanted);
     let bars = domain.lines().filter(|line| line.contains(" [") && line.ends_with(']'));
     assert_eq!(bars.count(), 3, "two vCPUs' and a job's, whole:\n{domain}");

@@ -46,6 +46,7 @@ impl Guard {
     pub(crate) unsafe fn register(base: NonNull<u8>, len: usize) -> io::Result<Self> {
         install()?;
         let slot = free_slot();
+        // ORDERING: relaxed; the release that ends `set` puts it before the range is seen.
         slot.lost.store(false, Ordering::Relaxed);
         slot.set(base.as_ptr().addr(), len);
         Ok(Self(slot))
@@ -114,6 +115,8 @@ fn free_slot() -> &'static Slot {
         lost: AtomicBool::new(false),
         next: AtomicPtr::new(ptr::null_mut()),
     }));
+    // ORDERING: relaxed, here and below where the exchange fails: a head that is out of date makes it
+    // fail. `next` is seen by whoever sees the slot.
     let mut first = SLOTS.load(Ordering::Relaxed);
     loop {
         slot.next.store(first, Ordering::Relaxed);

@@ -61,6 +61,7 @@ impl Exporter {
         let mut view = inner.spare.pop().unwrap_or_default();
         inner.pass(&mut view);
         view.started = self.started;
+        // ORDERING: relaxed; a number alone, here and in `refuse`.
         view.refused = self.refused.load(Ordering::Relaxed);
         view
     }

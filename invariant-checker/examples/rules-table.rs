@@ -8,9 +8,9 @@ const INTRO: &str = "\
 
 `domstat check DOMAIN` takes one look at a region, `domstat check DOMAIN --watch SECONDS` many; the
 rules about change over time need the second. A rule passes, fails or cannot be checked here. A
-failure names the rule, the byte offset, what was expected and what was found. A rule stands on
-others: where one of those does not hold, it cannot be checked, so that one fault is reported as
-one. Exit codes: 0 no rule is broken, 1 a rule is broken, 3 there is no region to judge.
+failure names the rule, the byte offset, what was expected and what was found. Some rules
+stand on others. Where one of those does not hold, the rule cannot be checked, so that one fault is
+reported once. Exit codes: 0 no rule is broken, 1 a rule is broken, 3 there is no region to judge.
 
 | rule | what holds | from | stands on |
 |---|---|---|---|";

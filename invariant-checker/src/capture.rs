@@ -154,7 +154,7 @@ impl Capture {
             }
         }
         capture.wait_for(mem, busy, deadline);
-        capture.now = (subject.clock)(domstat_layout::Clock::from_number(header.clock));
+        capture.now = domstat_consumer::now(domstat_layout::Clock::from_number(header.clock));
         Ok(capture)
     }
 

@@ -5,7 +5,7 @@
 //! only it. A rule passes, fails, or cannot be checked here, and then says why; a failure names
 //! the rule, the byte offset, what was expected and what was found.
 //!
-//! [`check`] takes one look; [`watch`] looks again and again, which the rules about change over
+//! [`check`] takes one look; [`watch_steps`] looks again and again, which the rules about change over
 //! time need.
 //!
 //! ```no_run
@@ -31,5 +31,5 @@ mod subject;
 pub use capture::{Capture, GroupCopy, GroupLook, RecordAt};
 pub use report::{Finding, Outcome, Report, RuleReport, Verdict};
 pub use rules::{Look, RULES, Rule};
-pub use run::{NotAttachable, Options, check, watch, watch_steps};
+pub use run::{NotAttachable, Options, check, watch_steps};
 pub use subject::{FrameId, Subject};

@@ -63,23 +63,6 @@ pub fn check(subject: &Subject<'_>, options: &Options) -> Result<Report, NotAtta
     watch_steps(subject, options, |_| false)
 }
 
-/// Looks at a region every `interval` for `time`, and judges what it sees.
-///
-/// # Errors
-/// [`NotAttachable`] if there is nothing to judge.
-pub fn watch(
-    subject: &Subject<'_>,
-    options: &Options,
-    time: Duration,
-    interval: Duration,
-) -> Result<Report, NotAttachable> {
-    let start = Instant::now();
-    watch_steps(subject, options, |_| {
-        std::thread::sleep(interval.min(time.saturating_sub(start.elapsed())));
-        start.elapsed() < time
-    })
-}
-
 /// Looks at a region again and again: `step` is called after each look with the number of looks
 /// taken so far, and ends the watch by returning false. Memory does not grow with time.
 ///

@@ -2,14 +2,13 @@
 
 use std::os::fd::BorrowedFd;
 
-use domstat_layout::{Clock, Ns, ReadMem};
+use domstat_layout::ReadMem;
 
 /// A region to be judged: its bytes, and what is known of where they come from.
 pub struct Subject<'a> {
     pub(crate) mem: ReadMem<'a>,
     pub(crate) file: Option<BorrowedFd<'a>>,
     pub(crate) frames: Vec<FrameId>,
-    pub(crate) clock: Box<dyn Fn(Clock) -> Option<Ns> + 'a>,
 }
 
 /// What tells the memory of one frame from that of another: the file's device and inode, and where
@@ -28,7 +27,7 @@ impl<'a> Subject<'a> {
     /// The bytes, about whose origin nothing is known.
     #[must_use]
     pub fn new(mem: ReadMem<'a>) -> Self {
-        Self { mem, file: None, frames: Vec::new(), clock: Box::new(domstat_consumer::now) }
+        Self { mem, file: None, frames: Vec::new() }
     }
 
     /// The file that was mapped.
@@ -43,13 +42,6 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn with_frames(mut self, frames: Vec<FrameId>) -> Self {
         self.frames = frames;
-        self
-    }
-
-    /// Another source of the time on the region's clock.
-    #[must_use]
-    pub fn with_clock(mut self, clock: impl Fn(Clock) -> Option<Ns> + 'a) -> Self {
-        self.clock = Box::new(clock);
         self
     }
 }

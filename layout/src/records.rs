@@ -205,6 +205,7 @@ impl Form {
                 at if at < kind.header_len() => !kind.is_u64(at),
                 at => groups.iter().any(|group| group.offset == at),
             };
+            // ORDERING: relaxed; the seqlock around it orders the copy as a whole.
             *to = if halves { load_halves(from) } else { from.load(Ordering::Relaxed) };
         }
     }

@@ -121,6 +121,8 @@ pub fn published(place: &AtomicU32) -> u32 {
 #[inline]
 pub fn announce(place: &AtomicU32) {
     // One writer at a time is not asked for here: events come from several threads.
+    // ORDERING: relaxed, here and where the exchange fails; a number that is out of date makes the
+    // exchange fail and is read again.
     let mut old = place.load(Ordering::Relaxed);
     loop {
         let new = u32::from_le(old).wrapping_add(1).to_le();

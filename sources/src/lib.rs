@@ -20,7 +20,7 @@ pub mod xen;
 /// What a source says of its domain before anything is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Which source this is: `kvm`, `process`, `xen`.
+    /// Which source this is: `kvm`, `process`, `qemu`, `xen`.
     pub source: &'static str,
     /// The host's number for the domain.
     pub domid: Option<u64>,

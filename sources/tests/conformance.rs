@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 #![allow(clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,8 @@ use domstat_sources::process::ProcessSource;
 use domstat_sources::xen::XenSource;
 
 mod recorded;
+#[path = "../../tests/src/skip.rs"]
+mod skip;
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -124,11 +125,7 @@ fn process_that_ends_and_is_reaped() {
 
 fn micro_vm() {
     if let Err(error) = KvmSource::available() {
-        let required = std::env::var("DOMSTAT_REQUIRE").unwrap_or_default();
-        assert!(!required.contains("kvm"), "required, but {error}");
-        // Not by a macro: those are captured, and a skip is to be seen.
-        let _ = writeln!(std::io::stderr(), "skipped: {error}");
-        return;
+        return skip::skip("kvm", &error.to_string());
     }
     let options = KvmOptions { nr_vcpus: 3, interval: SHORT, ..KvmOptions::default() };
     let report = check(|| KvmSource::new(&options), Duration::from_secs(2)).unwrap();

@@ -8,16 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use domstat_layout::REVISIONS;
 use domstat_tests::peer;
+use domstat_tests::skip::skip;
 
 const ALIGNMENTS: [u32; 4] = [64, 128, 512, 4096];
-
-/// Whether something that a test needs may be missing.
-fn skip(what: &str, why: &str) {
-    let required = std::env::var("DOMSTAT_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|r| r == what), "{what} is required here: {why}");
-    // Not by a macro: those are captured, and a skip is to be seen.
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-}
 
 fn c_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../abi/c")

@@ -210,6 +210,7 @@ mod busy {
 
     impl Drop for Threads {
         fn drop(&mut self) {
+            // ORDERING: relaxed; a flag alone, here and in `work`.
             self.stop.store(true, Ordering::Relaxed);
             for thread in self.threads.drain(..) {
                 let _ = thread.join();

@@ -21,7 +21,7 @@ mod xen;
 
 const EXAMPLES: &str = "\
 Examples:
-  domstat run process --pid $(pidof qemu-system-x86_64) --thread-name 'CPU '
+  domstat run process --pid $(pidof -s qemu-system-x86_64) --thread-name 'CPU '
   domstat run kvm --vcpus 4 --name test
   domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
   domstat run xen                                in dom0: every domain, as they come and go
@@ -212,7 +212,7 @@ fn serve<S: Source>(
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
         (Some(path), None) => Target::File(path),
         (None, socket) => match server_at(socket, &common.at, Serves::One)? {
-            Some((server, kept)) => Target::Server { server: Arc::new(server), kept },
+            Some((server, kept)) => Target::Server { server: Arc::new(server), kept: Some(kept) },
             None => Target::Directory(find::directory(places.dir)?),
         },
     };

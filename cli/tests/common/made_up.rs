@@ -134,7 +134,9 @@ impl Writers {
         let extent = BlkExtent {
             allocation_bytes: Word::from(900),
             capacity_bytes: Word::from(1000),
-            threshold_bytes: Word::from(800),
+            // Crossed at each round, and armed anew.
+            threshold_bytes: Word::from(950),
+            threshold_events: Word::from(round),
             ..BlkExtent::NOT_PRODUCED
         };
         self.blks[0].write(&extent, now);

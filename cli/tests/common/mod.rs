@@ -1,16 +1,18 @@
 //! Running the command as a user does.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
 pub(crate) mod http;
 pub(crate) mod made_up;
-
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 pub(crate) mod vm;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+pub(crate) use skip::skip;
 
 /// `domstat`, with `dir` as the place where regions are found.
 pub(crate) fn domstat(dir: &Path) -> Command {
@@ -72,12 +74,4 @@ pub(crate) fn show(dir: &Path, domain: &str) -> serde_json::Value {
         let output = output(dir, &["show", domain, "--json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     })
-}
-
-/// Says that a test is skipped; where the environment demands what is missing, fails instead.
-pub(crate) fn skip(what: &str, why: &str) {
-    let required = std::env::var("DOMSTAT_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|r| r == what), "{what} is required here: {why}");
-    // Not by a macro: those are captured, and a skip is to be seen.
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

@@ -1,10 +1,12 @@
-use std::io::Write;
 use std::time::Instant;
 
 use domstat_layout::latest::Runstate;
 use domstat_layout::{DomGroup, VcpuGroup};
 
 use super::*;
+
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 
 /// A sink that keeps the last runstate.
 #[derive(Clone, Default)]
@@ -36,10 +38,7 @@ impl VcpuSink for Last {
 /// Without KVM there is nothing to test, unless it is required.
 fn skipped() -> bool {
     let Err(error) = KvmSource::available() else { return false };
-    let required = std::env::var("DOMSTAT_REQUIRE").unwrap_or_default();
-    assert!(!required.contains("kvm"), "required, but {error}");
-    // Not by a macro: those are captured, and a skip is to be seen.
-    let _ = writeln!(std::io::stderr(), "skipped: {error}");
+    skip::skip("kvm", &error.to_string());
     true
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domstat_producer::Server;
+use domstat_producer::{Server, activation};
 use domstat_sources::xen::{Roots, XenProbe, XenSource, domains};
 use domstat_sources::{Source, SourceError};
 
@@ -52,6 +52,8 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(find::directory(places.dir)?),
     };
+    activation::ready()
+        .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
     Host { roots, interval, place, shown: BTreeMap::new() }.serve(&args.common)
 }
 
@@ -138,9 +140,7 @@ impl Host {
         let probe = source.probe();
         let target = match &self.place {
             Place::Directory(dir) => Target::Directory(dir.clone()),
-            Place::Server(server) => {
-                Target::Server { server: Arc::clone(server), kept: Vec::new() }
-            }
+            Place::Server(server) => Target::Server { server: Arc::clone(server), kept: None },
         };
         let published = match publish(source, common.placement.placement(), target) {
             Ok(published) => published,
