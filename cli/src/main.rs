@@ -32,7 +32,7 @@ Examples:
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
 $XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
-there (NAME.sock). With --socket or $DOMSTAT_SOCKET that daemon alone is asked for them.
+there (*.sock). With --socket or $DOMSTAT_SOCKET that daemon alone is asked for them.
 
 Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
             3 a region cannot be attached or published, 4 anything else.";
@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 a rule of the layout is broken, 2 wrong usage,
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Directory in which regions and the sockets of daemons (NAME.sock) are found
+    /// Directory in which regions and the sockets of daemons (*.sock) are found
     #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Socket of a daemon: `run` serves there; ls, show, check, top, export and push read what is
