@@ -176,6 +176,30 @@ fn a_socket_that_outlives_its_daemon_leads_to_the_next_one() {
 }
 
 #[test]
+fn a_daemon_that_goes_on_in_other_memory_between_two_looks_is_attached_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = daemon::listen(&dir.path().join("s.sock"));
+    let on = || Server::builder().from_first_region().on(kept.try_clone().unwrap()).unwrap();
+    let builder = RegionBuilder::new("p").clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.clone().create_memfd().unwrap();
+    vcpus[0].write(&runstate(1), Ns(1));
+    let region = unpublished.publish().unwrap();
+    let (server, mut fleet) = (on(), Fleet::new(dir.path()));
+    let served = server.serve(&region, "p").unwrap();
+    fleet.refresh().unwrap();
+    let (before, incarnation) = (memory(&fleet, "p").unwrap(), region.incarnation());
+    drop((server, served));
+    let again = builder.continue_memfd(&region.as_fd().unwrap()).unwrap();
+    let again = again.unpublished.publish().unwrap();
+    assert_eq!(again.incarnation(), incarnation);
+    let server = on();
+    let _served = server.serve(&again, "p").unwrap();
+    until(&mut fleet, "the next one", |fleet| fleet.get("p").is_some_and(is_live));
+    assert_eq!(fleet.get("p").unwrap().region().unwrap().header().incarnation, incarnation);
+    assert_ne!(memory(&fleet, "p"), Some(before));
+}
+
+#[test]
 fn daemons_that_are_silent_hold_up_nobody() {
     const SILENT: usize = 40;
     let dir = tempfile::tempdir().unwrap();
