@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Boots Debian with a real systemd under QEMU's TCG, starts the units of deploy/ there and judges
-# what they do: socket activation, READY=1, memory that outlives kills, the sandbox.
+# what they do: socket activation, READY=1, memory that outlives kills, the sandbox, and whether the
+# exporter sees what is handed over at a socket.
 # SYSTEMD_DIR is where the machine is kept (default: systemd in cargo's target directory).
 # Needs root, and Debian's debootstrap, cpio and qemu-system-x86.
 source "$(dirname "$0")/common.sh"
@@ -54,5 +55,10 @@ hold 3 'killed: goes on'
 hold 1 'check: 0 0 are broken'
 hold 1 'export: active as 6[0-9]{4}'
 hold 1 'scrape: 1 build_info'
+# The exporter's user may connect to the daemon's socket.
+hold 1 'scrape: 1 up at a socket'
+hold 1 'scrape: 1 up after a kill'
+hold 1 'top: 1 live'
+hold 1 'sockets left: 0'
 hold 1 'qemu: active'
 hold 1 'failed units: 0'

@@ -23,12 +23,14 @@ for unit in deploy/systemd/*.service deploy/systemd/*.socket; do
     install -d "$to$prefix/lib/systemd/system"
     sed "s|/usr/local/bin/|$prefix/bin/|" "$unit" > "$to$prefix/lib/systemd/system/${unit##*/}"
 done
+install -D -m 644 deploy/systemd/domstat.sysusers "$to$prefix/lib/sysusers.d/domstat.conf"
 install -D -m 644 deploy/systemd/domstat.tmpfiles "$to$prefix/lib/tmpfiles.d/domstat.conf"
 install -D -m 644 deploy/prometheus/rules.yml "$to$prefix/share/domstat/prometheus/rules.yml"
 install -D -m 644 deploy/prometheus/scrape.yml "$to$prefix/share/domstat/prometheus/scrape.yml"
 install -D -m 644 deploy/grafana/domstat.json "$to$prefix/share/domstat/grafana/domstat.json"
 
 if [ -z "$to" ] && [ -d /run/systemd/system ]; then
+    systemd-sysusers "$prefix/lib/sysusers.d/domstat.conf"
     systemd-tmpfiles --create "$prefix/lib/tmpfiles.d/domstat.conf"
     systemctl daemon-reload
     echo "installed; to start it: systemctl enable --now domstat-export"

@@ -1,19 +1,33 @@
 //! Where regions are.
 
 use std::path::{Path, PathBuf};
-
 use std::sync::Arc;
+use std::time::Duration;
 
-use domstat_consumer::{AttachError, Attachment, Connection, Mapped, REGION_SUFFIX};
+use domstat_consumer::{
+    AttachError, Attachment, Connection, Fleet, Mapped, REGION_SUFFIX, find_daemon,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
 
-/// Where domains are looked for: at a daemon's socket if one was named, else in a directory.
+/// How long each daemon of a directory is waited for that may serve the domain in question.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Where domains are looked for: at a daemon's socket if one was named, else in a directory, by
+/// their entries and at the sockets that are there.
 #[derive(Clone, Copy)]
 pub(crate) struct Places<'a> {
     pub(crate) dir: Option<&'a Path>,
     pub(crate) socket: Option<&'a Path>,
+}
+
+/// Where one domain is.
+pub(crate) enum Located {
+    /// A region's path, or what [`region_path`] makes of `xen:DOMID`.
+    At(PathBuf),
+    /// A daemon serves it.
+    Served(Arc<Connection>),
 }
 
 /// A domain that is published.
@@ -28,12 +42,11 @@ impl Places<'_> {
     /// Every domain that is published there, in order of their names.
     pub(crate) fn all(&self) -> Result<Vec<Entry>, Failure> {
         let Some(socket) = self.socket else {
-            let found = domstat_consumer::find(&directory(self.dir)?)?.into_iter();
-            return Ok(found
-                .map(|f| {
-                    let attachment = f.region.and_then(|_| Attachment::open(&f.path));
-                    Entry { name: f.name, place: f.path, attachment }
-                })
+            let mut fleet = self.fleet()?;
+            fleet.refresh()?;
+            let all = fleet.into_attachments();
+            return Ok(all
+                .map(|(name, place, attachment)| Entry { name, place, attachment })
                 .collect());
         };
         let connection = Arc::new(Connection::connect(socket)?);
@@ -44,6 +57,31 @@ impl Places<'_> {
                 Entry { name: offered.name, place: socket.to_owned(), attachment }
             })
             .collect())
+    }
+
+    /// Every domain that is published there, to be looked at again and again.
+    pub(crate) fn fleet(&self) -> Result<Fleet, Failure> {
+        Ok(match self.socket {
+            Some(socket) => Fleet::at_socket(socket),
+            None => Fleet::new(&directory(self.dir)?),
+        })
+    }
+
+    /// What the user means by `domain`: the region at a path if there is a `/` in it or such a
+    /// file lies here, `xen:DOMID`, else the domain that a daemon serves or that has an entry.
+    pub(crate) fn locate(&self, domain: &str) -> Result<Located, Failure> {
+        if let Some(socket) = self.socket {
+            return Ok(Located::Served(Arc::new(Connection::connect(socket)?)));
+        }
+        let path = region_path(domain, self.dir)?;
+        let is_path = domain.contains('/') || path == Path::new(domain);
+        if !is_path && xen_domid(domain).is_none() && path.symlink_metadata().is_err() {
+            let daemon = find_daemon(&directory(self.dir)?, domain, ANSWER)?;
+            if let Some(connection) = daemon {
+                return Ok(Located::Served(Arc::new(connection)));
+            }
+        }
+        Ok(Located::At(path))
     }
 
     /// Where that is, for messages.

@@ -31,7 +31,8 @@ Examples:
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
 Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
-$XDG_RUNTIME_DIR/domstat for others. With --socket or $DOMSTAT_SOCKET a daemon is asked for them.
+$XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
+there (*.sock). With --socket or $DOMSTAT_SOCKET that daemon alone is asked for them.
 
 Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible,
             2 wrong usage, 3 a region cannot be attached or published, 4 anything else.";
@@ -41,10 +42,11 @@ Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompat
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Directory in which regions are found
+    /// Directory in which regions and the sockets of daemons (*.sock) are found
     #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Socket of a daemon: `run` serves there, the others read from there
+    /// Socket of a daemon: `run` serves there; ls, show, check, top, export and push read what is
+    /// served there, and nothing else
     #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
@@ -81,10 +83,10 @@ fn main() -> ExitCode {
         Command::Show(args) => command::show::run(&args, places),
         Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
-        Command::Export(args) => command::export::run(&args, dir),
+        Command::Export(args) => command::export::run(&args, places),
         #[cfg(feature = "otlp")]
-        Command::Push(args) => command::push::run(&args, dir),
-        Command::Top(args) => command::top::run(&args, dir),
+        Command::Push(args) => command::push::run(&args, places),
+        Command::Top(args) => command::top::run(&args, places),
         Command::Man(args) => command::man::run(&args, Cli::command()),
         Command::Completions(args) => command::completions::run(&args, Cli::command()),
         Command::Block(args) => command::block::run(&args, dir),

@@ -49,6 +49,12 @@ fn everything_is_in_its_place() {
         text("usr/share/fish/vendor_completions.d/domstat.fish").contains("complete -c domstat")
     );
     assert!(text("usr/share/zsh/site-functions/_domstat").starts_with("#compdef domstat"));
+    // The group that the units name.
+    let socket = text("usr/lib/systemd/system/domstat-process@.socket");
+    let group = socket.lines().find_map(|line| line.strip_prefix("SocketGroup=")).unwrap();
+    assert!(text("usr/lib/sysusers.d/domstat.conf").contains(&format!("\ng {group} ")));
+    let export = text("usr/lib/systemd/system/domstat-export.service");
+    assert!(export.contains(&format!("\nSupplementaryGroups={group}\n")));
 }
 
 #[test]

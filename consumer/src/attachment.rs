@@ -101,10 +101,14 @@ impl Attachment {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn on(connection: &Arc<Connection>, name: &str) -> Result<Self, AttachError> {
-        let region = connection.attach(name)?;
+        Ok(Self::served(connection.attach(name)?, connection, name))
+    }
+
+    /// A region that was handed over on `connection`.
+    pub(crate) fn served(region: Region, connection: &Arc<Connection>, name: &str) -> Self {
         let (path, deadline) = (connection.path().to_owned(), ANSWER);
         let origin = Origin::Socket { path, name: name.to_owned(), deadline };
-        Ok(Self::new(region, Life::Connection(Arc::clone(connection)), origin))
+        Self::new(region, Life::Connection(Arc::clone(connection)), origin)
     }
 
     /// A region from elsewhere, of whose producer nothing is known but `pidfd`, if given.

@@ -20,7 +20,7 @@ use crate::mapped::is_lasting;
 use crate::{AttachError, Region};
 
 /// A list is not read further than this.
-const MAX_DOMAINS: usize = 1 << 20;
+pub(crate) const MAX_DOMAINS: usize = 1 << 20;
 
 /// A connection to a daemon that hands over regions. As long as it stands the daemon lives.
 pub struct Connection {
@@ -88,7 +88,21 @@ impl Connection {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn connect_within(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, AttachError> {
-        let path = path.as_ref();
+        let mut connection = Self::begin(path.as_ref(), deadline, deadline)?;
+        connection.welcome(Instant::now() + deadline)?;
+        Ok(connection)
+    }
+
+    /// Connects, which takes no longer than `at_most`, and does not wait for the daemon to say
+    /// welcome. `deadline` bounds each request.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub(crate) fn begin(
+        path: &Path,
+        at_most: Duration,
+        deadline: Duration,
+    ) -> Result<Self, AttachError> {
         let no_daemon = |e: Errno| match e {
             Errno::ACCESS | Errno::PERM => AttachError::NotPermitted { path: path.to_owned() },
             Errno::AGAIN => AttachError::TimedOut { path: path.to_owned(), deadline },
@@ -98,20 +112,28 @@ impl Connection {
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(no_daemon)?;
         // Bounds how long connecting waits where many do.
-        let at_most = deadline.max(Duration::from_millis(1));
+        let at_most = at_most.max(Duration::from_millis(1));
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(at_most))
             .map_err(no_daemon)?;
         connect(&fd, &address).map_err(no_daemon)?;
         let requests = Mutex::new(0);
-        let mut connection = Self { fd, path: path.to_owned(), pidfd: None, deadline, requests };
-        let mut packet = connection.receive(Instant::now() + deadline)?;
-        match packet.reply(&connection.path)? {
+        Ok(Self { fd, path: path.to_owned(), pidfd: None, deadline, requests })
+    }
+
+    /// Waits until `until` for the daemon to say welcome, which it does before anything else.
+    ///
+    /// # Errors
+    /// [`AttachError::TimedOut`] if it has not yet, and may be waited for again; others, which say
+    /// what to do.
+    pub(crate) fn welcome(&mut self, until: Instant) -> Result<(), AttachError> {
+        let mut packet = self.receive(until)?;
+        match packet.reply(&self.path)? {
             (_, Reply::Welcome { .. }) => {}
-            (_, Reply::Error(refusal)) => return Err(connection.refused(refusal)),
-            _ => return Err(connection.broken("it does not say welcome first")),
+            (_, Reply::Error(refusal)) => return Err(self.refused(refusal)),
+            _ => return Err(self.broken("it does not say welcome first")),
         }
-        connection.pidfd = packet.fds.pop().filter(is_pidfd);
-        Ok(connection)
+        self.pidfd = packet.fds.pop().filter(is_pidfd);
+        Ok(())
     }
 
     /// The socket's path.
@@ -307,6 +329,13 @@ impl Offered {
 }
 
 impl Follower {
+    /// Whether the daemon is gone: it closed the connection, or its process ended. What it told
+    /// before can still be taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connection.is_over()
+    }
+
     /// The next change; waits for it until `timeout` is over (`None`: for ever), and is `None`
     /// then.
     ///

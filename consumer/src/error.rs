@@ -157,6 +157,35 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// The same once more: what a daemon is not asked again is told of each of its domains.
+    pub(crate) fn again(&self) -> Self {
+        let os = |e: &io::Error| match e.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(e.kind(), e.to_string()),
+        };
+        match self {
+            Self::NotPermitted { path } => Self::NotPermitted { path: path.clone() },
+            Self::NoDaemon { path, source } => {
+                Self::NoDaemon { path: path.clone(), source: os(source) }
+            }
+            Self::DaemonGone { path } => Self::DaemonGone { path: path.clone() },
+            Self::Refused { path, refusal } => {
+                Self::Refused { path: path.clone(), refusal: *refusal }
+            }
+            Self::TimedOut { path, deadline } => {
+                Self::TimedOut { path: path.clone(), deadline: *deadline }
+            }
+            Self::Message { path, source } => Self::Message { path: path.clone(), source: *source },
+            Self::Protocol { path, why } => Self::Protocol { path: path.clone(), why },
+            Self::Os { action, source } => Self::Os { action: action.clone(), source: os(source) },
+            other => {
+                Self::Os { action: "attach".into(), source: io::Error::other(other.to_string()) }
+            }
+        }
+    }
+}
+
 /// Why a read gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -2,11 +2,20 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::{AttachError, Region};
+use domstat_layout::handover::Refusal;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::{AttachError, Connection, Region};
 
 /// What a region's entry in the directory ends in, after the domain's name.
 pub const REGION_SUFFIX: &str = ".domstat";
+/// What the socket of a daemon ends in, if the daemon is to be found in the directory.
+pub const SOCKET_SUFFIX: &str = ".sock";
+/// A socket of another kind.
+const CONTROL: &str = "control.sock";
 
 /// An entry of the directory.
 pub struct Found {
@@ -18,8 +27,8 @@ pub struct Found {
     pub region: Result<Region, AttachError>,
 }
 
-/// Attaches to every region that is announced in `dir`, in order of their names. A directory that
-/// does not exist holds none.
+/// Attaches to every region that has an entry in `dir`, in order of their names. A directory that
+/// does not exist holds none. [`Fleet`](crate::Fleet) also finds what daemons serve there.
 ///
 /// # Errors
 /// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read.
@@ -32,25 +41,105 @@ pub fn find(dir: &Path) -> Result<Vec<Found>, AttachError> {
 }
 
 /// Names and paths of the entries in `dir`, in order of their names.
-pub(crate) fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, AttachError> {
+fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, AttachError> {
+    Ok(list(dir)?.entries)
+}
+
+/// What there is in a directory, in order of the names.
+#[derive(Default)]
+pub(crate) struct Listed {
+    /// Names and paths of the entries.
+    pub(crate) entries: Vec<(String, PathBuf)>,
+    /// Sockets, and which file each of them is.
+    pub(crate) sockets: Vec<(PathBuf, (u64, u64))>,
+}
+
+/// The entries and sockets in `dir`; a directory that does not exist holds none.
+///
+/// # Errors
+/// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read.
+pub(crate) fn list(dir: &Path) -> Result<Listed, AttachError> {
     let failed = |e: io::Error| match e.kind() {
         io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: dir.to_owned() },
         _ => AttachError::Os { action: format!("list {}", dir.display()), source: e },
     };
+    let mut listed = Listed::default();
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(listed),
         Err(e) => return Err(failed(e)),
     };
-    let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        let name =
-            path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(REGION_SUFFIX));
-        if let Some(name) = name.filter(|n| !n.is_empty() && !n.starts_with('.')) {
-            found.push((name.to_owned(), path));
+        let Some(file) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        let named = |suffix| file.strip_suffix(suffix).filter(|n: &&str| is_entry(n));
+        if let Some(name) = named(REGION_SUFFIX) {
+            listed.entries.push((name.to_owned(), path));
+        } else if named(SOCKET_SUFFIX).is_some()
+            && let Some(file) = socket(&path)
+        {
+            listed.sockets.push((path, file));
         }
     }
-    found.sort();
-    Ok(found)
+    listed.entries.sort();
+    listed.sockets.sort();
+    Ok(listed)
+}
+
+fn is_entry(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.')
+}
+
+/// Which file the socket at `path` is; `None` if there is none.
+pub(crate) fn socket(path: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::stat(path).ok()?;
+    let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+    is_socket.then_some((stat.st_dev, stat.st_ino))
+}
+
+/// Whether `error` says that what listens at a socket in a directory hands over no regions, as
+/// `control.sock` of `domstat run qemu`, which others than its owner cannot even ask.
+pub(crate) fn is_no_daemon(path: &Path, error: &AttachError) -> bool {
+    match error {
+        AttachError::NoDaemon { source, .. } => {
+            source.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error())
+        }
+        AttachError::NotPermitted { .. } => path.file_name().is_some_and(|n| n == CONTROL),
+        _ => false,
+    }
+}
+
+/// Connects to the daemon that serves the domain called `name`, the first by its path of those
+/// whose sockets are in `dir`; `None` if there is none. Each of them may take up to `deadline` to
+/// answer.
+///
+/// # Errors
+/// [`AttachError`]: the directory cannot be read, or nobody serves the domain and the daemon after
+/// which it may be called (`NAME.sock`) cannot be asked.
+pub fn find_daemon(
+    dir: &Path,
+    name: &str,
+    deadline: Duration,
+) -> Result<Option<Connection>, AttachError> {
+    let mut silent = None;
+    for (path, _) in list(dir)?.sockets {
+        let asked = Connection::connect_within(&path, deadline).and_then(|connection| {
+            match connection.attach(name).map(drop) {
+                Err(AttachError::BadName { .. }) => Ok(None),
+                Err(AttachError::Refused { refusal: Refusal::NoSuchDomain, .. }) => Ok(None),
+                Err(e @ (AttachError::TimedOut { .. } | AttachError::DaemonGone { .. })) => Err(e),
+                // It is served there; why it cannot be attached is for the caller to see.
+                _ => Ok(Some(connection)),
+            }
+        });
+        match asked {
+            Ok(None) => {}
+            Ok(Some(connection)) => return Ok(Some(connection)),
+            Err(e) if path.file_stem().is_some_and(|stem| stem == name) => {
+                silent = Some(e).filter(|e| !is_no_daemon(&path, e));
+            }
+            Err(_) => {}
+        }
+    }
+    silent.map_or(Ok(None), Err)
 }

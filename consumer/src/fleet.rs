@@ -3,41 +3,77 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Stat;
 
-use crate::find::entries;
-use crate::{AttachError, Region};
+use crate::find::{list, socket};
+use crate::{AttachError, Attachment, Region};
 
-/// The regions that are announced in a directory. What was attached stays attached from one
-/// [`refresh`](Fleet::refresh) to the next, so that looking again costs one look at each entry.
+mod daemon;
+
+use daemon::{ANSWER, Daemon, Served};
+
+/// How long one daemon's new regions may keep a refresh; what is left is attached in the next one.
+const ATTACHING: Duration = Duration::from_secs(1);
+
+/// The domains of a host: those with an entry in a directory and those that daemons serve whose
+/// sockets are there, or those of one daemon. What was attached stays attached from one
+/// [`refresh`](Fleet::refresh) to the next, so that looking again costs one look at each entry,
+/// and one at what each daemon has told since.
+///
+/// Of domains of the same name one is a member: the entry before what daemons serve, and of these
+/// the one whose socket's path comes first.
+///
+/// A daemon that does not answer holds up a refresh once, for a fraction of a second, however many
+/// there are of that kind; it is listened to, and not waited for, in those that follow. When a
+/// daemon is gone its domains are members with the error [`AttachError::NoDaemon`] until it is
+/// back or its socket has left the directory. A daemon that cannot be connected to and of which
+/// nothing is known is one member with the name of its socket.
 pub struct Fleet {
-    dir: PathBuf,
+    place: PathBuf,
+    is_dir: bool,
+    daemons: BTreeMap<PathBuf, Daemon>,
     members: BTreeMap<String, Member>,
 }
 
-/// An entry of the directory.
+/// A domain of a fleet.
 pub struct Member {
     path: PathBuf,
-    /// Which file the entry led to.
-    file: Option<(u64, u64)>,
+    origin: Origin,
     region: Result<Region, AttachError>,
     born: SystemTime,
     seen: bool,
 }
 
+/// Where a member was found.
+enum Origin {
+    /// An entry, and which file it led to.
+    Entry(Option<(u64, u64)>),
+    /// A daemon, and on which of its connections that was.
+    Daemon(u64),
+}
+
 impl Fleet {
-    /// The fleet in `dir`, empty until it is refreshed.
+    /// The fleet in `dir`, with the daemons whose sockets (`*.sock`) are there; empty until it is
+    /// refreshed.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), members: BTreeMap::new() }
+        let (daemons, members) = (BTreeMap::new(), BTreeMap::new());
+        Self { place: dir.to_owned(), is_dir: true, daemons, members }
     }
 
-    /// Where its regions are announced.
+    /// What the daemon at `path` serves; empty until it is refreshed.
     #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn at_socket(path: &Path) -> Self {
+        let daemons = BTreeMap::from([(path.to_owned(), Daemon::new(path.to_owned()))]);
+        Self { place: path.to_owned(), is_dir: false, daemons, members: BTreeMap::new() }
+    }
+
+    /// The directory or the socket.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Attaches to what is new, again to what was replaced or could not be attached before, and
@@ -45,23 +81,94 @@ impl Fleet {
     ///
     /// # Errors
     /// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read; the
-    /// members are as they were.
+    /// members are as they were. Of a fleet at a socket: why the daemon could not be connected to,
+    /// if it never could.
     pub fn refresh(&mut self) -> Result<(), AttachError> {
-        let entries = entries(&self.dir)?;
-        self.members.values_mut().for_each(|member| member.seen = false);
-        for (name, path) in entries {
-            match self.members.get_mut(&name) {
-                Some(member) => member.look_again(),
-                None => {
-                    self.members.insert(name, Member::attach(path));
+        if self.is_dir {
+            let listed = list(&self.place)?;
+            self.members.values_mut().for_each(|member| member.seen = false);
+            for (name, path) in listed.entries {
+                match self.members.get_mut(&name) {
+                    Some(member) => member.look_again(path),
+                    None => {
+                        self.members.insert(name, Member::attach(path));
+                    }
+                }
+            }
+            self.daemons.values_mut().for_each(|daemon| daemon.seen = false);
+            for (path, file) in listed.sockets {
+                let new = || Daemon::new(path.clone());
+                let daemon = self.daemons.entry(path.clone()).or_insert_with(new);
+                daemon.seen = true;
+                daemon.is_at(Some(file));
+            }
+            self.daemons.retain(|_, daemon| daemon.seen);
+        } else {
+            self.members.values_mut().for_each(|member| member.seen = false);
+            let file = socket(&self.place);
+            self.daemons.values_mut().for_each(|daemon| daemon.is_at(file));
+        }
+        self.hear();
+        self.take_in();
+        self.members.retain(|_, member| member.seen);
+        match self.daemons.get(&self.place) {
+            Some(daemon) if !self.is_dir && daemon.connected() == 0 => {
+                daemon.trouble().map_or(Ok(()), Err)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in what daemons have told, and connects to those that are new or were gone. All of
+    /// them are waited for at once.
+    fn hear(&mut self) {
+        for daemon in self.daemons.values_mut() {
+            daemon.listen(Instant::now());
+            daemon.dial(!self.is_dir && daemon.connected() == 0);
+        }
+        let until = Instant::now() + ANSWER;
+        self.daemons.values_mut().for_each(|daemon| daemon.welcome(until));
+        let until = Instant::now() + ANSWER;
+        for daemon in self.daemons.values_mut().filter(|daemon| daemon.is_new()) {
+            daemon.listen(until);
+        }
+    }
+
+    /// Makes members of what daemons serve: what one serves comes before what another one served
+    /// until it was gone.
+    fn take_in(&mut self) {
+        for told in [true, false] {
+            for daemon in self.daemons.values_mut() {
+                let until = Instant::now() + ATTACHING;
+                let names = daemon.take_names();
+                for (name, served) in names.iter().filter(|(_, served)| served.told == told) {
+                    match self.members.get_mut(name) {
+                        Some(member) if member.seen => {}
+                        Some(member) if member.is_of(daemon, *served) => member.seen = true,
+                        _ => {
+                            let member = Member::ask(daemon, name, *served, until);
+                            self.members.insert(name.clone(), member);
+                        }
+                    }
+                }
+                let is_known = !names.is_empty();
+                daemon.give_back(names);
+                if told || is_known {
+                    continue;
+                }
+                let counts = if self.is_dir { !daemon.is_none() } else { daemon.connected() > 0 };
+                if let (true, Some(error)) = (counts, daemon.trouble())
+                    && let Some(name) = daemon.path().file_stem().and_then(|stem| stem.to_str())
+                    && !self.members.get(name).is_some_and(|member| member.seen)
+                {
+                    self.members.insert(name.to_owned(), Member::failed(daemon, error));
                 }
             }
         }
-        self.members.retain(|_, member| member.seen);
-        Ok(())
     }
 
-    /// The members by the names of their entries, in order.
+    /// The members by their names, in order: that of the entry, or under which the daemon serves
+    /// the domain.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Member)> {
         self.members.iter().map(|(name, member)| (name.as_str(), member))
     }
@@ -71,10 +178,29 @@ impl Fleet {
         self.members.iter_mut().map(|(name, member)| (name.as_str(), member))
     }
 
-    /// The member whose entry has this name.
+    /// The member of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Member> {
         self.members.get(name)
+    }
+
+    /// The members by their names, in order, each with its path and an attachment, which tells
+    /// more of a domain than its region, and needs a descriptor more.
+    pub fn into_attachments(
+        mut self,
+    ) -> impl Iterator<Item = (String, PathBuf, Result<Attachment, AttachError>)> {
+        self.members.into_iter().map(move |(name, member)| {
+            let Member { path, origin, region, .. } = member;
+            let attachment = match (region, origin) {
+                (Err(error), _) => Err(error),
+                (Ok(_), Origin::Entry(_)) => Attachment::open(&path),
+                (Ok(region), Origin::Daemon(_)) => match self.daemons.get_mut(&path) {
+                    Some(daemon) => daemon.ask(|on| Ok(Attachment::served(region, on, &name))),
+                    None => Err(AttachError::DaemonGone { path: path.clone() }),
+                },
+            };
+            (name, path, attachment)
+        })
     }
 }
 
@@ -83,21 +209,54 @@ impl Member {
         // Looked at first: an entry that is replaced meanwhile is attached again the next time.
         let file = rustix::fs::stat(&path).ok().map(identity);
         let region = Region::open(&path);
-        let born = region.as_ref().ok().and_then(birth).unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { path, file, region, born, seen: true }
+        Self::new(path, Origin::Entry(file), region)
     }
 
-    fn look_again(&mut self) {
-        let file = rustix::fs::stat(&self.path).ok().map(identity);
-        let same = self.region.as_ref().is_ok_and(|r| r.status().same_incarnation);
-        if same && file.is_some() && file == self.file {
-            self.seen = true;
+    /// Attaches to a domain of a daemon's; not after `until`.
+    fn ask(daemon: &mut Daemon, name: &str, served: Served, until: Instant) -> Self {
+        if !served.told {
+            let gone = || AttachError::DaemonGone { path: daemon.path().to_owned() };
+            return Self::failed(daemon, daemon.trouble().unwrap_or_else(gone));
+        }
+        let region = if Instant::now() < until {
+            daemon.ask(|connection| connection.attach(name))
         } else {
-            *self = Self::attach(std::mem::take(&mut self.path));
+            let path = daemon.path().to_owned();
+            Err(AttachError::TimedOut { path, deadline: ATTACHING })
+        };
+        Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), region)
+    }
+
+    fn failed(daemon: &Daemon, error: AttachError) -> Self {
+        Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), Err(error))
+    }
+
+    fn new(path: PathBuf, origin: Origin, region: Result<Region, AttachError>) -> Self {
+        let born = region.as_ref().ok().and_then(birth).unwrap_or(SystemTime::UNIX_EPOCH);
+        Self { path, origin, region, born, seen: true }
+    }
+
+    fn look_again(&mut self, path: PathBuf) {
+        let file = rustix::fs::stat(&path).ok().map(identity);
+        let same = self.region.as_ref().is_ok_and(|r| r.status().same_incarnation);
+        match self.origin {
+            Origin::Entry(before) if same && file.is_some() && file == before => self.seen = true,
+            _ => *self = Self::attach(path),
         }
     }
 
-    /// The entry.
+    /// Whether it is this region of the daemon's, handed over while that lived.
+    fn is_of(&self, daemon: &Daemon, served: Served) -> bool {
+        let is_it = |region: &Region| {
+            region.header().incarnation == served.incarnation && region.status().same_incarnation
+        };
+        matches!(self.origin, Origin::Daemon(on) if on == daemon.connected())
+            && self.path == daemon.path()
+            && served.told
+            && self.region.as_ref().is_ok_and(is_it)
+    }
+
+    /// The entry, or the socket at which the domain is served.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -285,7 +285,10 @@ fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -
 /// The position in [`REASONS`].
 fn reason(error: &AttachError) -> usize {
     match error {
-        AttachError::NotFound { .. } | AttachError::ProducerGone { .. } => 1,
+        AttachError::NotFound { .. }
+        | AttachError::ProducerGone { .. }
+        | AttachError::NoDaemon { .. }
+        | AttachError::DaemonGone { .. } => 1,
         AttachError::NotPermitted { .. } => 2,
         AttachError::NotMappable { .. }
         | AttachError::Empty { .. }

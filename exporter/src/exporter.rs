@@ -35,11 +35,17 @@ struct Inner {
 }
 
 impl Exporter {
-    /// For the regions that are announced in `dir`.
+    /// For what is published in `dir`, by entries or at the sockets of daemons.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
+        Self::of(Fleet::new(dir))
+    }
+
+    /// For the domains of a fleet.
+    #[must_use]
+    pub fn of(fleet: Fleet) -> Self {
         let state = Inner {
-            fleet: Fleet::new(dir),
+            fleet,
             books: HashMap::new(),
             directory_failures: 0,
             duplicates: 0,

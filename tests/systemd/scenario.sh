@@ -33,10 +33,23 @@ say "check: $? $(grep -o '[0-9]* are broken' /run/check.txt)"
 
 systemctl start domstat-export.service
 say "export: $(systemctl is-active domstat-export.service) as $(ps -o uid= -p "$(systemctl show -P MainPID domstat-export.service)" | tr -d " ")"
-exec 3<> /dev/tcp/127.0.0.1/9956
-printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
-say "scrape: $(grep -c '^domstat_build_info' <&3) build_info"
+scrape() {
+    exec 3<> /dev/tcp/127.0.0.1/9956
+    printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+    cat <&3
+}
+say "scrape: $(scrape | grep -c '^domstat_build_info') build_info"
+say "scrape: $(scrape | grep -c '^domstat_up{.*} 1') up at a socket"
+systemctl kill -s SIGKILL domstat-process@1.service
+for _ in {1..100}; do
+    sleep 0.1
+    up=$(scrape | grep -c '^domstat_up{.*} 1')
+    [ "$up" = 1 ] && [ "$(systemctl is-active domstat-process@1.service)" = active ] && break
+done
+say "scrape: $up up after a kill"
+say "top: $(domstat top -b -n 1 | grep -c ' live ') live"
 systemctl start domstat-qemu.service
 say "qemu: $(systemctl is-active domstat-qemu.service)"
 systemctl stop domstat-qemu.service domstat-export.service domstat-process@1.socket domstat-process@1.service
+say "sockets left: $(find /run/domstat -name '*.sock' | wc -l)"
 say "failed units: $(systemctl --failed --no-legend | grep -c domstat)"

@@ -119,6 +119,23 @@ fn the_socket_has_its_mode_and_goes_with_the_server() {
 }
 
 #[test]
+fn a_server_ends_at_once_after_its_last_domain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (region, _vcpus) = published("web1", 1, false);
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for _ in 0..3000 {
+            let server = Server::builder().bind(dir.path().join("s")).unwrap();
+            let served = server.serve(&region, "web1").unwrap();
+            drop(served);
+            drop(server);
+        }
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(30)).expect("none of them waits for ever");
+}
+
+#[test]
 fn who_comes_before_the_first_region_finds_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");

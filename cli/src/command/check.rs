@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use domstat_consumer::{Connection, Lost};
+use domstat_consumer::Lost;
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
 use domstat_layout::ReadMem;
 
 use super::show::seconds;
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::find::{self, Located, Places};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,15 +44,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
-    let report = match places.socket {
-        Some(socket) => {
-            let region = Connection::connect(socket)?.attach(&args.domain)?;
+    let report = match places.locate(&args.domain)? {
+        Located::Served(connection) => {
+            let region = connection.attach(&args.domain)?;
             let file = region.files().next();
             let what = What { name: &args.domain, mem: region.mem(), file };
             judge(args, &what, false, || region.intact())
         }
-        None => {
-            let path = find::region_path(&args.domain, places.dir)?;
+        Located::At(path) => {
             let mapped = find::map(&args.domain, &path)?;
             // The frames of a hypervisor are not those of the file through which they are mapped.
             let is_xen = find::xen_domid(&args.domain).is_some();

@@ -9,7 +9,7 @@ use domstat_exporter::Exporter;
 use domstat_exporter::server::{Options, Tls, serve};
 
 use crate::error::Failure;
-use crate::find;
+use crate::find::{self, Places};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -51,9 +51,9 @@ pub(crate) struct Args {
     tls_key: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
-    let dir = find::directory(dir)?;
+    let fleet = places.fleet()?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)?),
         _ => None,
@@ -82,10 +82,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         while !stop.wait(Duration::from_secs(3600)) {}
         let _ = tell.send(());
     });
-    eprintln!("domstat: {} at {scheme}://{at}/metrics; stop with Ctrl-C", dir.display());
+    let place = fleet.place().display();
+    eprintln!("domstat: {place} at {scheme}://{at}/metrics; stop with Ctrl-C");
     // Fails only where nobody waits to be told.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    serve(Exporter::new(&dir), listener, options, told).map_err(os("serve metrics"))?;
+    serve(Exporter::of(fleet), listener, options, told).map_err(os("serve metrics"))?;
     Ok(ExitCode::SUCCESS)
 }
 

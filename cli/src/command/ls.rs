@@ -7,7 +7,7 @@ use domstat_consumer::{Attachment, Lost, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
-use crate::find::{Entry, Places};
+use crate::find::{self, Entry, Places};
 use crate::render::{self, Seen};
 
 /// List the domains that are published on this host
@@ -22,6 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    find::raise_limit_of_files();
     let found = places.all()?;
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -1,6 +1,6 @@
 //! `domstat push`: metrics to an OpenTelemetry collector.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use domstat_exporter::Exporter;
 use domstat_exporter::otlp::Collector;
 
 use crate::error::Failure;
-use crate::find;
+use crate::find::{self, Places};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -37,13 +37,13 @@ pub(crate) struct Args {
     token_file: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
-    let dir = find::directory(dir)?;
+    let fleet = places.fleet()?;
     find::raise_limit_of_files();
     let token = args.token_file.as_deref().map(super::export::token).transpose()?;
     let collector = Collector::new(&args.to, token)?;
-    let exporter = Exporter::new(&dir);
+    let exporter = Exporter::of(fleet);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let resource = [("service.name", "domstat"), ("host.name", host.as_str())];
     let mut pushed = 0;

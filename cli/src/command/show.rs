@@ -7,7 +7,7 @@ use std::time::Duration;
 use domstat_consumer::{Attachment, Liveness, Reattached, Region, Snapshot};
 
 use crate::error::Failure;
-use crate::find::Places;
+use crate::find::{Located, Places};
 use crate::render::Seen;
 use crate::signals::Stop;
 use crate::{described, find, render};
@@ -78,10 +78,9 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
-    let attachment = match places.socket {
-        Some(socket) => Attachment::connect(socket, &args.domain)?,
-        None => {
-            let path = find::region_path(&args.domain, places.dir)?;
+    let attachment = match places.locate(&args.domain)? {
+        Located::Served(connection) => Attachment::on(&connection, &args.domain)?,
+        Located::At(path) => {
             let mapped = find::map(&args.domain, &path)?;
             if mapped.is_rfc_v3() {
                 return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);

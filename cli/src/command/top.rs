@@ -1,14 +1,13 @@
 //! `domstat top`: what all domains do, live.
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use domstat_layout::latest::VcpuState;
 
 use crate::error::Failure;
-use crate::find;
+use crate::find::{self, Places};
 use crate::signals::Stop;
 
 mod app;
@@ -73,11 +72,12 @@ const FIRST: Duration = Duration::from_secs(1);
 const STATES: [VcpuState; 4] =
     [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
 
-pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
-    let dir = find::directory(dir)?;
+pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let fleet = places.fleet()?;
+    let place = fleet.place().display().to_string();
     find::raise_limit_of_files();
     let stop = Stop::on_signals()?;
-    let mut sampler = sampler::Sampler::new(&dir, args.interval, args.stale);
+    let mut sampler = sampler::Sampler::new(fleet, args.interval, args.stale);
     if args.batch {
         batch::run(args, &mut sampler, &stop, &mut std::io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::NoTerminal);
     }
-    let mut app = app::App::new(args, dir.display().to_string());
+    let mut app = app::App::new(args, place);
     let mut terminal = ratatui::try_init()?;
     let result = app.run(&mut terminal, &mut sampler, args.interval, args.count, &stop);
     ratatui::restore();

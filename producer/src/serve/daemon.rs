@@ -79,10 +79,6 @@ impl Daemon {
                 Err(Errno::INTR) => Vec::new(),
                 Err(_) => return,
             };
-            // ORDERING: relaxed; see the store.
-            if self.shared.stop.load(Ordering::Relaxed) {
-                return;
-            }
             if self.paused.is_some_and(|until| Instant::now() >= until) {
                 self.pause(false);
             }
@@ -92,6 +88,11 @@ impl Daemon {
                     BELL => self.pass_on_changes(),
                     client => self.turn(client),
                 }
+            }
+            // After the bell was read: who rings it for the end may do so together with others.
+            // ORDERING: relaxed; see the store.
+            if self.shared.stop.load(Ordering::Relaxed) {
+                return;
             }
         }
     }

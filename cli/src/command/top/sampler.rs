@@ -1,7 +1,6 @@
 //! All domains of the host, looked at again and again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use domstat_consumer::{AttachError, Fleet, Patience, Reading, Region, Snapshot};
@@ -12,7 +11,7 @@ use super::totals::{Rates, Totals};
 
 /// Rates are over this time, or over one interval if that is longer.
 const WINDOW: Duration = Duration::from_secs(1);
-/// How often the directory is looked at; between, only shared memory is.
+/// How often the directory and daemons are looked at; between, only shared memory is.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Columns of the widest sparkline.
 const HISTORY: usize = 64;
@@ -89,9 +88,9 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(dir: &Path, interval: Duration, stale: Duration) -> Self {
+    pub(super) fn new(fleet: Fleet, interval: Duration, stale: Duration) -> Self {
         Self {
-            fleet: Fleet::new(dir),
+            fleet,
             rows: BTreeMap::new(),
             snapshot: Snapshot::new(),
             refreshed: None,
@@ -103,7 +102,7 @@ impl Sampler {
     /// Looks at every domain.
     ///
     /// # Errors
-    /// If the directory cannot be read.
+    /// If the directory cannot be read, or the daemon was never reached.
     pub(super) fn sample(&mut self) -> Result<(), AttachError> {
         let due = self.refreshed.is_none_or(|then| then.elapsed() >= REFRESH);
         if due {
@@ -171,7 +170,13 @@ impl Row {
     }
 
     fn fail(&mut self, error: &AttachError) {
-        let gone = matches!(error, AttachError::ProducerGone { .. } | AttachError::NotFound { .. });
+        let gone = matches!(
+            error,
+            AttachError::ProducerGone { .. }
+                | AttachError::NotFound { .. }
+                | AttachError::NoDaemon { .. }
+                | AttachError::DaemonGone { .. }
+        );
         self.forget(if gone { Health::Gone } else { Health::Unreadable });
         if self.error.is_none() {
             self.error = Some(error.to_string());

@@ -1,0 +1,307 @@
+//! A daemon of a fleet. What it serves is told, not asked for: once it is connected to, only
+//! attaching to what is new waits for an answer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connection::MAX_DOMAINS;
+use crate::find::is_no_daemon;
+use crate::{AttachError, Change, Connection, Follower};
+
+/// How long one answer is waited for, once.
+pub(super) const ANSWER: Duration = Duration::from_millis(200);
+/// How long connecting waits where as many as the socket takes wait already.
+const MOMENT: Duration = Duration::from_millis(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// For a daemon that says welcome and then nothing: to find that out takes an [`ANSWER`].
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// A daemon, whether it can be connected to or not.
+pub(super) struct Daemon {
+    path: PathBuf,
+    /// Which file its socket is.
+    file: Option<(u64, u64)>,
+    /// A connection on which it has not said welcome. It costs nothing to keep it until it does.
+    waiting: Option<Connection>,
+    follower: Option<Follower>,
+    pauses: Pauses,
+    /// Where regions are asked for.
+    asking: Option<Arc<Connection>>,
+    silences: Pauses,
+    /// Whether its next answer is waited for.
+    patient: bool,
+    /// Connections so far on which it said welcome.
+    connected: u64,
+    /// Whether it has told everything that it serves.
+    listed: bool,
+    /// What it serves, and what it served until it was gone.
+    names: BTreeMap<String, Served>,
+    error: Option<AttachError>,
+    pub(super) seen: bool,
+}
+
+/// A domain of a daemon's.
+#[derive(Clone, Copy)]
+pub(super) struct Served {
+    pub(super) incarnation: u64,
+    /// Whether it was told on this connection.
+    pub(super) told: bool,
+}
+
+/// When something is tried again.
+struct Pauses {
+    pause: Duration,
+    longest: Duration,
+    next: Option<Instant>,
+}
+
+impl Pauses {
+    fn up_to(longest: Duration) -> Self {
+        Self { pause: FIRST_PAUSE, longest, next: None }
+    }
+
+    fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| Instant::now() >= next)
+    }
+
+    fn failed(&mut self) {
+        self.next = Instant::now().checked_add(self.pause);
+        self.pause = (self.pause * 2).min(self.longest);
+    }
+
+    fn reset(&mut self) {
+        (self.pause, self.next) = (FIRST_PAUSE, None);
+    }
+}
+
+impl Daemon {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            file: None,
+            waiting: None,
+            follower: None,
+            pauses: Pauses::up_to(LONGEST_PAUSE),
+            asking: None,
+            silences: Pauses::up_to(LONGEST_SILENCE),
+            patient: false,
+            connected: 0,
+            listed: false,
+            names: BTreeMap::new(),
+            error: None,
+            seen: true,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which of its connections this is; 0 if there was none so far.
+    pub(super) fn connected(&self) -> u64 {
+        self.connected
+    }
+
+    /// Notes which file its socket is now. Another one is another daemon's, or the same one's
+    /// that was started again.
+    pub(super) fn is_at(&mut self, file: Option<(u64, u64)>) {
+        if file.is_some() && file != self.file {
+            if self.file.is_some() {
+                self.waiting = None;
+                self.lose(self.no_daemon(io::ErrorKind::ConnectionReset));
+                self.pauses.reset();
+            }
+            self.file = file;
+        }
+    }
+
+    /// Begins to connect, if it is not and it is time to try; `now`, also if it is not.
+    pub(super) fn dial(&mut self, now: bool) {
+        let is_down = self.follower.is_none() && self.waiting.is_none();
+        if !is_down || !(now || self.pauses.is_due()) {
+            return;
+        }
+        match Connection::begin(&self.path, MOMENT, ANSWER) {
+            Ok(connection) => (self.waiting, self.patient) = (Some(connection), true),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Takes its welcome. One that was just dialed is waited for until `until`.
+    pub(super) fn welcome(&mut self, until: Instant) {
+        let Some(mut connection) = self.waiting.take() else { return };
+        let until = if self.patient { until } else { Instant::now() };
+        self.patient = false;
+        match connection.welcome(until) {
+            Ok(()) => match connection.follow() {
+                Ok(follower) => {
+                    self.follower = Some(follower);
+                    self.connected += 1;
+                    self.patient = true;
+                    if self.names.is_empty() {
+                        self.error = None;
+                    }
+                    self.names.values_mut().for_each(|served| served.told = false);
+                }
+                Err(error) => self.failed(error),
+            },
+            Err(error @ AttachError::TimedOut { .. }) => {
+                self.waiting = Some(connection);
+                if self.names.is_empty() {
+                    self.error = Some(error);
+                }
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Whether it has just said welcome.
+    pub(super) fn is_new(&self) -> bool {
+        self.patient && self.follower.is_some()
+    }
+
+    /// Takes in what it has told since. One that has just said welcome is waited for until
+    /// `until`, or until it has told all that it serves.
+    pub(super) fn listen(&mut self, until: Instant) {
+        let end = Instant::now() + ANSWER;
+        while let Some(follower) = &mut self.follower {
+            let patient = self.patient && !self.listed;
+            let left = until.saturating_duration_since(Instant::now());
+            match follower.next(Some(if patient { left } else { Duration::ZERO })) {
+                Ok(Some(change)) => self.take(change),
+                Ok(None) if follower.is_over() => {
+                    self.lose(self.no_daemon(io::ErrorKind::ConnectionReset));
+                }
+                Ok(None) => break,
+                Err(AttachError::DaemonGone { .. }) => {
+                    self.lose(self.no_daemon(io::ErrorKind::ConnectionReset));
+                }
+                Err(error) => {
+                    self.lose(error);
+                    self.pauses.failed();
+                }
+            }
+            // One that never comes to an end is listened to again the next time.
+            if Instant::now() > end {
+                break;
+            }
+        }
+        self.patient = false;
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Added(offered) => {
+                let served = Served { incarnation: offered.incarnation, told: true };
+                self.names.insert(offered.name, served);
+                if self.names.len() > MAX_DOMAINS {
+                    let why = "its list has no end";
+                    self.lose(AttachError::Protocol { path: self.path.clone(), why });
+                    self.names.clear();
+                    self.pauses.failed();
+                }
+            }
+            Change::Gone { name, incarnation } => {
+                if self.names.get(&name).is_some_and(|served| served.incarnation == incarnation) {
+                    self.names.remove(&name);
+                }
+            }
+            Change::Listed => {
+                (self.listed, self.error) = (true, None);
+                self.pauses.reset();
+                self.names.retain(|_, served| served.told);
+            }
+        }
+    }
+
+    /// Its connection is over, and with it what was handed over.
+    fn lose(&mut self, error: AttachError) {
+        if !self.listed {
+            // Before it said what it serves: it may do so again and again.
+            self.pauses.failed();
+        }
+        (self.follower, self.asking, self.listed) = (None, None, false);
+        self.names.values_mut().for_each(|served| served.told = false);
+        self.silences.reset();
+        self.error = Some(error);
+    }
+
+    fn failed(&mut self, error: AttachError) {
+        if is_no_daemon(&self.path, &error) {
+            self.names.clear();
+        }
+        self.pauses.failed();
+        self.error = Some(match error {
+            AttachError::DaemonGone { .. } => self.no_daemon(io::ErrorKind::ConnectionReset),
+            error => error,
+        });
+    }
+
+    fn no_daemon(&self, kind: io::ErrorKind) -> AttachError {
+        AttachError::NoDaemon { path: self.path.clone(), source: kind.into() }
+    }
+
+    /// Why nothing can be said of what it serves; `None` if that can be.
+    pub(super) fn trouble(&self) -> Option<AttachError> {
+        let silent = || AttachError::TimedOut { path: self.path.clone(), deadline: ANSWER };
+        (!self.listed).then(|| self.error.as_ref().map_or_else(silent, AttachError::again))
+    }
+
+    /// Whether what listens there is something else.
+    pub(super) fn is_none(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| is_no_daemon(&self.path, error))
+    }
+
+    /// What it serves, to be given back.
+    pub(super) fn take_names(&mut self) -> BTreeMap<String, Served> {
+        std::mem::take(&mut self.names)
+    }
+
+    pub(super) fn give_back(&mut self, names: BTreeMap<String, Served>) {
+        self.names = names;
+    }
+
+    /// What `ask` makes of a connection on which regions can be asked for. If it does not answer,
+    /// it is asked less and less often.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub(super) fn ask<T>(
+        &mut self,
+        ask: impl FnOnce(&Arc<Connection>) -> Result<T, AttachError>,
+    ) -> Result<T, AttachError> {
+        let connection = match &self.asking {
+            Some(connection) => Arc::clone(connection),
+            None if !self.silences.is_due() => {
+                let (path, deadline) = (self.path.clone(), ANSWER);
+                return Err(AttachError::TimedOut { path, deadline });
+            }
+            None => {
+                let connected = Connection::connect_within(&self.path, ANSWER);
+                Arc::new(connected.inspect_err(|_| self.silences.failed())?)
+            }
+        };
+        let answer = ask(&connection);
+        // After these the next answer could be that to another question.
+        let is_out_of_step = matches!(
+            answer,
+            Err(AttachError::TimedOut { .. }
+                | AttachError::DaemonGone { .. }
+                | AttachError::Message { .. }
+                | AttachError::Protocol { .. }
+                | AttachError::Os { .. })
+        );
+        if is_out_of_step {
+            self.asking = None;
+            self.silences.failed();
+        } else {
+            self.asking = Some(connection);
+            self.silences.reset();
+        }
+        answer
+    }
+}

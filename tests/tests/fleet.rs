@@ -1,0 +1,360 @@
+//! Domains of a host as one fleet: entries of a directory, and what daemons serve there.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use domstat_consumer::{AttachError, Fleet, Liveness, Member, Reading};
+use domstat_layout::handover::{Domain, Refusal, Reply};
+use domstat_layout::latest::Runstate;
+use domstat_layout::{Clock, Ns};
+use domstat_producer::{Created, Region, RegionBuilder, Served, Server};
+use domstat_tests::{assert_whole, daemon, runstate};
+
+/// More than any of this takes, on a machine with other work.
+const SOON: Duration = Duration::from_secs(2);
+
+fn published(name: &str) -> Region {
+    let builder = RegionBuilder::new(name).clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.create_memfd().unwrap();
+    let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+    vcpus[0].write(&runstate(now.0), now);
+    unpublished.publish().unwrap()
+}
+
+/// A daemon whose socket stays where it is when the daemon goes, as one's that is killed.
+struct Killable {
+    // Goes first: that nothing is served any more is never told.
+    _server: Server,
+    _served: Vec<(Served, Region)>,
+}
+
+impl Killable {
+    fn on(listener: OwnedFd, domains: &[&str]) -> Self {
+        let server = Server::builder().on(listener).unwrap();
+        let serve = |name: &&str| {
+            let region = published(name);
+            (server.serve(&region, name).unwrap(), region)
+        };
+        let served = domains.iter().map(serve).collect();
+        Self { _server: server, _served: served }
+    }
+
+    fn at(path: &Path, domains: &[&str]) -> Self {
+        let _ = std::fs::remove_file(path);
+        Self::on(daemon::listen(path), domains)
+    }
+}
+
+fn names(fleet: &Fleet) -> Vec<&str> {
+    fleet.iter().map(|(name, _)| name).collect()
+}
+
+fn is_live(member: &Member) -> bool {
+    let Ok(region) = member.region() else { return false };
+    let sample = region.vcpu(0).unwrap().read::<Runstate>().unwrap();
+    let Reading::Active(sample) = sample else { panic!("{sample:?}") };
+    assert_whole(&sample, Ns(sample.updated.0));
+    true
+}
+
+/// Which memory a member is attached to.
+fn memory(fleet: &Fleet, name: &str) -> Option<u64> {
+    let fd = fleet.get(name)?.region().ok()?.files().next()?;
+    let file = std::fs::File::from(fd.as_fd().try_clone_to_owned().ok()?);
+    Some(file.metadata().ok()?.ino())
+}
+
+/// Refreshes until it is so.
+fn until(fleet: &mut Fleet, what: &str, ready: impl Fn(&Fleet) -> bool) {
+    let start = Instant::now();
+    loop {
+        fleet.refresh().unwrap();
+        if ready(fleet) {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "waited too long for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn error<'f>(fleet: &'f Fleet, name: &str) -> &'f AttachError {
+    fleet.get(name).unwrap().region().map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn what_daemons_in_the_directory_serve_is_seen_beside_its_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = SystemTime::now() - Duration::from_secs(5);
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let socket = dir.path().join("many.sock");
+    let _daemon = Killable::at(&socket, &["db1", "db2"]);
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    assert_eq!(names(&fleet), ["db1", "db2", "web1"]);
+    assert!(fleet.iter().all(|(_, member)| is_live(member) && member.born() > before));
+    assert_eq!(fleet.get("db1").unwrap().path(), socket);
+    let memories = ["db1", "db2", "web1"].map(|name| memory(&fleet, name));
+    let mapped = fleet.get("db1").unwrap().region().unwrap().mem().len();
+    for _ in 0..5 {
+        fleet.refresh().unwrap();
+    }
+    assert_eq!(["db1", "db2", "web1"].map(|name| memory(&fleet, name)), memories);
+    assert!(mapped > 0);
+    for (name, path, attachment) in fleet.into_attachments() {
+        assert_eq!(attachment.unwrap().liveness(), Liveness::Live, "{name} {}", path.display());
+    }
+}
+
+#[test]
+fn a_daemon_that_adds_and_drops_domains_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::builder().bind(dir.path().join("s.sock")).unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    assert_eq!(names(&fleet), [""; 0], "a daemon of no domain is none");
+    let (first, second) = (published("first"), published("second"));
+    let served = server.serve(&first, "first").unwrap();
+    until(&mut fleet, "the first", |fleet| fleet.get("first").is_some_and(is_live));
+    let memory_of_first = memory(&fleet, "first");
+    let _second = server.serve(&second, "second").unwrap();
+    until(&mut fleet, "the second", |fleet| fleet.get("second").is_some_and(is_live));
+    assert_eq!(memory(&fleet, "first"), memory_of_first);
+    drop(served);
+    until(&mut fleet, "the first's end", |fleet| names(fleet) == ["second"]);
+    let other = published("first");
+    let _again = server.serve(&other, "first").unwrap();
+    until(&mut fleet, "another first", |fleet| fleet.get("first").is_some_and(is_live));
+    assert_ne!(memory(&fleet, "first"), memory_of_first);
+    drop(server);
+    until(&mut fleet, "the end of the socket", |fleet| names(fleet).is_empty());
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_no_longer_live_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s.sock");
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let daemon = Killable::at(&socket, &["p", "q"]);
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    assert!(["p", "q"].iter().all(|name| fleet.get(name).is_some_and(is_live)));
+    let before = memory(&fleet, "p");
+    drop(daemon);
+    for _ in 0..10 {
+        fleet.refresh().unwrap();
+        assert_eq!(names(&fleet), ["p", "q", "web1"]);
+        assert!(
+            ["p", "q"].iter().all(|n| matches!(error(&fleet, n), AttachError::NoDaemon { .. }))
+        );
+        assert!(is_live(fleet.get("web1").unwrap()));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let _again = Killable::at(&socket, &["p"]);
+    until(&mut fleet, "the daemon", |fleet| fleet.get("p").is_some_and(is_live));
+    assert_eq!(names(&fleet), ["p", "web1"]);
+    assert_ne!(memory(&fleet, "p"), before, "attached anew");
+}
+
+#[test]
+fn a_socket_that_outlives_its_daemon_leads_to_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = daemon::listen(&dir.path().join("s.sock"));
+    let mut fleet = Fleet::new(dir.path());
+    for _ in 0..3 {
+        let daemon = Killable::on(kept.try_clone().unwrap(), &["p"]);
+        until(&mut fleet, "the daemon", |fleet| fleet.get("p").is_some_and(is_live));
+        drop(daemon);
+        fleet.refresh().unwrap();
+        assert!(matches!(error(&fleet, "p"), AttachError::NoDaemon { .. }));
+    }
+}
+
+#[test]
+fn a_daemon_that_goes_on_in_other_memory_between_two_looks_is_attached_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = daemon::listen(&dir.path().join("s.sock"));
+    let on = || Server::builder().from_first_region().on(kept.try_clone().unwrap()).unwrap();
+    let builder = RegionBuilder::new("p").clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.clone().create_memfd().unwrap();
+    vcpus[0].write(&runstate(1), Ns(1));
+    let region = unpublished.publish().unwrap();
+    let (server, mut fleet) = (on(), Fleet::new(dir.path()));
+    let served = server.serve(&region, "p").unwrap();
+    fleet.refresh().unwrap();
+    let (before, incarnation) = (memory(&fleet, "p").unwrap(), region.incarnation());
+    drop((server, served));
+    let again = builder.continue_memfd(&region.as_fd().unwrap()).unwrap();
+    let again = again.unpublished.publish().unwrap();
+    assert_eq!(again.incarnation(), incarnation);
+    let server = on();
+    let _served = server.serve(&again, "p").unwrap();
+    until(&mut fleet, "the next one", |fleet| fleet.get("p").is_some_and(is_live));
+    assert_eq!(fleet.get("p").unwrap().region().unwrap().header().incarnation, incarnation);
+    assert_ne!(memory(&fleet, "p"), Some(before));
+}
+
+#[test]
+fn daemons_that_are_silent_hold_up_nobody() {
+    const SILENT: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let listen = |i| daemon::listen(&dir.path().join(format!("a{i}.sock")));
+    let mut silent: Vec<OwnedFd> = (0..SILENT).map(listen).collect();
+    let _daemon = Killable::at(&dir.path().join("z.sock"), &["db1"]);
+    let mut fleet = Fleet::new(dir.path());
+    let start = Instant::now();
+    fleet.refresh().unwrap();
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert_eq!(fleet.iter().len(), SILENT + 2);
+    assert!(["web1", "db1"].iter().all(|name| fleet.get(name).is_some_and(is_live)));
+    assert!(matches!(error(&fleet, "a7"), AttachError::TimedOut { .. }));
+    // From then on they cost nothing.
+    let start = Instant::now();
+    for _ in 0..20 {
+        fleet.refresh().unwrap();
+    }
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    // What was asked meanwhile is answered when one goes on.
+    let _late = Killable::on(silent.remove(7), &["late"]);
+    until(&mut fleet, "the late one", |fleet| fleet.get("late").is_some_and(is_live));
+    assert!(fleet.get("a7").is_none());
+}
+
+#[test]
+fn a_daemon_that_lists_and_never_hands_over_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let listener = daemon::listen(&dir.path().join("a.sock"));
+    thread::spawn(move || daemon::list_only(&listener, &["one", "two", "three"]));
+    let _daemon = Killable::at(&dir.path().join("z.sock"), &["db1"]);
+    let mut fleet = Fleet::new(dir.path());
+    let start = Instant::now();
+    fleet.refresh().unwrap();
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert_eq!(names(&fleet), ["db1", "one", "three", "two", "web1"]);
+    assert!(matches!(error(&fleet, "two"), AttachError::TimedOut { .. }));
+    let start = Instant::now();
+    for _ in 0..100 {
+        fleet.refresh().unwrap();
+        assert!(["web1", "db1"].iter().all(|name| fleet.get(name).is_some_and(is_live)));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_daemon_that_breaks_the_protocol_is_an_error_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = daemon::listen(&dir.path().join("a.sock"));
+    let _daemon = Killable::at(&dir.path().join("z.sock"), &["db1"]);
+    let domain = Reply::Domain(Domain { incarnation: 1, len: 4096, nr_fds: 1, name: "x" });
+    thread::scope(|scope| {
+        let lie = scope.spawn(|| daemon::answer_once(&listener, Reply::Frames { first: 1 }, &[]));
+        let mut fleet = Fleet::new(dir.path());
+        fleet.refresh().unwrap();
+        assert_eq!(names(&fleet), ["a", "db1"]);
+        assert!(
+            matches!(error(&fleet, "a"), AttachError::Protocol { .. }),
+            "{}",
+            error(&fleet, "a")
+        );
+        assert!(is_live(fleet.get("db1").unwrap()));
+        lie.join().unwrap();
+        // One that refuses to say more after its first domain.
+        scope.spawn(|| daemon::answer_once(&listener, domain, &[]));
+        until(&mut fleet, "its word", |fleet| fleet.get("x").is_some());
+        drop(fleet);
+        // What else waits there is let go.
+    });
+}
+
+#[test]
+fn what_is_no_daemon_is_passed_over_and_what_cannot_be_asked_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let _control = UnixListener::bind(at("control.sock")).unwrap();
+    let _other = UnixListener::bind(at("other.sock")).unwrap();
+    let _hidden = daemon::listen(&at(".hidden.sock"));
+    let _elsewhere = daemon::listen(&at("named.socket"));
+    std::fs::write(at("file.sock"), "no socket").unwrap();
+    drop(daemon::listen(&at("stale.sock")));
+    let _closed = Server::builder().admit(|_| false).bind(at("closed.sock")).unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    for _ in 0..3 {
+        fleet.refresh().unwrap();
+        assert_eq!(names(&fleet), ["closed", "stale"]);
+        let (closed, stale) = (error(&fleet, "closed"), error(&fleet, "stale"));
+        assert!(
+            matches!(closed, AttachError::Refused { refusal: Refusal::NotAdmitted, .. }),
+            "{closed}"
+        );
+        assert!(matches!(stale, AttachError::NoDaemon { .. }), "{stale}");
+        assert_eq!(fleet.get("stale").unwrap().path(), at("stale.sock"));
+    }
+    std::fs::remove_file(at("stale.sock")).unwrap();
+    fleet.refresh().unwrap();
+    assert_eq!(names(&fleet), ["closed"]);
+    // A socket that was a daemon's may become another's.
+    std::fs::remove_file(at("other.sock")).unwrap();
+    let _daemon = Killable::at(&at("other.sock"), &["p"]);
+    until(&mut fleet, "the daemon", |fleet| fleet.get("p").is_some_and(is_live));
+}
+
+#[test]
+fn of_domains_of_one_name_the_entry_wins_and_then_the_first_daemon_that_serves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a.sock", "b.sock"].map(|name| dir.path().join(name));
+    let region = published("p");
+    let entry = region.announce(dir.path(), "p").unwrap();
+    let first = Killable::at(&a, &["p"]);
+    let _second = Killable::at(&b, &["p"]);
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    let of = |fleet: &Fleet| {
+        assert!(names(fleet) == ["p"] && is_live(fleet.get("p").unwrap()));
+        fleet.get("p").unwrap().path().to_owned()
+    };
+    assert_eq!(of(&fleet), dir.path().join("p.domstat"));
+    drop(entry);
+    fleet.refresh().unwrap();
+    assert_eq!(of(&fleet), a);
+    drop(first);
+    fleet.refresh().unwrap();
+    assert_eq!(of(&fleet), b, "what is served comes before what was");
+    let _entry = region.announce(dir.path(), "p").unwrap();
+    fleet.refresh().unwrap();
+    assert_eq!(of(&fleet), dir.path().join("p.domstat"));
+}
+
+#[test]
+fn a_fleet_at_a_socket_is_that_daemon_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("any-name");
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let mut fleet = Fleet::at_socket(&socket);
+    for _ in 0..3 {
+        let error = fleet.refresh().unwrap_err();
+        assert!(matches!(error, AttachError::NoDaemon { .. }), "{error}");
+        assert_eq!(names(&fleet), [""; 0]);
+    }
+    let daemon = Killable::at(&socket, &["p"]);
+    fleet.refresh().unwrap();
+    assert!(names(&fleet) == ["p"] && is_live(fleet.get("p").unwrap()));
+    drop(daemon);
+    fleet.refresh().unwrap();
+    assert!(matches!(error(&fleet, "p"), AttachError::NoDaemon { .. }));
+    let _again = Killable::at(&socket, &["q"]);
+    until(&mut fleet, "the next one", |fleet| names(fleet) == ["q"]);
+    assert!(is_live(fleet.get("q").unwrap()));
+    let _silent = daemon::listen(&dir.path().join("silent"));
+    let error = Fleet::at_socket(&dir.path().join("silent")).refresh().unwrap_err();
+    assert!(matches!(error, AttachError::TimedOut { .. }), "{error}");
+}
