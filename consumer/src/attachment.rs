@@ -61,8 +61,8 @@ struct Retry {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a daemon may take to answer who looks for it again.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How long a daemon may take to say welcome to who looks for it again, and to hand the region over.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// What was found when a region was attached anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,10 +204,10 @@ impl Attachment {
         }
         retry.next = now + retry.pause;
         retry.pause = (retry.pause * 2).min(LONGEST_PAUSE);
-        match self.reattach() {
-            Ok(Reattached::Same) | Err(_) => (liveness, None),
-            Ok(found) => (self.liveness(), Some(found)),
-        }
+        let found = self.reattach();
+        let liveness = self.liveness();
+        // The same file, whose producer is gone, is nothing new.
+        (liveness, found.ok().filter(|found| *found != Reattached::Same || !liveness.is_over()))
     }
 
     /// Looks for the region where it was found, and attaches to what is there.
@@ -230,8 +230,10 @@ impl Attachment {
         } else {
             Reattached::Restarted
         };
-        // Found once more, a file whose producer is gone is still the same file.
-        if found == Reattached::Same && self.liveness().is_over() && new.liveness().is_over() {
+        // Found once more, a file whose producer is gone is still the same file, of which less is
+        // known: not that there was a producer.
+        let no_producer = |a: &Self| a.liveness().is_over() || a.liveness() == Liveness::Unheld;
+        if found == Reattached::Same && self.liveness().is_over() && no_producer(&new) {
             return Ok(found);
         }
         new.limits = self.limits;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::handover::{Buffer, Domain, MAX_FDS, MAX_MESSAGE, Reply, Request, is_name};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
     SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, send, socket_with, sockopt,
 };
 
-use crate::life::{is_over, timespec};
+use crate::life::{is_over, is_pidfd, timespec};
 use crate::mapped::is_lasting;
 use crate::{AttachError, Region};
 
@@ -88,8 +88,9 @@ impl Connection {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn connect_within(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, AttachError> {
+        let until = Instant::now() + deadline;
         let mut connection = Self::begin(path.as_ref(), deadline, deadline)?;
-        connection.welcome(Instant::now() + deadline)?;
+        connection.welcome(until)?;
         Ok(connection)
     }
 
@@ -115,7 +116,7 @@ impl Connection {
         let at_most = at_most.max(Duration::from_millis(1));
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(at_most))
             .map_err(no_daemon)?;
-        connect(&fd, &address).map_err(no_daemon)?;
+        retry_on_intr(|| connect(&fd, &address)).map_err(no_daemon)?;
         let requests = Mutex::new(0);
         Ok(Self { fd, path: path.to_owned(), pidfd: None, deadline, requests })
     }
@@ -132,7 +133,7 @@ impl Connection {
             (_, Reply::Error(refusal)) => return Err(self.refused(refusal)),
             _ => return Err(self.broken("it does not say welcome first")),
         }
-        self.pidfd = packet.fds.pop().filter(is_pidfd);
+        self.pidfd = packet.fds.pop().filter(|fd| is_pidfd(fd.as_fd()));
         Ok(())
     }
 
@@ -152,7 +153,7 @@ impl Connection {
         let id = self.request(&mut requests, Request::List { follow: false })?;
         let mut offered = Vec::new();
         loop {
-            match self.receive(until)?.reply(&self.path)? {
+            match self.answer(id, until)?.reply(&self.path)? {
                 (of, Reply::Domain(domain)) if of == id => offered.push(Offered::of(&domain)),
                 (of, Reply::End { .. }) if of == id => return Ok(offered),
                 (_, Reply::Error(refusal)) => return Err(self.refused(refusal)),
@@ -175,7 +176,7 @@ impl Connection {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + self.deadline;
         let id = self.request(&mut requests, Request::Attach { incarnation: 0, name })?;
-        let mut packet = self.receive(until)?;
+        let mut packet = self.answer(id, until)?;
         let (nr_fds, incarnation) = match packet.reply(&self.path)? {
             (of, Reply::Domain(domain)) if of == id => (domain.nr_fds, domain.incarnation),
             (_, Reply::Error(refusal)) => return Err(self.refused(refusal)),
@@ -183,7 +184,7 @@ impl Connection {
         };
         let mut fds = std::mem::take(&mut packet.fds);
         while (fds.len() as u64) < u64::from(nr_fds) {
-            let mut packet = self.receive(until)?;
+            let mut packet = self.answer(id, until)?;
             match packet.reply(&self.path)? {
                 (of, Reply::Frames { first }) if of == id && first as usize == fds.len() => {}
                 _ => return Err(self.broken("it leaves out frames")),
@@ -243,10 +244,26 @@ impl Connection {
         let mut buffer = [0; MAX_MESSAGE];
         let name = || self.broken("a domain's name is 1 to 255 bytes of text");
         let bytes = request.encode(*requests, &mut buffer).ok_or_else(name)?;
-        match send(&self.fd, bytes, SendFlags::NOSIGNAL) {
+        match retry_on_intr(|| send(&self.fd, bytes, SendFlags::NOSIGNAL)) {
             Ok(_) => Ok(*requests),
             Err(Errno::AGAIN) => Err(self.timed_out()),
             Err(_) => Err(AttachError::DaemonGone { path: self.path.clone() }),
+        }
+    }
+
+    /// The next message that does not answer an earlier request: those were given up when their
+    /// time was over.
+    fn answer(&self, id: u32, until: Instant) -> Result<Packet, AttachError> {
+        loop {
+            let mut packet = self.receive(until)?;
+            let (of, _) = packet.reply(&self.path)?;
+            let is_earlier = of != 0 && of != id && id.wrapping_sub(of) < u32::MAX / 2;
+            if !is_earlier {
+                return Ok(packet);
+            }
+            if Instant::now() >= until {
+                return Err(self.timed_out());
+            }
         }
     }
 
@@ -369,9 +386,4 @@ impl AsFd for Follower {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.fd.as_fd()
     }
-}
-
-/// Whether a descriptor is that of a process: one of something else could be ready at any time.
-fn is_pidfd(fd: &OwnedFd) -> bool {
-    crate::life::pid_of(fd.as_fd()).is_ok_and(|pid| pid.is_some())
 }

@@ -107,6 +107,13 @@ fn pid_in(link: &Path) -> Option<Pid> {
     if is_fd && parts.next().is_none() { number(pid) } else { None }
 }
 
+/// Whether a descriptor is that of a process, whatever its number is here: one of something else
+/// could be ready at any time.
+pub(crate) fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    info.is_ok_and(|info| info.lines().any(|line| line.starts_with("Pid:")))
+}
+
 /// The number that `/proc` knows a pidfd's process by, which may be that of another namespace than
 /// this process's; `None` if the descriptor is no pidfd, or its process has no number there.
 pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {

@@ -39,6 +39,26 @@ pub fn answer_once(listener: &OwnedFd, reply: Reply<'_>, fds: &[OwnedFd]) {
     while recv(&client, &mut buffer[..], RecvFlags::empty()).is_ok_and(|(_, len)| len > 0) {}
 }
 
+/// Welcomes one client, and answers its first request, for an empty list, only when a second one has
+/// come; returns when the client closes.
+///
+/// # Panics
+/// If the client does not behave.
+pub fn answer_late(listener: &OwnedFd) {
+    let client = accept(listener).expect("a client");
+    say(&client, 0, Reply::Welcome { max_message: 512 }, &[]);
+    let mut late = Vec::new();
+    let mut buffer = [0; MAX_MESSAGE];
+    while let Ok((_, len)) = recv(&client, &mut buffer[..], RecvFlags::empty())
+        && len > 0
+    {
+        late.push(Request::parse(&buffer[..len]).expect("a request").0);
+        if late.len() > 1 {
+            late.drain(..).for_each(|id| say(&client, id, Reply::End { nr: 0 }, &[]));
+        }
+    }
+}
+
 fn say(client: &OwnedFd, id: u32, reply: Reply<'_>, fds: &[OwnedFd]) {
     let mut buffer = [0; MAX_MESSAGE];
     let bytes = reply.encode(id, &mut buffer).expect("a message");

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{AttachError, Attachment, Backing, Change, Connection, Liveness, Reading};
+use domstat_consumer::{
+    AttachError, Attachment, Backing, Change, Connection, Liveness, Reading, Reattached,
+};
 use domstat_layout::Ns;
 use domstat_layout::handover::{MAX_MESSAGE, Refusal, Reply, Request};
 use domstat_layout::latest::Runstate;
@@ -273,6 +275,17 @@ fn the_end_of_the_daemon_is_no_longer_live() {
     let old = attached.live(|r| r.vcpu(0).unwrap().read::<Runstate>()).map(|_| ());
     assert_eq!(old, Err(Liveness::Dead), "what can still be read is not shown as live");
     assert!(matches!(attached.reattach(), Err(AttachError::NoDaemon { .. })));
+    // The same memory, served again.
+    let mut attached = attached.reattaching();
+    let server = Server::builder().bind(&path).unwrap();
+    let _served = server.serve(&region, "web1").unwrap();
+    let found = loop {
+        if let (liveness, Some(found)) = attached.refresh() {
+            assert_eq!(liveness, Liveness::Live);
+            break found;
+        }
+    };
+    assert_eq!(found, Reattached::Same);
     region.retire();
     assert_eq!(attached.liveness(), Liveness::Retired, "what it said last counts");
 }
@@ -383,6 +396,20 @@ fn a_daemon_that_hands_over_what_it_must_not_is_refused() {
             assert!(error.to_string().contains(expected), "{expected}: {error}");
         });
     }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_taken_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = domstat_tests::daemon::listen(&path);
+    thread::scope(|scope| {
+        scope.spawn(|| domstat_tests::daemon::answer_late(&listener));
+        let connection = Connection::connect_within(&path, Duration::from_millis(300)).unwrap();
+        let error = connection.list().unwrap_err();
+        assert!(matches!(error, AttachError::TimedOut { .. }), "{error}");
+        assert_eq!(connection.list().unwrap(), []);
+    });
 }
 
 #[test]

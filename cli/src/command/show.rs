@@ -133,7 +133,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let (mut shown, mut comparable) = (0, false);
     loop {
         if let (_, Some(found)) = attachment.refresh() {
-            comparable = found == Reattached::Continued;
+            comparable = found != Reattached::Restarted;
             let counters = if comparable { "continue" } else { "begin anew" };
             eprintln!("domstat: {} is published again: counters {counters}", args.domain);
         }
