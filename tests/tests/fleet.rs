@@ -200,7 +200,7 @@ fn a_daemon_that_goes_on_in_other_memory_between_two_looks_is_attached_anew() {
     fleet.refresh().unwrap();
     let (before, incarnation) = (memory(&fleet, "p").unwrap(), region.incarnation());
     drop((server, served));
-    let again = builder.continue_memfd(&region.as_fd().unwrap()).unwrap();
+    let again = builder.continue_memfd(region.as_fd().unwrap()).unwrap();
     let again = again.unpublished.publish().unwrap();
     assert_eq!(again.incarnation(), incarnation);
     let server = on();
