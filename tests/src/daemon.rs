@@ -71,17 +71,18 @@ fn say(client: &OwnedFd, id: u32, reply: Reply<'_>, fds: &[OwnedFd]) {
     sendmsg(client, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).expect("to send");
 }
 
-/// Welcomes any number of clients and lists these domains, and answers nothing else; never
-/// returns.
+/// Welcomes any number of clients, as the process `pidfd` if given, and lists these domains, and
+/// answers nothing else; never returns.
 ///
 /// # Panics
 /// If a client does not behave.
-pub fn list_only(listener: &OwnedFd, names: &[&str]) {
+pub fn list_only(listener: &OwnedFd, names: &[&str], pidfd: Option<&OwnedFd>) {
     std::thread::scope(|scope| {
         loop {
             let client = accept(listener).expect("a client");
             scope.spawn(move || {
-                say(&client, 0, Reply::Welcome { max_message: 512 }, &[]);
+                let pidfd: Vec<_> = pidfd.iter().filter_map(|fd| fd.try_clone().ok()).collect();
+                say(&client, 0, Reply::Welcome { max_message: 512 }, &pidfd);
                 let mut buffer = [0; MAX_MESSAGE];
                 while let Ok((_, len)) = recv(&client, &mut buffer[..], RecvFlags::empty())
                     && len > 0

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +14,7 @@ use domstat_layout::latest::Runstate;
 use domstat_layout::{Clock, Ns};
 use domstat_producer::{Created, Region, RegionBuilder, Served, Server};
 use domstat_tests::{assert_whole, daemon, runstate};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// More than any of this takes, on a machine with other work.
 const SOON: Duration = Duration::from_secs(2);
@@ -126,10 +128,19 @@ fn a_daemon_that_adds_and_drops_domains_is_followed() {
     assert_eq!(memory(&fleet, "first"), memory_of_first);
     drop(served);
     until(&mut fleet, "the first's end", |fleet| names(fleet) == ["second"]);
-    let other = published("first");
-    let _again = server.serve(&other, "first").unwrap();
+    let third = published("first");
+    let served = server.serve(&third, "first").unwrap();
     until(&mut fleet, "another first", |fleet| fleet.get("first").is_some_and(is_live));
-    assert_ne!(memory(&fleet, "first"), memory_of_first);
+    let memory_of_third = memory(&fleet, "first");
+    assert_ne!(memory_of_third, memory_of_first);
+    // Both are told before the next look.
+    drop(served);
+    let fourth = published("first");
+    let _served = server.serve(&fourth, "first").unwrap();
+    thread::sleep(Duration::from_millis(100));
+    until(&mut fleet, "the fourth", |fleet| {
+        fleet.get("first").is_some_and(is_live) && memory(fleet, "first") != memory_of_third
+    });
     drop(server);
     until(&mut fleet, "the end of the socket", |fleet| names(fleet).is_empty());
 }
@@ -189,7 +200,7 @@ fn a_daemon_that_goes_on_in_other_memory_between_two_looks_is_attached_anew() {
     fleet.refresh().unwrap();
     let (before, incarnation) = (memory(&fleet, "p").unwrap(), region.incarnation());
     drop((server, served));
-    let again = builder.continue_memfd(&region.as_fd().unwrap()).unwrap();
+    let again = builder.continue_memfd(region.as_fd().unwrap()).unwrap();
     let again = again.unpublished.publish().unwrap();
     assert_eq!(again.incarnation(), incarnation);
     let server = on();
@@ -197,6 +208,39 @@ fn a_daemon_that_goes_on_in_other_memory_between_two_looks_is_attached_anew() {
     until(&mut fleet, "the next one", |fleet| fleet.get("p").is_some_and(is_live));
     assert_eq!(fleet.get("p").unwrap().region().unwrap().header().incarnation, incarnation);
     assert_ne!(memory(&fleet, "p"), Some(before));
+}
+
+#[test]
+fn a_socket_that_is_replaced_leads_to_the_other_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s.sock");
+    let _first = Killable::at(&socket, &["p", "q"]);
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    let before = memory(&fleet, "p");
+    let _second = Killable::at(&socket, &["p"]);
+    until(&mut fleet, "the second", |fleet| names(fleet) == ["p"]);
+    assert!(is_live(fleet.get("p").unwrap()));
+    assert_ne!(memory(&fleet, "p"), before);
+}
+
+#[test]
+fn a_daemon_whose_process_ended_is_gone_although_its_socket_is_still_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+    let pidfd = pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).unwrap();
+    let socket = dir.path().join("s");
+    let listener = daemon::listen(&socket);
+    // Held open here, as by a child of the daemon's.
+    thread::spawn(move || daemon::list_only(&listener, &["p"], Some(&pidfd)));
+    let mut fleet = Fleet::at_socket(&socket);
+    fleet.refresh().unwrap();
+    assert!(matches!(error(&fleet, "p"), AttachError::TimedOut { .. }), "{}", error(&fleet, "p"));
+    std::fs::remove_file(&socket).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    fleet.refresh().unwrap();
+    assert!(matches!(error(&fleet, "p"), AttachError::NoDaemon { .. }), "{}", error(&fleet, "p"));
 }
 
 #[test]
@@ -233,7 +277,7 @@ fn a_daemon_that_lists_and_never_hands_over_holds_up_nobody() {
     let web = published("web1");
     let _entry = web.announce(dir.path(), "web1").unwrap();
     let listener = daemon::listen(&dir.path().join("a.sock"));
-    thread::spawn(move || daemon::list_only(&listener, &["one", "two", "three"]));
+    thread::spawn(move || daemon::list_only(&listener, &["one", "two", "three"], None));
     let _daemon = Killable::at(&dir.path().join("z.sock"), &["db1"]);
     let mut fleet = Fleet::new(dir.path());
     let start = Instant::now();
