@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domstat_layout::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN};
 use domstat_layout::header::{RECORD_HEADER_LEN, record};
-use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN};
+use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN};
 use domstat_layout::{Ns, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -41,9 +41,6 @@ pub(crate) struct ArchField {
     pub(crate) width: usize,
 }
 
-/// Longest arch slot: far more than any kernel describes.
-const MAX_SIZE: usize = 1 << 20;
-
 impl ArchLayout {
     pub(crate) fn new(specs: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
         let described = |why| PlanError::Described { why };
@@ -63,7 +60,7 @@ impl ArchLayout {
             for FieldSpec { name, shape } in spec.fields {
                 let width = FieldSpec { name, shape: *shape }.words() as usize * 8;
                 let scaled = matches!(shape.base, 2 | 10) && (-64..=64).contains(&shape.exponent);
-                if width == 0 || !scaled || at + width > MAX_SIZE {
+                if width == 0 || !scaled || at + width > MAX_RECORD_LEN {
                     return Err(described("a field's width or scale is out of range"));
                 }
                 fields.push(ArchField { name: named(name)?, shape: *shape, offset: at, width });
