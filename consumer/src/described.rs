@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domstat_layout::header::record;
-use domstat_layout::schema::{MAX_LEN, SchemaGroup, SchemaRecord};
+use domstat_layout::schema::{MAX_LEN, MAX_RECORD_LEN, SchemaGroup, SchemaRecord};
 use domstat_layout::{Busy, Ns, RecordKind};
 
 use crate::read::Waiting;
@@ -64,7 +64,8 @@ impl Region {
     }
 
     /// Reads the group of record `index` that `group` describes: its fields go to `words`, raw, as
-    /// many as the group has. [`Reading::Unknown`] for what does not lie inside the region.
+    /// many as the group has. [`Reading::Unknown`] for what does not lie inside the region, and for
+    /// a group that is longer than [`MAX_RECORD_LEN`].
     ///
     /// # Errors
     /// [`DescribedError`] when patience is at its end, or the memory went away.
@@ -78,6 +79,9 @@ impl Region {
         let mem = self.mem();
         let found = || {
             let at = record.offset(index).filter(|_| record.fits(mem.len()))?;
+            if group.size > MAX_RECORD_LEN {
+                return None;
+            }
             let record = mem.sub(at, record.size)?;
             Some((record, record.group(group.offset, group.size)?))
         };

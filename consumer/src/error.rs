@@ -45,6 +45,16 @@ pub enum AttachError {
         /// The path or descriptor.
         what: String,
     },
+    /// More bytes than a region can have.
+    #[error("{what} has {found} bytes, more than the {most} of the longest region: not mapped")]
+    TooLong {
+        /// The path or descriptor.
+        what: String,
+        /// Its length.
+        found: u64,
+        /// Longest that is mapped: [`domstat_layout::MAX_REGION_LEN`].
+        most: u64,
+    },
     /// The header does not describe a usable region.
     #[error("{what} cannot be used: {source}")]
     Geometry {
@@ -116,8 +126,11 @@ pub enum AttachError {
         /// The name.
         name: String,
     },
-    /// What was handed over is not sealed.
-    #[error("the daemon at {} handed over memory of {name} that is not sealed", path.display())]
+    /// What was handed over is not sealed, or not all of it is allocated: reading could fail later.
+    #[error(
+        "the daemon at {} handed over memory of {name} that is not sealed, or not allocated to its end",
+        path.display()
+    )]
     NotSealed {
         /// The socket.
         path: PathBuf,

@@ -13,12 +13,13 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, WaitFlags, WaitPtr};
 
 use crate::life::timespec;
+use crate::mapped::duplicate;
 use crate::wait::{of_region, wait_for};
 use crate::{AttachError, Attachment, Region};
 
 /// Words that one thread waits for beside its own; the kernel takes 128 at a time.
 const PER_THREAD: usize = 127;
-/// The key of the eventfd.
+/// The number of the eventfd; those of regions are below it.
 const BELL: u64 = u64::MAX;
 
 /// What happened, by the key under which its region was added.
@@ -56,8 +57,20 @@ pub struct Events {
     epoll: OwnedFd,
     bell: Arc<Bell>,
     threads: Vec<Arc<Words>>,
-    /// What was registered of each region's producer.
-    lives: HashMap<u64, Vec<OwnedFd>>,
+    /// What was added, by a number of its own.
+    added: HashMap<u64, Added>,
+    /// The number of what was added under each key.
+    numbers: HashMap<u64, u64>,
+    /// The next number. None is given twice: what comes late of something that was replaced is
+    /// nobody else's.
+    next: u64,
+}
+
+/// A region whose events are waited for.
+struct Added {
+    key: u64,
+    /// What tells of its producer's end; nothing once that was told.
+    fds: Vec<OwnedFd>,
 }
 
 /// Where the threads leave what they saw.
@@ -75,7 +88,7 @@ struct Words {
 }
 
 struct WordOf {
-    key: u64,
+    number: u64,
     region: Arc<Region>,
     seen: u32,
 }
@@ -101,55 +114,89 @@ impl Events {
         epoll::add(&epoll, &fd, EventData::new_u64(BELL), EventFlags::IN)
             .map_err(os("wait for an eventfd"))?;
         let bell = Arc::new(Bell { fd, notified: Mutex::default() });
-        Ok(Self { epoll, bell, threads: Vec::new(), lives: HashMap::new() })
+        let (added, numbers) = (HashMap::new(), HashMap::new());
+        Ok(Self { epoll, bell, threads: Vec::new(), added, numbers, next: 0 })
     }
 
     /// Waits for events of a region, too, from its notify word's present number on. `key` is any
-    /// number below `u64::MAX`; what was added under it before is replaced. After
+    /// number; what was added under it before is replaced. After
     /// [`Attachment::reattach`] it has to be added again.
     ///
     /// # Errors
-    /// [`AttachError::Os`] if there are no descriptors or threads left.
+    /// [`AttachError::Os`] if there are no descriptors or threads left; nothing is waited for under
+    /// the key then.
     pub fn add(&mut self, key: u64, attachment: &Attachment) -> Result<(), AttachError> {
         self.remove(key);
-        let failed = os("wait for a producer's end");
-        let mut lives = Vec::new();
-        for (fd, flags) in attachment.life().fds() {
-            // A connection is shared by many regions, and an epoll takes each descriptor once.
-            let fd = fd.try_clone_to_owned().map_err(|source| AttachError::Os {
-                action: "duplicate a descriptor".into(),
-                source,
-            })?;
-            let in_epoll =
-                if flags.contains(PollFlags::RDHUP) { EventFlags::RDHUP } else { EventFlags::IN };
-            let flags = in_epoll | EventFlags::ONESHOT;
-            epoll::add(&self.epoll, &fd, EventData::new_u64(key), flags).map_err(&failed)?;
-            lives.push(fd);
+        let number = self.next;
+        self.next += 1;
+        let mut fds = Vec::new();
+        if let Err(e) = self.register(number, attachment, &mut fds) {
+            self.unregister(&fds);
+            return Err(e);
         }
-        self.lives.insert(key, lives);
         let region = attachment.shared_region();
         let seen = region.notify_count();
-        let word = WordOf { key, region, seen };
+        let word = WordOf { number, region, seen };
         let free = self.threads.iter().find(|t| lock(&t.words).len() < PER_THREAD);
-        let thread = match free {
-            Some(thread) => Arc::clone(thread),
-            None => self.start()?,
+        let thread = match free.map(Arc::clone).map_or_else(|| self.start(), Ok) {
+            Ok(thread) => thread,
+            Err(e) => {
+                self.unregister(&fds);
+                return Err(e);
+            }
         };
+        self.added.insert(number, Added { key, fds });
+        self.numbers.insert(key, number);
         lock(&thread.words).push(word);
         thread.wake();
         Ok(())
     }
 
+    /// Has the epoll wait for a producer's end; what was registered is in `fds`, also on an error.
+    fn register(
+        &self,
+        number: u64,
+        attachment: &Attachment,
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<(), AttachError> {
+        for (fd, flags) in attachment.life().fds() {
+            // A connection is shared by many regions, and an epoll takes each descriptor once.
+            let fd = duplicate(&fd)?;
+            let in_epoll =
+                if flags.contains(PollFlags::RDHUP) { EventFlags::RDHUP } else { EventFlags::IN };
+            let flags = in_epoll | EventFlags::ONESHOT;
+            epoll::add(&self.epoll, &fd, EventData::new_u64(number), flags)
+                .map_err(os("wait for a producer's end"))?;
+            fds.push(fd);
+        }
+        Ok(())
+    }
+
+    /// Takes descriptors out of the epoll. To close them would not do: the attachment holds what
+    /// they are duplicates of, and for as long as that is open the epoll tells of it.
+    fn unregister(&self, fds: &[OwnedFd]) {
+        for fd in fds {
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+    }
+
+    /// Waits no longer for a producer's end; its key, if it was waited for until now.
+    fn end(&mut self, number: u64) -> Option<u64> {
+        let added = self.added.get_mut(&number)?;
+        let (key, fds) = (added.key, std::mem::take(&mut added.fds));
+        self.unregister(&fds);
+        (!fds.is_empty()).then_some(key)
+    }
+
     /// Waits no longer for events of a region.
     pub fn remove(&mut self, key: u64) {
-        for fd in self.lives.remove(&key).unwrap_or_default() {
-            let _ = epoll::delete(&self.epoll, &fd);
-        }
+        let Some(number) = self.numbers.remove(&key) else { return };
+        self.end(number);
+        self.added.remove(&number);
         for thread in &self.threads {
-            lock(&thread.words).retain(|word| word.key != key);
+            lock(&thread.words).retain(|word| word.number != number);
             thread.wake();
         }
-        lock(&self.bell.notified).retain(|notified| *notified != key);
     }
 
     /// What happened; waits for it until `timeout` is over (`None`: for ever), and returns nothing
@@ -160,25 +207,24 @@ impl Events {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Vec<Event>, AttachError> {
         let timeout = timeout.map(timespec);
         let mut ready = [const { MaybeUninit::<Ready>::uninit() }; 64];
-        let keys: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, timeout.as_ref()) {
+        let numbers: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, timeout.as_ref()) {
             Ok((ready, _)) => ready.iter().map(|ready| ready.data.u64()).collect(),
             Err(Errno::INTR) => Vec::new(),
             Err(e) => return Err(os("wait for events")(e)),
         };
         let mut events = Vec::new();
-        if keys.contains(&BELL) {
+        if numbers.contains(&BELL) {
             let mut count = [0; 8];
             let _ = rustix::io::read(&self.bell.fd, &mut count[..]);
             let mut notified = std::mem::take(&mut *lock(&self.bell.notified));
             notified.sort_unstable();
             notified.dedup();
-            events.extend(notified.into_iter().map(Event::Notified));
+            let keys = notified.iter().filter_map(|number| Some(self.added.get(number)?.key));
+            events.extend(keys.map(Event::Notified));
         }
-        for key in keys.into_iter().filter(|key| *key != BELL) {
+        for number in numbers.into_iter().filter(|number| *number != BELL) {
             // A connection and a process may both have told it.
-            if self.lives.remove(&key).is_some() {
-                events.push(Event::ProducerGone(key));
-            }
+            events.extend(self.end(number).map(Event::ProducerGone));
         }
         Ok(events)
     }
@@ -243,7 +289,7 @@ impl Words {
                 let intact = word.region.intact().is_ok();
                 if now != word.seen || !intact {
                     word.seen = now;
-                    notified.push(word.key);
+                    notified.push(word.number);
                 }
                 if let Some(address) = word.region.mem().notify_word().filter(|_| intact) {
                     waits.push(of_region(address, now));

@@ -28,8 +28,9 @@
 //!
 //! # Files that are not sealed
 //!
-//! A region in a sealed memfd cannot shrink. A plain file can, and is read in a guarded mode: if
-//! its owner truncates it while it is mapped, reads give the error [`Lost`], and no SIGBUS kills
+//! A region in a sealed memfd cannot shrink, and if all of its memory was allocated no access to it
+//! can fail. Everything else is read in a guarded mode: a plain file, and a memfd with holes. If
+//! the owner truncates it while it is mapped, reads give the error [`Lost`], and no SIGBUS kills
 //! the reader. This costs a system call for each read or snapshot, and a handler of SIGBUS in the
 //! process, which hands on what is not its own; it is installed when the first such file is
 //! attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the

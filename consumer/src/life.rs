@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::mapped::is_held;
-use crate::{AttachError, Connection, Mapped, Region};
+use crate::{AttachError, Backing, Connection, Mapped, Region};
 
 /// What ends with the producer.
 pub(crate) enum Life {
@@ -74,7 +74,9 @@ pub(crate) fn open(path: &Path) -> Result<(Mapped, Life), AttachError> {
         let link = std::fs::read_link(path).ok();
         let Some(pid) = link.as_deref().and_then(pid_in).or_else(|| pid_in(path)) else {
             let mapped = Mapped::open(path)?;
-            let held = is_held(mapped.backing(), mapped.file()) != Some(false);
+            // A lock that cannot be asked for tells no more of a producer than one that nobody holds.
+            let is_file = mapped.backing() == Backing::File;
+            let held = is_held(mapped.backing(), mapped.file()).unwrap_or(!is_file);
             let life = if held { Life::Lock(holder(&mapped)) } else { Life::NoLock };
             return Ok((mapped, life));
         };

@@ -5,15 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use domstat_layout::{Form, MAX_DEVICES, MAX_VCPUS, ReadMem};
+use domstat_layout::{Form, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{FileType, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 
 use crate::intact::Shrinkable;
 use crate::mapping::Mapping;
 use crate::{AttachError, Backing, Lost, Region};
-
-/// No region is longer: what the largest strides that the header can express would need.
-const MAX_LEN: u64 = u32::MAX as u64 * (MAX_VCPUS as u64 + 2 * MAX_DEVICES as u64 + 3);
 
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
 /// [`Region`] would refuse.
@@ -61,7 +59,10 @@ impl Mapped {
         if found == 0 {
             return Err(AttachError::Empty { what });
         }
-        let len = usize::try_from(found.min(MAX_LEN)).unwrap_or(usize::MAX);
+        // Whoever made the file says how long it is, and addresses are not without end.
+        let most = MAX_REGION_LEN as u64;
+        let len = usize::try_from(found).ok().filter(|len| *len <= MAX_REGION_LEN);
+        let Some(len) = len else { return Err(AttachError::TooLong { what, found, most }) };
         let mapping = Mapping::of_file(&file, len)
             .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
         let backing = if sealed { Backing::Sealed } else { Backing::File };
@@ -116,7 +117,8 @@ impl Mapped {
     }
 }
 
-/// Whether a producer holds a lock on a plain file.
+/// Whether a producer holds a lock on a plain file; `None` also where that is not known, as on a
+/// filesystem without locks.
 pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
     use rustix::fs::{FlockOperation, flock};
     if backing != Backing::File {
@@ -127,7 +129,8 @@ pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
             let _ = flock(file, FlockOperation::Unlock);
             Some(false)
         }
-        Err(_) => Some(true),
+        Err(Errno::WOULDBLOCK) => Some(true),
+        Err(_) => None,
     }
 }
 
@@ -139,12 +142,22 @@ pub(crate) fn guard(mapping: &Mapping, lens: Vec<u64>) -> Result<Option<Shrinkab
     Ok(guard.map(|guard| Shrinkable::new(guard, lens)))
 }
 
-/// Whether nobody can take the file's memory away, neither by shortening it nor by a hole in it.
+/// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
+/// neither by shortening it nor by a hole in it. A hole that was there before it was sealed is
+/// filled by whoever reads it, and where there is no memory for that, the read is a SIGBUS.
 pub(crate) fn is_lasting(file: impl AsFd) -> bool {
-    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
+    let file = file.as_fd();
+    let is_kept = rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
         let no_holes = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
         no_holes && seals.contains(SealFlags::SHRINK)
-    })
+    });
+    // After the seals: what is there now stays.
+    is_kept && rustix::fs::fstat(file).is_ok_and(|stat| is_allocated(stat.st_size, stat.st_blocks))
+}
+
+/// Whether so many blocks, of 512 bytes whatever the filesystem, are the whole file.
+fn is_allocated(len: i64, blocks: i64) -> bool {
+    blocks.saturating_mul(512) >= len
 }
 
 /// Whether nobody can shorten the file.
@@ -171,4 +184,54 @@ pub(crate) fn length(file: &File, what: &str) -> Result<u64, AttachError> {
         FileType::Symlink | FileType::Unknown => "special file",
     };
     Err(AttachError::NotMappable { what: what.to_owned(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FallocateFlags, MemfdFlags, fallocate};
+
+    use super::*;
+
+    fn memfd(len: u64, allocated: u64) -> File {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+        file.set_len(len).unwrap();
+        if allocated > 0 {
+            fallocate(&file, FallocateFlags::empty(), 0, allocated).unwrap();
+        }
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::WRITE).unwrap();
+        file
+    }
+
+    #[test]
+    fn sealed_memory_with_a_hole_is_guarded() {
+        for (len, allocated, lasting) in
+            [(8192, 8192, true), (5000, 5000, true), (8192, 4096, false), (8192, 0, false)]
+        {
+            let mapped = Mapped::from_fd(memfd(len, allocated)).unwrap();
+            assert_eq!(mapped.shrinkable.is_none(), lasting, "{allocated} of {len} bytes");
+            assert_eq!(mapped.backing(), Backing::Sealed);
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_region_is_not_mapped() {
+        let most = MAX_REGION_LEN as u64;
+        assert!(Mapped::from_fd(memfd(most, 0)).is_ok());
+        for len in [most + 1, 27 << 40] {
+            let Err(AttachError::TooLong { found, .. }) = Mapped::from_fd(memfd(len, 0)) else {
+                panic!("{len} bytes were mapped");
+            };
+            assert_eq!(found, len);
+        }
+    }
+
+    #[test]
+    fn only_a_lock_that_is_held_says_that_a_file_is() {
+        // No lock can be asked for through such a descriptor.
+        let path = rustix::fs::open("/proc/self/exe", OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(is_held(Backing::File, path.as_fd()), None);
+        let exe = File::open("/proc/self/exe").unwrap();
+        assert_eq!(is_held(Backing::File, exe.as_fd()), Some(false));
+    }
 }

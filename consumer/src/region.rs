@@ -6,7 +6,7 @@ use std::path::Path;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{
-    Clock, DomHeader, Form, Geometry, GeometryError, Ns, ReadMem, RecordKind, State,
+    Clock, DomHeader, Form, Geometry, GeometryError, MAX_REGION_LEN, Ns, ReadMem, RecordKind, State,
 };
 
 use crate::intact::Shrinkable;
@@ -96,7 +96,7 @@ impl Region {
         let short = GeometryError::TooShort { mapped_len: 0 };
         let header = DomHeader::load(first.mem(Form::BASELINE)).ok_or(bad(short))?;
         first_guard.map_or(Ok(()), |s| s.check([&file])).map_err(AttachError::Lost)?;
-        let geometry = Geometry::validate(&header, usize::MAX).map_err(bad)?;
+        let geometry = Geometry::validate(&header, MAX_REGION_LEN).map_err(bad)?;
         let vcpus = geometry.array(RecordKind::Vcpu);
         let frame = |index, found, expected| AttachError::Frame { index, found, expected };
         let page = rustix::param::page_size();
@@ -226,7 +226,8 @@ impl Region {
     }
 
     /// Whether a producer holds the file: it keeps a lock on it for as long as it lives. `None` for
-    /// what is no plain file; there the memory goes with its producer.
+    /// what is no plain file; there the memory goes with its producer. `None` also where locks
+    /// cannot be asked for.
     ///
     /// A producer that is not of this project may keep no lock.
     #[must_use]

@@ -52,7 +52,8 @@ struct Place {
 pub enum Threshold {
     /// A number in the field's own unit: bytes, as a rule. 0 disarms.
     Bytes(u64),
-    /// Thousandths of a percent of the capacity field, 0 to [`WHOLE`]. 0 disarms.
+    /// Thousandths of a percent of the capacity field, 0 to [`WHOLE`], rounded down to a whole
+    /// byte, and up to 1 byte where that would be 0. 0 disarms.
     Thousandths(u32),
 }
 
@@ -96,6 +97,9 @@ pub enum ThresholdError {
         /// What the field says.
         found: Stat,
     },
+    /// A part of nothing is nothing, which would disarm.
+    #[error("the capacity is 0, and a part of it would disarm the watch: use bytes")]
+    NoBytes,
     /// The fields cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -158,8 +162,12 @@ impl ThresholdWatch {
                 let Stat::Value(capacity) = found else {
                     return Err(ThresholdError::CapacityUnknown { found });
                 };
+                if capacity == 0 {
+                    return Err(ThresholdError::NoBytes);
+                }
                 let bytes = u128::from(capacity) * u128::from(parts) / u128::from(WHOLE);
-                u64::try_from(bytes).unwrap_or(u64::MAX)
+                // Only a 0 that was asked for disarms.
+                u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
             }
         };
         let now = if bytes == 0 { None } else { self.field.read(region)?.active() };

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::Backoff;
 use domstat_layout::header::DOM_HEADER_LEN;
 use domstat_layout::latest::REV;
-use domstat_layout::{DomHeader, Geometry, GroupDesc, Ns, ReadMem, RecordKind};
+use domstat_layout::{DomHeader, Geometry, GroupDesc, MAX_REGION_LEN, Ns, ReadMem, RecordKind};
 
 use crate::{NotAttachable, Subject};
 
 /// Pages are at least this long.
 const PAGE: usize = 4096;
-/// More than this is not copied: four times what 65,536 vCPUs on pages of their own need.
-const MAX_LEN: usize = 1 << 30;
 
 /// What one look at a region saw. The raw words are as of no single moment; each group's copy is.
 pub struct Capture {
@@ -130,8 +128,8 @@ impl Capture {
         // the page in which the last record ends.
         let len =
             geometry.map_or(DOM_HEADER_LEN, |g| g.end().next_multiple_of(PAGE)).min(mem.len());
-        if len > MAX_LEN {
-            return Err(NotAttachable::TooLarge { len, most: MAX_LEN });
+        if len > MAX_REGION_LEN {
+            return Err(NotAttachable::TooLarge { len, most: MAX_REGION_LEN });
         }
         let mut words = vec![0; len / 8];
         mem.load_words(0, &mut words).ok_or(too_short)?;

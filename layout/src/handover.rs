@@ -44,8 +44,8 @@
 //!   and only the result is used. A daemon closes the connection of who sends what cannot be
 //!   parsed; a kind that it does not know it answers with an *error*.
 //! * Descriptors are memfds sealed against shrinking, growing, future writing and further sealing,
-//!   opened for reading only. A consumer refuses what is not sealed, and validates the region as
-//!   any other.
+//!   opened for reading only. A consumer refuses what is not sealed or not allocated to its end, and
+//!   validates the region as any other.
 //! * Bodies grow at their end only, and who receives a longer one uses what it knows. Reserved
 //!   words are sent as 0 and not looked at. An incompatible change would be a new magic.
 

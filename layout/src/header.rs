@@ -28,6 +28,10 @@ pub const MAX_VCPUS: u32 = 65_536;
 /// Most devices of one kind that a region may describe (rule I07).
 pub const MAX_DEVICES: u32 = 65_536;
 
+/// Longest region in bytes: four times what [`MAX_VCPUS`] on pages of 4096 bytes need. Consumers do
+/// not map a longer one.
+pub const MAX_REGION_LEN: usize = 1 << 30;
+
 /// Word offsets of the dom record's header.
 pub mod dom {
     /// u32: [`super::DOM_MAGIC`]; stored last, with release ordering.

@@ -120,7 +120,9 @@ pub use descriptor::{
     BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, VcpuGroup,
 };
 pub use geometry::{Geometry, GeometryError};
-pub use header::{Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_VCPUS, State, VCPU_MAGIC};
+pub use header::{
+    Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, State, VCPU_MAGIC,
+};
 pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
 pub use records::RecordArray;
 pub use revision::{REVISIONS, Revision};

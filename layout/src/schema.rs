@@ -18,6 +18,8 @@
 
 use core::fmt;
 
+use crate::header::{MAX_DEVICES, MAX_VCPUS};
+
 mod fields;
 mod parse;
 
@@ -28,6 +30,11 @@ pub use parse::SchemaError;
 pub const HEADER_LEN: usize = 32;
 /// No reader looks at a longer schema.
 pub const MAX_LEN: usize = 1 << 20;
+/// Longest record that a schema may describe, and so longest group: far more than any kernel
+/// describes. No producer makes a longer one.
+pub const MAX_RECORD_LEN: usize = 1 << 20;
+/// Most records of a kind that a schema may describe: as many as a header may.
+pub const MAX_RECORDS: u32 = if MAX_VCPUS > MAX_DEVICES { MAX_VCPUS } else { MAX_DEVICES };
 /// Longest name in bytes, without its terminator.
 pub const MAX_NAME_LEN: usize = 255;
 /// Most named values of a state.
@@ -133,7 +140,8 @@ pub mod field {
 ///
 /// Holding one proves: every name is UTF-8 and terminated; groups lie in a record of the schema
 /// and fields in their group; no two groups of a record and no two fields of a group overlap;
-/// bases are 10 or 2, and histograms as long as their buckets say. It proves nothing about where
+/// bases are 10 or 2, and histograms as long as their buckets say; no record or group is longer than
+/// [`MAX_RECORD_LEN`], and there are at most [`MAX_RECORDS`] of a kind. It proves nothing about where
 /// records lie: that is for who knows how much is mapped ([`SchemaRecord::fits`]).
 #[derive(Clone, Copy)]
 pub struct Schema<'a> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domstat_layout::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN};
 use domstat_layout::header::{RECORD_HEADER_LEN, record};
-use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN};
+use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN};
 use domstat_layout::{Ns, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -41,8 +41,8 @@ pub(crate) struct ArchField {
     pub(crate) width: usize,
 }
 
-/// Longest arch slot: far more than any kernel describes.
-const MAX_SIZE: usize = 1 << 20;
+/// Longest arch slot: with the record that it belongs to it is no longer than readers take.
+const MAX_SIZE: usize = MAX_RECORD_LEN / 2;
 
 impl ArchLayout {
     pub(crate) fn new(specs: &[GroupSpec<'_>]) -> Result<Self, PlanError> {

@@ -66,9 +66,10 @@ pub enum PlanError {
         /// Why.
         why: &'static str,
     },
-    /// Offsets of this size do not fit the header's 32-bit words.
+    /// Longer than [`domstat_layout::MAX_REGION_LEN`].
     #[error(
-        "the region would not fit the layout's 32-bit words: use a smaller alignment or stride"
+        "the region would be longer than {} bytes: use a smaller alignment or stride",
+        domstat_layout::MAX_REGION_LEN
     )]
     TooLarge,
 }

@@ -1,7 +1,9 @@
 //! Where the records of a region go.
 
 use domstat_layout::header::{ArrayWords, SectionWords};
-use domstat_layout::{DomHeader, Geometry, MAX_DEVICES, MAX_VCPUS, RecordKind, Revision};
+use domstat_layout::{
+    DomHeader, Geometry, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, RecordKind, Revision,
+};
 
 use crate::PlanError;
 
@@ -158,9 +160,11 @@ impl Plan {
             schema: cursor.section(word(wishes.schema_size)?)?,
         };
         // The consumer's own validation has the last word on what was planned.
-        let geometry = Geometry::validate(&header, usize::MAX).map_err(|_| PlanError::TooLarge)?;
+        let geometry =
+            Geometry::validate(&header, MAX_REGION_LEN).map_err(|_| PlanError::TooLarge)?;
+        let total_len = geometry.end().checked_next_multiple_of(page_size);
         let total_len =
-            geometry.end().checked_next_multiple_of(page_size).ok_or(PlanError::TooLarge)?;
+            total_len.filter(|len| *len <= MAX_REGION_LEN).ok_or(PlanError::TooLarge)?;
         Ok(Self { geometry, header, revision, total_len })
     }
 

@@ -18,6 +18,7 @@ use domstat_layout::handover::{MAX_MESSAGE, Refusal, Reply, Request};
 use domstat_layout::latest::Runstate;
 use domstat_producer::{Created, Region, RegionBuilder, ServeError, Server, VcpuWriter};
 use domstat_tests::{assert_whole, runstate};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
@@ -369,6 +370,13 @@ fn a_daemon_that_hands_over_what_it_must_not_is_refused() {
     let memfd = sealed();
     let bytes = std::fs::read(format!("/proc/self/fd/{}", memfd.as_raw_fd())).unwrap();
     plain.write_all(&bytes).unwrap();
+    // Sealed, but a page of it would have to be found by whoever reads it.
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut holes = std::fs::File::from(memfd_create("holes", flags).unwrap());
+    holes.write_all(&bytes).unwrap();
+    holes.set_len(bytes.len() as u64 + 4096).unwrap();
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    fcntl_add_seals(&holes, seals).unwrap();
     let domain = |nr_fds, incarnation| {
         Reply::Domain(domstat_layout::handover::Domain {
             incarnation,
@@ -380,6 +388,7 @@ fn a_daemon_that_hands_over_what_it_must_not_is_refused() {
     type Lie<'a> = (&'a str, Reply<'a>, Vec<OwnedFd>);
     let lies: Vec<Lie<'_>> = vec![
         ("sealed", domain(1, incarnation), vec![plain.into()]),
+        ("allocated", domain(1, incarnation), vec![holes.into()]),
         ("did not answer", domain(2, incarnation), vec![sealed()]),
         ("more descriptors", domain(1, incarnation), vec![sealed(), sealed()]),
         ("another region", domain(1, !incarnation), vec![sealed()]),

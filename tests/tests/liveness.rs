@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use domstat_consumer::{
     AttachError, Attachment, Event, Events, Limits, Liveness, ReadError, Reattached, Region,
-    Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, Waited,
+    Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, WHOLE, Waited,
 };
 use domstat_layout::latest::{BlkExtent, Runstate};
 use domstat_layout::{Clock, Group, Ns, Word};
@@ -345,6 +345,45 @@ fn connections_shared_by_many_tell_of_each() {
 }
 
 #[test]
+fn the_end_of_an_old_connection_is_not_told_of_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = place(dir.path());
+    let first = Producer::start("socket", &at);
+    drop(attached("socket", &at));
+    let connection = Arc::new(domstat_consumer::Connection::connect(&at).unwrap());
+    let mut attachments: Vec<_> =
+        (0..3).map(|_| Attachment::on(&connection, "p").unwrap()).collect();
+    drop(connection);
+    let mut events = Events::new().unwrap();
+    for (key, attachment) in (0..).zip(&attachments) {
+        events.add(key, attachment).unwrap();
+    }
+    drop(first);
+    let mut gone = Vec::new();
+    wait_for("three events", || {
+        gone.extend(events.wait(Some(Duration::from_millis(100))).unwrap());
+        (gone.len() >= 3).then_some(())
+    });
+    let second = Producer::start("socket", &at);
+    // One goes on; the others still hold the connection that ended.
+    wait_for("the second producer", || attachments[0].reattach().ok());
+    events.add(0, &attachments[0]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(events.wait(Some(Duration::from_millis(50))).unwrap(), []);
+    }
+    assert_eq!(attachments[0].liveness(), Liveness::Live);
+    // The old connection's end is told anew of what is added anew, however often.
+    for _ in 0..2 {
+        events.add(1, &attachments[1]).unwrap();
+        let told = events.wait(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(told, [Event::ProducerGone(1)]);
+    }
+    drop(second);
+    let told = events.wait(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(told, [Event::ProducerGone(0)]);
+}
+
+#[test]
 fn thresholds_fire_once_and_at_the_next_update() {
     let created = RegionBuilder::new("p").blks(1).create_memfd().unwrap();
     let Created { unpublished, mut blks, .. } = created;
@@ -355,14 +394,22 @@ fn thresholds_fire_once_and_at_the_next_update() {
         .relative_to(0, BlkExtent::capacity_bytes);
     let unknown = watch.set(&region, Threshold::Thousandths(1)).unwrap_err();
     assert!(matches!(unknown, ThresholdError::CapacityUnknown { .. }), "{unknown}");
-    let mut write = |allocation: u64, now| {
+    let mut write_of = |capacity: u64, allocation: u64, now| {
         let extent = BlkExtent {
             allocation_bytes: Word::from(allocation),
-            capacity_bytes: Word::from(1_000_000),
+            capacity_bytes: Word::from(capacity),
             ..BlkExtent::NOT_PRODUCED
         };
         blk.write(&extent, Ns(now));
     };
+    // Less than a byte is a byte, and a part of nothing is refused: only 0 disarms.
+    write_of(99_999, 500, 1);
+    assert_eq!(watch.set(&region, Threshold::Thousandths(1)), Ok(1));
+    write_of(0, 0, 1);
+    let nothing = watch.set(&region, Threshold::Thousandths(WHOLE)).unwrap_err();
+    assert_eq!((nothing, watch.threshold()), (ThresholdError::NoBytes, 1));
+    assert_eq!(watch.set(&region, Threshold::Thousandths(0)), Ok(0));
+    let mut write = |allocation, now| write_of(1_000_000, allocation, now);
     write(500, 1);
     for beyond in [100_001, u32::MAX] {
         let error = watch.set(&region, Threshold::Thousandths(beyond)).unwrap_err();

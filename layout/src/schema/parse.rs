@@ -1,8 +1,8 @@
 //! From alleged bytes to a schema that can be relied on.
 
 use super::{
-    Entry, FieldKind, HEADER_LEN, MAX_LEN, MAX_STATES, Schema, SchemaField, SchemaGroup,
-    SchemaRecord, Table, field, group, head, record, u32_at,
+    Entry, FieldKind, HEADER_LEN, MAX_LEN, MAX_RECORD_LEN, MAX_RECORDS, MAX_STATES, Schema,
+    SchemaField, SchemaGroup, SchemaRecord, Table, field, group, head, record, u32_at,
 };
 use crate::descriptor::GROUP_HEADER_LEN;
 use crate::header::SCHEMA_MAGIC;
@@ -100,11 +100,13 @@ impl<'a> Schema<'a> {
             ensure(aligned, "place of records", e.at, "multiples of 8", r.offs)?;
             let (at, found) = (e.at + record::SIZE, r.size);
             ensure(r.header <= r.size, "length of records", at, "a header's at least", found)?;
+            ensure(r.size <= MAX_RECORD_LEN, "length of records", at, "1048576 at most", found)?;
             let (at, found) = (e.at + record::ACTIVE, r.active);
             ensure(r.active + 8 <= r.header, "stats_active", at, "inside the header", found)?;
             let (at, found) = (e.at + record::STRIDE, r.stride);
             ensure(r.nr <= 1 || r.stride >= r.size, "stride", at, "a record's length", found)?;
-            ensure(r.nr > 0, "number of records", e.at + record::NR, "1 or more", r.nr)?;
+            let ok = (1..=MAX_RECORDS).contains(&r.nr);
+            ensure(ok, "number of records", e.at + record::NR, "1 to 65536", r.nr)?;
         }
         Ok(())
     }

@@ -86,7 +86,9 @@ impl Extras {
         let Ok(schema) = Schema::parse(&bytes) else { return extras };
         let mut words = Vec::new();
         for group in schema.groups().filter(|g| matches!(g.name, "libvirt_state" | "kvm")) {
-            let Some(record) = schema.records().find(|r| r.kind == group.record) else { continue };
+            let record = schema.records().find(|r| r.kind == group.record);
+            // As everywhere: the schema may say that there are more records than the region holds.
+            let Some(record) = record.filter(|r| r.fits(region.mem().len())) else { continue };
             for index in 0..record.nr {
                 let reading = region.read_described(&record, index, &group, &mut words);
                 let Ok(Reading::Active(_)) = reading else { continue };
