@@ -16,7 +16,7 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg, sockopt,
 };
 
-use super::{Change, Entry, State};
+use super::{Brief, Change, Entry, State};
 
 /// A client that does not read what it follows is not kept for longer than this many messages.
 const MAX_QUEUED: usize = 65_536;
@@ -58,8 +58,9 @@ enum Outgoing {
     Welcome,
     /// Without a pidfd.
     BareWelcome,
+    /// Who never reads these keeps no memory of domains that are gone.
     Listed {
-        entry: Arc<Entry>,
+        domain: Brief,
         id: u32,
     },
     /// Descriptors from `first` on.
@@ -73,7 +74,7 @@ enum Outgoing {
         nr: u32,
     },
     Gone {
-        entry: Arc<Entry>,
+        domain: Brief,
     },
     Refused {
         id: u32,
@@ -91,8 +92,8 @@ impl Client {
     pub(super) fn tell(&mut self, change: &Change) -> bool {
         if self.follows {
             self.queue.push_back(match change {
-                Change::Added(entry) => Outgoing::Listed { entry: Arc::clone(entry), id: 0 },
-                Change::Gone(entry) => Outgoing::Gone { entry: Arc::clone(entry) },
+                Change::Added(domain) => Outgoing::Listed { domain: domain.clone(), id: 0 },
+                Change::Gone(domain) => Outgoing::Gone { domain: domain.clone() },
             });
         }
         self.queue.len() <= MAX_QUEUED
@@ -131,15 +132,16 @@ impl Client {
     fn answer(&mut self, id: u32, request: Request<'_>, state: &State) {
         match request {
             Request::List { follow } => {
-                let entries = state.entries.values().map(Arc::clone);
-                self.queue.extend(entries.map(|entry| Outgoing::Listed { entry, id }));
+                let domains = state.entries.values().map(|entry| entry.brief.clone());
+                self.queue.extend(domains.map(|domain| Outgoing::Listed { domain, id }));
                 let nr = u32::try_from(state.entries.len()).unwrap_or(u32::MAX);
                 self.queue.push_back(Outgoing::End { id, nr });
                 self.follows |= follow;
             }
             Request::Attach { incarnation, name } => {
                 let found = state.entries.get(name);
-                let found = found.filter(|e| incarnation == 0 || e.incarnation == incarnation);
+                let found =
+                    found.filter(|e| incarnation == 0 || e.brief.incarnation == incarnation);
                 self.queue.push_back(match found {
                     Some(entry) => Outgoing::Handed { entry: Arc::clone(entry), id, first: 0 },
                     None => Outgoing::Refused { id, why: Refusal::NoSuchDomain },
@@ -223,12 +225,12 @@ impl Outgoing {
                 packet(to, 0, Reply::Welcome { max_message }, pidfd)?;
             }
             Self::BareWelcome => packet(to, 0, Reply::Welcome { max_message }, &[])?,
-            Self::Listed { entry, id } => packet(to, *id, Reply::Domain(entry.domain()), &[])?,
+            Self::Listed { domain, id } => packet(to, *id, Reply::Domain(domain.domain()), &[])?,
             Self::Handed { entry, id, first } => {
                 let fds = entry.fds.get(*first..).unwrap_or_default();
                 let fds: Vec<_> = fds.iter().take(FDS_AT_ONCE).map(AsFd::as_fd).collect();
                 let reply = match u32::try_from(*first).unwrap_or(u32::MAX) {
-                    0 => Reply::Domain(entry.domain()),
+                    0 => Reply::Domain(entry.brief.domain()),
                     first => Reply::Frames { first },
                 };
                 packet(to, *id, reply, &fds)?;
@@ -236,8 +238,8 @@ impl Outgoing {
                 return Ok(*first >= entry.fds.len());
             }
             Self::End { id, nr } => packet(to, *id, Reply::End { nr: *nr }, &[])?,
-            Self::Gone { entry } => {
-                let (incarnation, name) = (entry.incarnation, entry.name.as_str());
+            Self::Gone { domain } => {
+                let (incarnation, name) = (domain.incarnation, &*domain.name);
                 packet(to, 0, Reply::Gone { incarnation, name }, &[])?;
             }
             Self::Refused { id, why } => packet(to, *id, Reply::Error(*why), &[])?,
@@ -246,12 +248,12 @@ impl Outgoing {
     }
 }
 
-impl Entry {
+impl Brief {
     fn domain(&self) -> Domain<'_> {
         Domain {
             incarnation: self.incarnation,
             len: self.len,
-            nr_fds: u32::try_from(self.fds.len()).unwrap_or(u32::MAX),
+            nr_fds: self.nr_fds,
             name: &self.name,
         }
     }

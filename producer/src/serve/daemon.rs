@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use domstat_layout::handover::{Refusal, Reply};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::client::{Client, Turn, packet};
@@ -135,9 +136,9 @@ impl Daemon {
     }
 
     fn welcome(&mut self, fd: OwnedFd) {
-        let Ok(cred) = sockopt::socket_peercred(&fd) else { return };
-        let (uid, gid, pid) =
-            (cred.uid.as_raw(), cred.gid.as_raw(), cred.pid.as_raw_nonzero().get());
+        // Not rustix's, whose process id is never 0.
+        let Ok(cred) = getsockopt(&fd, PeerCredentials) else { return };
+        let (uid, gid, pid) = (cred.uid(), cred.gid(), cred.pid());
         let of_user = self.per_user.get(&uid).copied().unwrap_or(0);
         let refusal = if !(self.options.admit)(&Peer { uid, gid, pid }) {
             Some(Refusal::NotAdmitted)
