@@ -203,8 +203,9 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
 
 /// One client, until it goes.
 fn serve(stream: &UnixStream, shared: &Shared) -> std::io::Result<()> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    let may_control = peer.uid.is_root() || peer.uid == rustix::process::geteuid();
+    // Not rustix's, whose process id is never 0, as that of a client outside a container is.
+    let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+    let may_control = peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw();
     let mut input = BufReader::new(stream);
     let mut output = stream;
     loop {

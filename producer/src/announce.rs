@@ -1,14 +1,55 @@
 //! Entries of the directory in which regions are found.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::RawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::AnnounceError;
 
 /// What a region's entry in the directory ends in, after the domain's name.
 pub const REGION_SUFFIX: &str = ".domstat";
+
+/// What this process did in such directories. Held while an entry is made.
+static OURS: Mutex<Ours> = Mutex::new(Ours { swept: BTreeSet::new(), made: Vec::new() });
+
+struct Ours {
+    /// Directories, by process id, device and inode: a child that was forked has none.
+    swept: BTreeSet<(u32, u64, u64)>,
+    /// The entries that stand: their names, and where they lead.
+    made: Vec<(OsString, PathBuf)>,
+}
+
+impl Ours {
+    fn lock() -> MutexGuard<'static, Self> {
+        OURS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the entries of one that was killed and had our process id, as in a container that was
+    /// started again: one of them could lead to another domain's region of ours. What cannot be
+    /// removed stays.
+    fn sweep(&mut self, dir: &Path, pid: u32) {
+        let Ok(meta) = std::fs::metadata(dir) else { return };
+        if !self.swept.insert((pid, meta.dev(), meta.ino())) {
+            return;
+        }
+        let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
+        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().ends_with(REGION_SUFFIX.as_bytes()) {
+                continue;
+            }
+            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            if target.parent() == Some(&descriptors) && !self.made.contains(&(name, target)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
 
 /// An entry in the directory in which regions are found; dropping it removes the entry.
 #[derive(Debug)]
@@ -33,6 +74,8 @@ impl Announcement {
         }
         let os = |action: String| move |source| AnnounceError::Os { action, source };
         std::fs::create_dir_all(dir).map_err(os(format!("create {}", dir.display())))?;
+        let mut all = Ours::lock();
+        all.sweep(dir, pid);
         let path = dir.join(format!("{name}{REGION_SUFFIX}"));
         let target = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
         let action = || format!("announce the region at {}", path.display());
@@ -59,6 +102,7 @@ impl Announcement {
                 Err(e) => return Err(os(action())(e)),
             }
         }
+        all.made.push((format!("{name}{REGION_SUFFIX}").into(), target.clone()));
         Ok(Self { path, target })
     }
 
@@ -71,6 +115,13 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
+        let mut all = Ours::lock();
+        let name = self.path.file_name();
+        let at =
+            all.made.iter().position(|(n, t)| Some(n.as_os_str()) == name && *t == self.target);
+        if let Some(at) = at {
+            all.made.swap_remove(at);
+        }
         if std::fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
             let _ = std::fs::remove_file(&self.path);
         }

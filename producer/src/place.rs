@@ -21,6 +21,9 @@ use crate::storage::os;
 const PREFIX: &str = ".domstat-";
 const NAME_LEN: usize = PREFIX.len() + 6;
 
+/// Of a region's file: everyone may read it, and only its producer write.
+const MODE: u32 = 0o644;
+
 /// Attempts to win a race against others for the same path; each is lost to someone who got on.
 const ATTEMPTS: u32 = 10;
 /// Attempts to get a lock, so far apart: a consumer that looks whether a file is locked has a lock
@@ -43,10 +46,16 @@ pub(crate) fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
         let temp = tempfile::Builder::new()
             .prefix(PREFIX)
             .rand_bytes(NAME_LEN - PREFIX.len())
-            .permissions(Permissions::from_mode(0o644))
+            // Who can read it could lock it first: nobody else until it is locked.
+            .permissions(Permissions::from_mode(0o600))
             .tempfile_in(dir)
             .map_err(os(action))?;
-        temp.as_file().lock().map_err(os(action))?;
+        if !try_lock(temp.as_file()).map_err(os(action))? {
+            let held = "others hold the lock on its temporary file";
+            return Err(os(action)(io::Error::new(io::ErrorKind::WouldBlock, held)));
+        }
+        let mode = Permissions::from_mode(MODE);
+        temp.as_file().set_permissions(mode).map_err(os(action))?;
         // Someone may have taken it for left behind before it was locked.
         if same_file(temp.as_file(), temp.path()) {
             return Ok(temp);
@@ -116,14 +125,22 @@ fn claim(path: &Path) -> Result<Option<File>, CreateError> {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(not_a_region()),
         Err(e) => return Err(os(e)),
     }
+    match try_lock(&file).map_err(os)? {
+        true => Ok(Some(file)),
+        false => Err(CreateError::InUse { path: path.to_owned() }),
+    }
+}
+
+/// Whether the file could be locked, in some attempts.
+fn try_lock(file: &File) -> io::Result<bool> {
     for _ in 0..LOCK_ATTEMPTS {
         match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(e)) => return Err(os(e)),
+            Err(TryLockError::Error(e)) => return Err(e),
         }
     }
-    Err(CreateError::InUse { path: path.to_owned() })
+    Ok(false)
 }
 
 /// Puts the file at `path`: where nothing is, or in place of a region whose producer is gone. Of

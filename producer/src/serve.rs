@@ -28,8 +28,9 @@ pub struct Peer {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Process id at the time of connecting, in this process's namespace. It can be used again:
-    /// for messages, not for decisions.
+    /// Process id at the time of connecting, in this process's namespace; 0 if it is not known
+    /// there, as of a process outside a container. It can be used again: for messages, not for
+    /// decisions.
     pub pid: i32,
 }
 
@@ -216,17 +217,24 @@ struct State {
 
 /// A domain that is served.
 struct Entry {
-    name: String,
-    incarnation: u64,
-    len: u64,
+    brief: Brief,
     /// Opened for reading only.
     fds: Vec<OwnedFd>,
 }
 
+/// What is told of a domain without its memory.
+#[derive(Clone)]
+struct Brief {
+    name: Arc<str>,
+    incarnation: u64,
+    len: u64,
+    nr_fds: u32,
+}
+
 #[derive(Clone)]
 enum Change {
-    Added(Arc<Entry>),
-    Gone(Arc<Entry>),
+    Added(Brief),
+    Gone(Brief),
 }
 
 impl Shared {
@@ -262,10 +270,14 @@ impl Server {
         if fds.is_empty() {
             return Err(ServeError::NoDescriptor);
         }
-        let entry = Arc::new(Entry {
-            name: name.to_owned(),
+        let brief = Brief {
+            name: name.into(),
             incarnation: region.incarnation(),
             len: region.len() as u64,
+            nr_fds: u32::try_from(fds.len()).unwrap_or(u32::MAX),
+        };
+        let entry = Arc::new(Entry {
+            brief: brief.clone(),
             fds: fds.into_iter().map(for_reading).collect::<Result<_, _>>()?,
         });
         let mut state = self.shared.state();
@@ -273,7 +285,7 @@ impl Server {
             return Err(ServeError::NameTaken { name: name.to_owned() });
         }
         state.entries.insert(name.to_owned(), Arc::clone(&entry));
-        state.changes.push(Change::Added(Arc::clone(&entry)));
+        state.changes.push(Change::Added(brief));
         drop(state);
         self.shared.ring();
         Ok(Served { shared: Arc::clone(&self.shared), entry })
@@ -297,8 +309,8 @@ fn for_reading(fd: BorrowedFd<'_>) -> Result<OwnedFd, ServeError> {
 impl Drop for Served {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.entries.remove(&self.entry.name);
-        state.changes.push(Change::Gone(Arc::clone(&self.entry)));
+        state.entries.remove(&*self.entry.brief.name);
+        state.changes.push(Change::Gone(self.entry.brief.clone()));
         drop(state);
         self.shared.ring();
     }

@@ -430,3 +430,66 @@ fn a_daemon_that_says_nothing_is_not_waited_for() {
         Connection::connect_within(&path, Duration::from_millis(50)).map(|_| ()).unwrap_err();
     assert!(matches!(error, AttachError::TimedOut { .. }), "{error}");
 }
+
+/// Set in the process that serves in a namespace of its own.
+const SERVE_AT: &str = "DOMSTAT_TEST_SERVE_AT";
+
+#[test]
+fn a_client_outside_the_daemons_process_id_namespace_is_served() {
+    use std::process::{Command, Stdio};
+    if let Some(path) = std::env::var_os(SERVE_AT) {
+        // It has no number here.
+        let server = Server::builder().admit(|peer| peer.pid == 0).bind(path).unwrap();
+        let (region, _vcpus) = published("web1", 1, false);
+        let _served = server.serve(&region, "web1").unwrap();
+        let _ = std::io::Read::read(&mut std::io::stdin(), &mut [0]);
+        return;
+    }
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork"]);
+        command
+    };
+    if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+        return domstat_tests::skip::skip("root", "no process id namespace can be made here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let mut daemon = unshare()
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_client_outside_the_daemons_process_id_namespace_is_served"])
+        .env(SERVE_AT, &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the socket", || path.exists());
+    let attached = Connection::connect(&path).map(|connection| {
+        until("the domain", || connection.list().unwrap().len() == 1);
+        read(&connection.attach("web1").unwrap(), 0);
+    });
+    drop(daemon.stdin.take());
+    let ended = daemon.wait().unwrap();
+    attached.unwrap();
+    assert!(ended.success());
+}
+
+#[test]
+fn who_follows_and_never_reads_keeps_no_memory_of_what_is_gone() {
+    const DOMAINS: usize = 600;
+    let (_dir, path, server) = server();
+    let raw = Raw::connect(&path);
+    let mut buffer = [0; MAX_MESSAGE];
+    raw.send(Request::List { follow: true }.encode(1, &mut buffer).unwrap());
+    let name = "who-follows-and-never-reads";
+    let held = || {
+        let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        links.filter(|link| link.to_string_lossy().contains(name)).count()
+    };
+    for _ in 0..DOMAINS {
+        let (region, _vcpus) = published(name, 1, false);
+        drop(server.serve(&region, name).unwrap());
+    }
+    until("the memory's end", || held() == 0);
+}

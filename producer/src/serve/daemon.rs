@@ -1,6 +1,6 @@
 //! The server's thread: accepts, and gives each client its turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use domstat_layout::handover::{Refusal, Reply};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::client::{Client, Turn, packet};
@@ -22,7 +23,8 @@ const BELL: u64 = 1;
 const FIRST_CLIENT: u64 = 2;
 /// Connections that are accepted before it is the clients' turn.
 const AT_ONCE: usize = 64;
-/// How long nothing is accepted after the process ran out of descriptors or memory.
+/// How long nothing is accepted after the process ran out of descriptors or memory, and how long no
+/// descriptors are sent after too many of them were not read.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Daemon {
@@ -38,6 +40,9 @@ pub(super) struct Daemon {
     next: u64,
     /// When to accept again.
     paused: Option<Instant>,
+    /// Clients whose turn did not depend on them, and when to try again.
+    later: HashSet<u64>,
+    again: Option<Instant>,
 }
 
 impl Daemon {
@@ -64,28 +69,39 @@ impl Daemon {
             per_user: HashMap::new(),
             next: FIRST_CLIENT,
             paused: None,
+            later: HashSet::new(),
+            again: None,
         })
     }
 
     pub(super) fn run(mut self) {
         let mut events = [const { MaybeUninit::<Event>::uninit() }; 64];
         loop {
-            let timeout = self.paused.map(|until| {
+            let until = [self.paused, self.again].into_iter().flatten().min();
+            let timeout = until.map(|until| {
                 let left = until.saturating_duration_since(Instant::now());
                 Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) }
             });
-            let keys: Vec<u64> = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
-                Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
+            let ready: Vec<_> = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
+                Ok((events, _)) => events.iter().map(|e| (e.data.u64(), e.flags)).collect(),
                 Err(Errno::INTR) => Vec::new(),
                 Err(_) => return,
             };
             if self.paused.is_some_and(|until| Instant::now() >= until) {
                 self.pause(false);
             }
-            for key in keys {
+            if self.again.is_some_and(|at| Instant::now() >= at) {
+                self.again = None;
+                for key in std::mem::take(&mut self.later) {
+                    self.turn(key);
+                }
+            }
+            for (key, flags) in ready {
                 match key {
                     LISTENER => self.accept(),
                     BELL => self.pass_on_changes(),
+                    // It can be sent nothing more. Told whatever is waited for, until it is closed.
+                    gone if flags.intersects(EventFlags::HUP | EventFlags::ERR) => self.part(gone),
                     client => self.turn(client),
                 }
             }
@@ -121,9 +137,9 @@ impl Daemon {
     }
 
     fn welcome(&mut self, fd: OwnedFd) {
-        let Ok(cred) = sockopt::socket_peercred(&fd) else { return };
-        let (uid, gid, pid) =
-            (cred.uid.as_raw(), cred.gid.as_raw(), cred.pid.as_raw_nonzero().get());
+        // Not rustix's, whose process id is never 0.
+        let Ok(cred) = getsockopt(&fd, PeerCredentials) else { return };
+        let (uid, gid, pid) = (cred.uid(), cred.gid(), cred.pid());
         let of_user = self.per_user.get(&uid).copied().unwrap_or(0);
         let refusal = if !(self.options.admit)(&Peer { uid, gid, pid }) {
             Some(Refusal::NotAdmitted)
@@ -155,6 +171,11 @@ impl Daemon {
         let flags = match turn {
             Turn::Reads => EventFlags::IN,
             Turn::Writes => EventFlags::OUT,
+            Turn::Later => {
+                self.later.insert(key);
+                self.again.get_or_insert_with(|| Instant::now() + PAUSE);
+                EventFlags::empty()
+            }
             Turn::Over => return self.part(key),
         };
         if epoll::modify(&self.epoll, &client.fd, EventData::new_u64(key), flags).is_err() {
@@ -164,6 +185,7 @@ impl Daemon {
 
     fn part(&mut self, key: u64) {
         let Some(client) = self.clients.remove(&key) else { return };
+        self.later.remove(&key);
         let _ = epoll::delete(&self.epoll, &client.fd);
         if let Some(of_user) = self.per_user.get_mut(&client.uid) {
             *of_user -= 1;

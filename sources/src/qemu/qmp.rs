@@ -162,8 +162,10 @@ impl Connection {
     /// The process that listens on the socket, if it is one of this PID namespace.
     #[must_use]
     pub fn peer_pid(&self) -> Option<i32> {
-        let peer = rustix::net::sockopt::socket_peercred(&self.stream).ok()?;
-        Some(peer.pid.as_raw_nonzero().get())
+        // Not rustix's, whose process id is never 0, as that of one outside a container is.
+        let credentials = nix::sys::socket::sockopt::PeerCredentials;
+        let peer = nix::sys::socket::getsockopt(&self.stream, credentials).ok()?;
+        Some(peer.pid()).filter(|pid| *pid > 0)
     }
 
     /// Becomes readable when there is something to take.
