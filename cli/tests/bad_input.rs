@@ -134,7 +134,7 @@ fn no_permission() {
     fs::write(&path, [1; 4096]).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let program = dir.path().join("domstat");
-    fs::copy(env!("CARGO_BIN_EXE_domstat"), &program).unwrap();
+    common::copy_program(&program);
     let as_nobody = |args: &[&str]| {
         use std::os::unix::process::CommandExt;
         std::process::Command::new(&program)

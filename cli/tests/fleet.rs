@@ -191,7 +191,7 @@ fn a_socket_that_others_may_not_connect_to_is_one_error_and_a_control_socket_is_
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     // A copy that another user may run, wherever this was built.
     let program = dir.path().join("domstat");
-    std::fs::copy(env!("CARGO_BIN_EXE_domstat"), &program).unwrap();
+    common::copy_program(&program);
     let child = sleeper();
     let _daemon = serve(dir.path(), child.0.id(), "p1", &dir.path().join("a.sock"));
     let control = dir.path().join("control.sock");

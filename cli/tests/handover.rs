@@ -106,7 +106,7 @@ fn the_mode_of_the_socket_decides_who_reads() {
     std::fs::set_permissions(dir.path(), open).unwrap();
     // A copy that another user may run, wherever this was built.
     let program = dir.path().join("domstat");
-    std::fs::copy(env!("CARGO_BIN_EXE_domstat"), &program).unwrap();
+    common::copy_program(&program);
     let as_nobody = |socket: &str, gid: u32| {
         let mut command = Command::new(&program);
         command.args(["show", "p1", "--json", "--socket", socket]).uid(65_534).gid(gid);

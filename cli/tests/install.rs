@@ -133,7 +133,7 @@ fn its_socket_can_be_passed() {
 /// What the exporter says of a domain when it runs as nobody with these capabilities.
 fn as_nobody(dir: &Path, capabilities: &[&str]) -> Option<String> {
     let program = dir.join("domstat");
-    std::fs::copy(env!("CARGO_BIN_EXE_domstat"), &program).unwrap();
+    common::copy_program(&program);
     let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let set = capabilities.iter().fold("-all".to_owned(), |set, c| format!("{set},+{c}"));
     let mut command = Command::new("setpriv");

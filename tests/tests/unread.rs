@@ -35,7 +35,10 @@ fn limited(test: &str, uid: u32) -> bool {
     }
     let dir = tempfile::tempdir().unwrap();
     let exe = dir.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    // By another process: what this one has open for writing, a child that another test starts may
+    // have, too, and then the copy cannot be executed.
+    let this = std::env::current_exe().unwrap();
+    assert!(Command::new("cp").arg(this).arg(&exe).status().unwrap().success());
     let mut again = Command::new(&exe);
     again.args(["--exact", test, "--nocapture"]).env(AGAIN, "1").env("TMPDIR", dir.path());
     if rustix::process::geteuid().is_root() {

@@ -21,6 +21,13 @@ pub(crate) fn domstat(dir: &Path) -> Command {
     command
 }
 
+/// Copies the program to where another user may run it. By another process: what this one has open
+/// for writing, a child that another test starts may have, too, and then the copy cannot be executed.
+pub(crate) fn copy_program(to: &Path) {
+    let program = env!("CARGO_BIN_EXE_domstat");
+    assert!(Command::new("cp").arg(program).arg(to).status().unwrap().success());
+}
+
 pub(crate) fn output(dir: &Path, args: &[&str]) -> Output {
     domstat(dir).args(args).output().unwrap()
 }
