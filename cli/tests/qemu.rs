@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use domstat_sources::process::books::RUN_AHEAD_NS;
+use domstat_sources::process::runstate_estimator::RUN_AHEAD_NS;
 
 use common::{Background, domstat, output, show, skip, stderr, stdout, wait_for};
 
@@ -68,7 +68,7 @@ fn vcpu_threads_of_qemu() {
         let ran = ran(0);
         (ran > before[0].1 + 300_000_000).then_some(ran)
     });
-    // What was published lies between what the kernel's books said before and say now, which lag
+    // What was published lies between what the kernel's counters said before and say now, which lag
     // behind a running thread by up to a tick.
     let after = threads(pid, "CPU ");
     assert!(spinning <= after[0].1 + RUN_AHEAD_NS, "{spinning} {after:?}");

@@ -9,7 +9,7 @@
 //! * `running` in KVM_RUN and while its port I/O is handled;
 //! * `blocked` from the halt to the wake-up;
 //! * `runnable` from the wake-up until it is back in KVM_RUN, and whatever the host's scheduler
-//!   booked as the thread's wait for a CPU (steal: the second number of
+//!   accounted as the thread's wait for a CPU (steal: the second number of
 //!   /proc/thread-self/schedstat), which is taken from the state in which it passed;
 //! * `offline` until the thread runs for the first time, and after it has ended.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Times come from /proc/PID/task/TID/schedstat, which the kernel keeps with CONFIG_SCHED_INFO and
 //! from which libvirt takes vcpu.N.time and vcpu.N.delay, and the state from
-//! /proc/PID/task/TID/stat. [`Books`] makes runstate times of them and states the error bounds:
+//! /proc/PID/task/TID/stat. [`RunstateEstimator`] makes runstate times of them and states the error bounds:
 //! `running` within a tick of the scheduler, waits late. When a state was entered is not produced.
 //!
 //! In the memory group `rss_bytes` comes from /proc/PID/statm and the page faults from
@@ -22,12 +22,12 @@ use procfs::process::Process;
 use crate::host::check_name;
 use crate::{Description, Running, Source, SourceError};
 
-pub mod books;
 mod reader;
+pub mod runstate_estimator;
 mod slots;
 
-pub use books::Books;
 use reader::{Reader, Threads};
+pub use runstate_estimator::RunstateEstimator;
 
 /// How often a process is sampled unless told otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);

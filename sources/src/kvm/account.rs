@@ -6,7 +6,7 @@ use domstat_layout::{Ns, Word};
 /// Runstate times of one vCPU, which its own thread keeps as the state changes.
 ///
 /// Time since the last entry belongs to the state that was in force. Of that, what the host's
-/// scheduler has meanwhile booked as the thread's wait for a CPU (steal) goes to `runnable`
+/// scheduler has meanwhile accounted as the thread's wait for a CPU (steal) goes to `runnable`
 /// instead: the thread cannot see when it was not running. A wait larger than the time there is
 /// to share out waits for the next entry, so the four times always sum to the time since the
 /// beginning and never decrease.

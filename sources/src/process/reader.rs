@@ -8,7 +8,7 @@ use procfs::ProcError;
 use procfs::process::{Process, Stat, Task};
 use uuid::Uuid;
 
-use super::books::{Activity, Reading};
+use super::runstate_estimator::{Activity, Reading};
 use crate::SourceError;
 use crate::host::now;
 
@@ -106,17 +106,17 @@ impl Reader {
     }
 
     fn sample(&self, task: &Task, stat: &Stat) -> Result<Option<ThreadSample>, SourceError> {
-        let books = self.unless_gone(task.schedstat(), "task/TID/schedstat")?;
-        Ok(books.map(|books| ThreadSample {
+        let schedstat = self.unless_gone(task.schedstat(), "task/TID/schedstat")?;
+        Ok(schedstat.map(|schedstat| ThreadSample {
             key: ThreadKey { tid: task.tid, start_ticks: stat.starttime },
             began: self.start_of(stat),
             reading: Reading {
-                run_ns: books.sum_exec_runtime,
-                wait_ns: books.run_delay,
-                timeslices: books.pcount,
+                run_ns: schedstat.sum_exec_runtime,
+                wait_ns: schedstat.run_delay,
+                timeslices: schedstat.pcount,
                 activity: Activity::from_letter(stat.state),
             },
-            // After the books, so that they cannot say more than has passed.
+            // After the counters, so that they cannot say more than has passed.
             now: now(domstat_layout::Clock::Boottime),
         }))
     }

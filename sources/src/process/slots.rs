@@ -8,15 +8,15 @@ use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::sink::{DomSink, VcpuSink};
 
 use super::ProcessProbe;
-use super::books::Books;
 use super::reader::{Reader, ThreadKey, ThreadSample, Threads};
+use super::runstate_estimator::RunstateEstimator;
 use crate::{Progress, Running, SourceError};
 
 /// One vCPU slot.
 struct Slot<V> {
     sink: V,
     /// The thread shown in it.
-    books: Option<Books>,
+    estimator: Option<RunstateEstimator>,
     /// Whether it has shown a thread before.
     used: bool,
     /// The last sample that found its thread alive.
@@ -51,7 +51,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         let free = (0..vcpus.len()).collect();
         let slots = vcpus
             .into_iter()
-            .map(|sink| Slot { sink, books: None, used: false, seen: 0 })
+            .map(|sink| Slot { sink, estimator: None, used: false, seen: 0 })
             .collect();
         let shown = HashMap::new();
         let mut sampler = Self {
@@ -114,7 +114,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
                 return true;
             }
             slot.sink.deactivate::<Runstate>();
-            slot.books = None;
+            slot.estimator = None;
             free.insert(index);
             false
         });
@@ -135,19 +135,23 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
 
 /// Publishes a thread in its slot.
 fn show<V: VcpuSink>(slot: &mut Slot<V>, thread: &ThreadSample, created: Ns, sample: u64) {
-    let books = if let Some(books) = &mut slot.books {
-        books.advance(thread.reading, thread.now);
-        books
+    let estimator = if let Some(estimator) = &mut slot.estimator {
+        estimator.advance(thread.reading, thread.now);
+        estimator
     } else {
         if slot.used {
             slot.sink.renew();
         }
         slot.used = true;
         // No thread is older than its process; the kernel rounds both down.
-        slot.books.insert(Books::new(thread.began.max(created), thread.reading, thread.now))
+        slot.estimator.insert(RunstateEstimator::new(
+            thread.began.max(created),
+            thread.reading,
+            thread.now,
+        ))
     };
     slot.seen = sample;
-    slot.sink.write(&books.runstate(), thread.now);
+    slot.sink.write(&estimator.runstate(), thread.now);
 }
 
 impl<D: DomSink, V: VcpuSink> Running for Sampler<D, V> {

@@ -10,16 +10,16 @@ use domstat_layout::{Group, Name, Ns, Word};
 
 use super::Publisher;
 use super::reply::Cpu;
-use super::threads::{NO_BOOKS, QemuProcess, ThreadSample};
-use crate::process::Books;
-use crate::process::books::Activity;
+use super::threads::{NO_RUNSTATE, QemuProcess, ThreadSample};
+use crate::process::RunstateEstimator;
+use crate::process::runstate_estimator::Activity;
 
 /// One vCPU slot.
 pub(super) struct VcpuSlot<S> {
     pub(super) sink: S,
-    /// The thread whose books are kept, and when it began.
+    /// The thread that is shown, and when it began.
     thread: Option<(i32, Ns)>,
-    books: Option<Books>,
+    estimator: Option<RunstateEstimator>,
     used: bool,
 }
 
@@ -59,7 +59,7 @@ impl<P: Publisher> Records<P> {
         blks: Vec<P::Blk>,
         nets: Vec<P::Net>,
     ) -> Self {
-        let vcpu = |sink| VcpuSlot { sink, thread: None, books: None, used: false };
+        let vcpu = |sink| VcpuSlot { sink, thread: None, estimator: None, used: false };
         let blk = |sink| BlkSlot {
             sink,
             key: None,
@@ -80,7 +80,7 @@ impl<P: Publisher> Records<P> {
     }
 
     /// Writes runstate and sched of every vCPU. Of a domain that does not run, what does not want
-    /// a CPU is offline. False if the books of a thread cannot be read.
+    /// a CPU is offline. False if the counters of a thread cannot be read.
     pub(super) fn threads(
         &mut self,
         cpus: &[Cpu],
@@ -91,7 +91,7 @@ impl<P: Publisher> Records<P> {
         let mut complete = true;
         for (index, slot) in (0u32..).zip(&mut self.vcpus) {
             let Some(cpu) = cpus.iter().find(|c| c.index == index) else {
-                if slot.thread.take().is_some() || slot.books.take().is_some() {
+                if slot.thread.take().is_some() || slot.estimator.take().is_some() {
                     slot.sink.deactivate::<Runstate>();
                     slot.sink.deactivate::<Sched>();
                 }
@@ -102,9 +102,9 @@ impl<P: Publisher> Records<P> {
                 Some((tid, sample)) => slot.show(tid, sample, process, runs),
                 None => {
                     complete = false;
-                    if slot.books.is_none() {
+                    if slot.estimator.is_none() {
                         slot.used = true;
-                        slot.sink.write(&NO_BOOKS, now);
+                        slot.sink.write(&NO_RUNSTATE, now);
                     }
                 }
             }
@@ -179,22 +179,26 @@ impl<S: VcpuSink> VcpuSlot<S> {
         let thread = Some((tid, sample.began));
         let known = self.thread == thread;
         self.thread = thread;
-        let books = match &mut self.books {
-            Some(books) if known => {
-                books.advance(reading, sample.now);
-                books
+        let estimator = match &mut self.estimator {
+            Some(estimator) if known => {
+                estimator.advance(reading, sample.now);
+                estimator
             }
-            books => {
+            estimator => {
                 if self.used {
                     self.sink.renew();
                 }
                 self.used = true;
                 // No thread is older than its process; the kernel rounds both down.
                 let least = process.map_or(Ns(0), QemuProcess::started);
-                books.insert(Books::new(sample.began.max(least), reading, sample.now))
+                estimator.insert(RunstateEstimator::new(
+                    sample.began.max(least),
+                    reading,
+                    sample.now,
+                ))
             }
         };
-        self.sink.write(&books.runstate(), sample.now);
+        self.sink.write(&estimator.runstate(), sample.now);
         let sched = Sched {
             time_ns: sample.reading.run_ns.into(),
             wait_ns: Word::NOT_PRODUCED,

@@ -1,4 +1,4 @@
-//! The QEMU process on the host: the scheduler's books of its vCPU threads, its CPU time and
+//! The QEMU process on the host: the scheduler's counters of its vCPU threads, its CPU time and
 //! memory, its network interfaces.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use domstat_layout::{Clock, Group, Ns, Word};
 use procfs::process::Process;
 
 use crate::host::now;
-use crate::process::books::{Activity, Reading};
+use crate::process::runstate_estimator::{Activity, Reading};
 
 /// The process that runs the VM, held so that another one that is given its number is not taken
 /// for it.
@@ -53,20 +53,20 @@ impl QemuProcess {
         Ns(self.start_ticks.saturating_mul(self.tick_ns))
     }
 
-    /// A vCPU thread; `None` if it is gone or the kernel keeps no books.
+    /// A vCPU thread; `None` if it is gone or the kernel accounts nothing to it.
     pub(super) fn thread(&self, tid: i32) -> Option<ThreadSample> {
         let task = self.process.task_from_tid(tid).ok()?;
         let stat = task.stat().ok()?;
-        let books = task.schedstat().ok()?;
+        let schedstat = task.schedstat().ok()?;
         Some(ThreadSample {
             began: Ns(stat.starttime.saturating_mul(self.tick_ns)),
             reading: Reading {
-                run_ns: books.sum_exec_runtime,
-                wait_ns: books.run_delay,
-                timeslices: books.pcount,
+                run_ns: schedstat.sum_exec_runtime,
+                wait_ns: schedstat.run_delay,
+                timeslices: schedstat.pcount,
                 activity: Activity::from_letter(stat.state),
             },
-            // After the books, so that they cannot say more than has passed.
+            // After the counters, so that they cannot say more than has passed.
             now: now(Clock::Boottime),
         })
     }
@@ -129,6 +129,6 @@ impl QemuProcess {
     }
 }
 
-/// What is published of a thread whose books cannot be read.
-pub(super) const NO_BOOKS: domstat_layout::latest::Runstate =
+/// What is published of a thread whose counters cannot be read.
+pub(super) const NO_RUNSTATE: domstat_layout::latest::Runstate =
     <domstat_layout::latest::Runstate as Group>::NOT_PRODUCED;

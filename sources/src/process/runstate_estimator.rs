@@ -1,14 +1,14 @@
-//! From the kernel's scheduler books to runstate times that keep the contract.
+//! Estimator of runstate times from the scheduler's counters of a thread.
 
 use domstat_layout::latest::{Runstate, VcpuState};
 use domstat_layout::{Ns, Word};
 
-/// How far `running` may run ahead of the kernel's books, in nanoseconds: the longest scheduler
-/// tick (10 ms at HZ=100) and some slack. A thread whose books stood still for longer than this
+/// How far `running` may run ahead of the kernel's counters, in nanoseconds: the longest scheduler
+/// tick (10 ms at HZ=100) and some slack. A thread whose counters stood still for longer than this
 /// and that wants a CPU has none.
 pub const RUN_AHEAD_NS: u64 = 12_000_000;
 
-/// How far `runnable` may run ahead of the kernel's books while these move, in nanoseconds.
+/// How far `runnable` may run ahead of the kernel's counters while these move, in nanoseconds.
 pub const WAIT_AHEAD_NS: u64 = 100_000_000;
 
 /// What a thread does, from the state letter of /proc/PID/task/TID/stat.
@@ -34,7 +34,7 @@ impl Activity {
     }
 }
 
-/// What the kernel has booked for a thread, from /proc/PID/task/TID/schedstat, and what the
+/// What the kernel has accounted to a thread, from /proc/PID/task/TID/schedstat, and what the
 /// thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -50,33 +50,33 @@ pub struct Reading {
 
 /// One thread's runstate times.
 ///
-/// The kernel's books lag behind: `run` by up to a tick while the thread runs, `wait` by the
+/// The kernel's counters lag behind: `run` by up to a tick while the thread runs, `wait` by the
 /// whole of the wait until it ends. "Elapsed - run - wait" would therefore go backwards. Instead,
 /// each sample shares out exactly the time that passed since the sample before: first to what the
-/// kernel has booked beyond what was published, and the rest by what the thread does now. Time
-/// that was credited ahead of the books is worked off as they catch up, and what they booked
+/// kernel has accounted beyond what was published, and the rest by what the thread does now. Time
+/// that was credited ahead of the counters is worked off as they catch up, and what they accounted
 /// beyond the time that there was to share out waits for the next sample.
 ///
 /// So the four times sum exactly to the time since the thread began and never decrease, whatever
 /// the kernel says. Their errors, of single samples and not growing: `running` is within
-/// [`RUN_AHEAD_NS`] of the books; `runnable` gets a long wait when it is noticed, and of a thread
+/// [`RUN_AHEAD_NS`] of the counters; `runnable` gets a long wait when it is noticed, and of a thread
 /// that was seen wanting a CPU twice in a row up to [`WAIT_AHEAD_NS`] that was in truth blocked;
 /// what a thread waited before it was first seen to want a CPU may stand in `blocked` until the
 /// next sample that has idle time.
 ///
 /// ```
 /// use domstat_layout::Ns;
-/// use domstat_sources::process::books::{Activity, Books, Reading};
+/// use domstat_sources::process::runstate_estimator::{Activity, RunstateEstimator, Reading};
 ///
 /// let slept = Reading { run_ns: 100, wait_ns: 0, timeslices: 1, activity: Activity::Waits };
-/// let mut books = Books::new(Ns(1_000), slept, Ns(2_000));
-/// books.advance(Reading { run_ns: 150, wait_ns: 20, timeslices: 2, ..slept }, Ns(3_000));
-/// let runstate = books.runstate();
+/// let mut estimator = RunstateEstimator::new(Ns(1_000), slept, Ns(2_000));
+/// estimator.advance(Reading { run_ns: 150, wait_ns: 20, timeslices: 2, ..slept }, Ns(3_000));
+/// let runstate = estimator.runstate();
 /// assert_eq!(runstate.running_ns.value(), Some(150));
 /// assert_eq!(runstate.total_ns(), Some(2_000));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Books {
+pub struct RunstateEstimator {
     began: Ns,
     as_of: Ns,
     moved_at: Ns,
@@ -87,14 +87,14 @@ pub struct Books {
     offline: u64,
 }
 
-impl Books {
-    /// The first sample of a thread that began at `began`: what the kernel has booked so far, and
+impl RunstateEstimator {
+    /// The first sample of a thread that began at `began`: what the kernel has accounted so far, and
     /// the rest as blocked.
     #[must_use]
     pub fn new(began: Ns, reading: Reading, now: Ns) -> Self {
         let began = began.min(now);
         let age = now.since(began);
-        // The kernel rounds the start down, so the books fit; if not, the next samples make up.
+        // The kernel rounds the start down, so the counters fit; if not, the next samples make up.
         let runnable = reading.wait_ns.min(age);
         let running = reading.run_ns.min(age.saturating_sub(runnable));
         let blocked = age.saturating_sub(runnable).saturating_sub(running);
@@ -157,7 +157,7 @@ impl Books {
         }
     }
 
-    /// Whether the thread wants a CPU and the kernel has booked nothing for longer than a tick.
+    /// Whether the thread wants a CPU and the kernel has accounted nothing for longer than a tick.
     const fn stands_still(&self) -> bool {
         self.as_of.since(self.moved_at) > RUN_AHEAD_NS
     }
@@ -188,9 +188,9 @@ impl Books {
     }
 }
 
-/// How much more may be credited ahead of what is booked.
-const fn ahead(published: u64, booked: u64, most: u64) -> u64 {
-    booked.saturating_add(most).saturating_sub(published)
+/// How much more may be credited ahead of what is accounted.
+const fn ahead(published: u64, accounted: u64, most: u64) -> u64 {
+    accounted.saturating_add(most).saturating_sub(published)
 }
 
 #[cfg(test)]
