@@ -1,4 +1,7 @@
-//! What ends a command, as one line that says what and what to do.
+//! Failure of a command: one line that says what happened and what to do.
+//!
+//! One enum serves all verbs, so that the exit codes that scripts rely on stand in one table,
+//! [`Failure::exit_code`], which the compiler keeps complete.
 
 use std::io;
 use std::path::PathBuf;

@@ -2,11 +2,11 @@
 
 mod command;
 mod control;
-mod described;
+
 mod error;
-mod find;
+mod locate;
+mod output;
 mod publish;
-mod render;
 mod signals;
 
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let dir = cli.dir.as_deref();
     let socket = cli.socket.as_deref();
-    let places = find::Places { dir, socket };
+    let places = locate::Places { dir, socket };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),
         Command::Run(args) => command::run::run(&args, places),

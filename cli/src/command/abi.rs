@@ -12,7 +12,7 @@ use domstat_abi::{
 use domstat_layout::{REVISIONS, Revision, latest};
 
 use crate::error::Failure;
-use crate::render;
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,7 +118,7 @@ fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
         });
         writeln!(out, "{json:#}")?;
     } else {
-        write!(out, "{}", render::printable_lines(&found.to_string()))?;
+        write!(out, "{}", output::printable_lines(&found.to_string()))?;
     }
     Ok(if found.is_compatible() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -141,7 +141,7 @@ fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
         write!(out, "{}", c_header(revision))?;
     } else {
         let mut table =
-            render::table(&["FIELD", "OFFSET", "BYTES", "BIT", "SINCE", "KIND", "UNIT"]);
+            output::table(&["FIELD", "OFFSET", "BYTES", "BIT", "SINCE", "KIND", "UNIT"]);
         for record in &abi.records {
             for group in &record.groups {
                 for field in &group.fields {

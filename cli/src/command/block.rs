@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::control::client::Client;
 use crate::error::Failure;
-use crate::render;
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             if args.json {
                 writeln!(out, "{set}")?;
             } else {
-                let name = render::printable(set["disk"].as_str().unwrap_or(disk));
+                let name = output::printable(set["disk"].as_str().unwrap_or(disk));
                 match set["threshold_bytes"].as_u64() {
                     Some(0) => writeln!(out, "{name}: no threshold")?,
                     bytes => writeln!(out, "{name}: threshold {} bytes", bytes.unwrap_or(0))?,
@@ -170,7 +170,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             if args.json {
                 writeln!(out, "{answer}")?;
             } else {
-                let job = render::printable(answer["job"].as_str().unwrap_or_default());
+                let job = output::printable(answer["job"].as_str().unwrap_or_default());
                 let outcome = answer["outcome"].as_str().unwrap_or("is being canceled");
                 writeln!(out, "job {job}: {outcome}")?;
             }
@@ -210,11 +210,11 @@ fn wait_for(
 
 fn list(out: &mut impl Write, disks: &Value) -> std::io::Result<()> {
     let mut table =
-        render::table(&["DISK", "CAPACITY", "PHYSICAL", "THRESHOLD", "FIRED", "NODE", "SOURCE"]);
+        output::table(&["DISK", "CAPACITY", "PHYSICAL", "THRESHOLD", "FIRED", "NODE", "SOURCE"]);
     for disk in disks.as_array().into_iter().flatten() {
         let cell = |key: &str| match &disk[key] {
             Value::Null => "-".to_owned(),
-            Value::String(text) => render::printable(text),
+            Value::String(text) => output::printable(text),
             other => other.to_string(),
         };
         let keys = ["name", "capacity_bytes", "physical_bytes", "threshold_bytes"];
@@ -227,7 +227,7 @@ fn list(out: &mut impl Write, disks: &Value) -> std::io::Result<()> {
 
 fn list_jobs(out: &mut impl Write, jobs: &Value) -> std::io::Result<()> {
     for job in jobs.as_array().into_iter().flatten() {
-        let text = |key: &str| render::printable(job[key].as_str().unwrap_or("-"));
+        let text = |key: &str| output::printable(job[key].as_str().unwrap_or("-"));
         let ending = if job["ending"] == true { ", being canceled" } else { "" };
         writeln!(out, "{}  disk {}  {}{ending}", text("job"), text("disk"), text("kind"))?;
     }

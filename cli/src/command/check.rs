@@ -12,7 +12,7 @@ use domstat_layout::ReadMem;
 
 use super::show::seconds;
 use crate::error::Failure;
-use crate::find::{self, Located, Places};
+use crate::locate::{self, Located, Places};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,9 +52,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             judge(args, &what, false, || region.intact())
         }
         Located::At(path) => {
-            let mapped = find::map(&args.domain, &path)?;
+            let mapped = locate::map(&args.domain, &path)?;
             // The frames of a hypervisor are not those of the file through which they are mapped.
-            let is_xen = find::xen_domid(&args.domain).is_some();
+            let is_xen = locate::xen_domid(&args.domain).is_some();
             let (name, file) = match is_xen {
                 true => (args.domain.clone(), None),
                 false => (path.display().to_string(), Some(mapped.file())),

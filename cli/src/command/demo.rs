@@ -12,9 +12,9 @@ use domstat_sources::kvm::{KvmOptions, KvmProbe, KvmSource};
 use domstat_sources::process::ProcessSource;
 
 use crate::error::Failure;
-use crate::find;
+use crate::locate;
+use crate::output::human_ns;
 use crate::publish::{Published, Target, publish};
-use crate::render::human_ns;
 use crate::signals::Stop;
 
 /// Boot a micro-VM, publish its statistics, and read and check them from another process
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     // A place of its own where the usual one is not there or not ours.
     let private = tempfile::tempdir()
         .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
-    let dir = usable(find::directory(dir).ok()).unwrap_or_else(|| private.path().to_owned());
+    let dir = usable(locate::directory(dir).ok()).unwrap_or_else(|| private.path().to_owned());
     let name = format!("demo-{}", std::process::id());
 
     let (mut published, probe, _threads) = match KvmSource::available() {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::control::client::Client;
 use crate::error::Failure;
-use crate::render;
+use crate::output;
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -67,14 +67,14 @@ pub(crate) fn print(out: &mut impl Write, event: &Value, as_json: bool) -> std::
     if as_json {
         return writeln!(out, "{event}");
     }
-    let name = |key: &str| render::printable(event[key].as_str().unwrap_or("-"));
+    let name = |key: &str| output::printable(event[key].as_str().unwrap_or("-"));
     write!(out, "{}  {}", name("domain"), name("event"))?;
     for (key, value) in event.as_object().into_iter().flatten() {
         match value {
             _ if key == "domain" || key == "event" => {}
             Value::Null | Value::Bool(false) => {}
             Value::Bool(true) => write!(out, "  {key}")?,
-            Value::String(text) => write!(out, "  {key} {}", render::printable(text))?,
+            Value::String(text) => write!(out, "  {key} {}", output::printable(text))?,
             other => write!(out, "  {key} {other}")?,
         }
     }

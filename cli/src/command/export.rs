@@ -9,7 +9,7 @@ use domstat_exporter::Exporter;
 use domstat_exporter::server::{Options, Tls, serve};
 
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
              use --tls-cert, --tls-key and --token-file, or a firewall"
         );
     }
-    find::raise_limit_of_files();
+    locate::raise_limit_of_files();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let options = Options {
         max_scrapes: usize::from(args.max_scrapes),

@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use domstat_consumer::{Attachment, Lost, Snapshot};
+use domstat_consumer::{Attachment, Lost, Region, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
-use crate::find::{self, Entry, Places};
-use crate::render::{self, Seen};
+use crate::locate::{self, Entry, Places};
+use crate::output::{self, ABSENT, Seen, age, identity, plain, printable, runstate};
 
 /// List the domains that are published on this host
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
-    find::raise_limit_of_files();
+    locate::raise_limit_of_files();
     let found = places.all()?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -34,15 +34,15 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         writeln!(out, "no domain is published {}", places.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = render::table(&["NAME", "DOMID", "VCPUS", "STATE", "AGE", "REV"]);
+    let mut table = output::table(&["NAME", "DOMID", "VCPUS", "STATE", "AGE", "REV"]);
     let mut broken = Vec::new();
     for Entry { name, attachment, .. } in &found {
         match attachment.as_ref().map(|a| (a, look(a))) {
             Ok((attachment, Ok((snapshot, seen)))) => {
-                table.add_row(render::ls_row(name, attachment.region(), &snapshot, seen));
+                table.add_row(row(name, attachment.region(), &snapshot, seen));
             }
-            Ok((_, Err(e))) => broken.push(format!("{}: {e}", render::printable(name))),
-            Err(e) => broken.push(format!("{}: {e}", render::printable(name))),
+            Ok((_, Err(e))) => broken.push(format!("{}: {e}", output::printable(name))),
+            Err(e) => broken.push(format!("{}: {e}", output::printable(name))),
         }
     }
     if table.row_count() > 0 {
@@ -65,7 +65,7 @@ fn as_json(entry: &Entry) -> Value {
     };
     match look(attachment) {
         Ok((snapshot, seen)) => {
-            let mut map = render::summary(attachment.region(), &snapshot, seen);
+            let mut map = output::json::summary(attachment.region(), &snapshot, seen);
             map.insert("entry".to_owned(), json!(name));
             map.insert("path".to_owned(), json!(path));
             Value::Object(map)
@@ -81,4 +81,19 @@ fn look(attachment: &Attachment) -> Result<(Snapshot, Seen), Lost> {
     let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
     region.intact()?;
     Ok((snapshot, seen))
+}
+
+/// A domain's row.
+fn row(name: &str, region: &Region, snapshot: &Snapshot, seen: Seen) -> Vec<String> {
+    let newest = (0..snapshot.nr_vcpus())
+        .filter_map(|i| runstate(snapshot, i).ok()?.active().map(|s| s.updated))
+        .max();
+    vec![
+        printable(name),
+        identity(snapshot).map_or(ABSENT.into(), |i| plain(i.domid.get())),
+        snapshot.nr_vcpus().to_string(),
+        seen.name().to_owned(),
+        newest.map_or(ABSENT.into(), |updated| age(snapshot.taken(), updated)),
+        region.header().revision.to_string(),
+    ]
 }

@@ -8,7 +8,7 @@ use domstat_exporter::Exporter;
 use domstat_exporter::otlp::Collector;
 
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let fleet = places.fleet()?;
-    find::raise_limit_of_files();
+    locate::raise_limit_of_files();
     let token = args.token_file.as_deref().map(super::export::token).transpose()?;
     let collector = Collector::new(&args.to, token)?;
     let exporter = Exporter::of(fleet);

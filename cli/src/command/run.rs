@@ -12,7 +12,7 @@ use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
 
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::publish::{End, Kept, Target, publish};
 use crate::signals::Stop;
 
@@ -188,7 +188,7 @@ fn server_at(
         (None, None) => return Ok(None),
     };
     // A descriptor for each client.
-    find::raise_limit_of_files();
+    locate::raise_limit_of_files();
     Ok(Some((server, inherited.regions)))
 }
 
@@ -213,7 +213,7 @@ fn serve<S: Source>(
         (Some(path), None) => Target::File(path),
         (None, socket) => match server_at(socket, &common.at, Serves::One)? {
             Some((server, kept)) => Target::Server { server: Arc::new(server), kept: Some(kept) },
-            None => Target::Directory(find::directory(places.dir)?),
+            None => Target::Directory(locate::directory(places.dir)?),
         },
     };
     let mut published = publish(source, common.placement.placement(), target)?;

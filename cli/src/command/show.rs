@@ -7,13 +7,15 @@ use std::time::Duration;
 use domstat_consumer::{Attachment, Liveness, Reattached, Region, Snapshot};
 
 use crate::error::Failure;
-use crate::find::{Located, Places};
-use crate::render::Seen;
+use crate::locate::{Located, Places};
+use crate::output::Seen;
 use crate::signals::Stop;
-use crate::{described, find, render};
+use crate::{locate, output};
 
 mod domstats;
 mod rfc_v3;
+mod schema;
+mod text;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,11 +83,11 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let attachment = match places.locate(&args.domain)? {
         Located::Served(connection) => Attachment::on(&connection, &args.domain)?,
         Located::At(path) => {
-            let mapped = find::map(&args.domain, &path)?;
+            let mapped = locate::map(&args.domain, &path)?;
             if mapped.is_rfc_v3() {
                 return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
             }
-            match find::xen_domid(&args.domain) {
+            match locate::xen_domid(&args.domain) {
                 Some(_) => Attachment::of(mapped.attach()?, None),
                 None => Attachment::open(&path)?,
             }
@@ -100,7 +102,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let mut out = std::io::stdout().lock();
     let region = attachment.region();
     if args.all {
-        let shown = described::show(&mut out, region, &args.domain, args.json);
+        let shown = schema::print(&mut out, region, &args.domain, args.json);
         still_there(args, region)?;
         return shown;
     }
@@ -111,9 +113,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if let Some(Format::Domstats) = args.format {
         domstats::print(&mut out, region, &snapshot, args.backing)?;
     } else if args.json {
-        writeln!(out, "{}", render::json(region, &snapshot, seen))?;
+        writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
     } else {
-        render::text(&mut out, region, &snapshot, None, seen)?;
+        text::print(&mut out, region, &snapshot, None, seen)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,11 +154,11 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
-            writeln!(out, "{}", render::json(region, &snapshot, seen))?;
+            writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
         } else {
             let mut text = Vec::new();
             let earlier = comparable.then_some(&before);
-            render::text(&mut text, region, &snapshot, earlier, seen)?;
+            text::print(&mut text, region, &snapshot, earlier, seen)?;
             if shown > 0 {
                 match live_screen {
                     true => screen.back(&mut out)?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domstat_layout::latest::VcpuState;
 
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::signals::Stop;
 
 mod app;
@@ -16,7 +16,6 @@ mod columns;
 mod detail;
 mod domain;
 mod help;
-mod human;
 mod list;
 mod order;
 mod sampler;
@@ -75,7 +74,7 @@ const STATES: [VcpuState; 4] =
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let fleet = places.fleet()?;
     let place = fleet.place().display().to_string();
-    find::raise_limit_of_files();
+    locate::raise_limit_of_files();
     let stop = Stop::on_signals()?;
     let mut sampler = sampler::Sampler::new(fleet, args.interval, args.stale);
     if args.batch {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
-use crate::find;
+use crate::locate;
 
 /// A connection to the daemon.
 pub(crate) struct Client {
@@ -20,7 +20,7 @@ impl Client {
     pub(crate) fn connect(path: Option<&Path>, dir: Option<&Path>) -> Result<Self, Failure> {
         let path = match path {
             Some(path) => path.to_owned(),
-            None => super::path_in(&find::directory(dir)?),
+            None => super::path_in(&locate::directory(dir)?),
         };
         let stream = UnixStream::connect(&path)
             .map_err(|source| Failure::NoDaemon { path: path.clone(), source })?;

@@ -16,7 +16,7 @@ use crate::command::show::seconds;
 use crate::control;
 use crate::control::{Hub, Server};
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::publish::builder_of;
 use crate::signals::Stop;
 
@@ -77,7 +77,7 @@ const RESCAN: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
-    let dir = find::directory(places.dir)?;
+    let dir = locate::directory(places.dir)?;
     let handover = super::server_at(places.socket, &args.at, super::Serves::Many)?
         .map(|(server, _)| Arc::new(server));
     let hub = Hub::new();

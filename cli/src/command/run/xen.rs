@@ -12,7 +12,7 @@ use domstat_sources::{Source, SourceError};
 
 use super::{Common, serve};
 use crate::error::Failure;
-use crate::find::{self, Places};
+use crate::locate::{self, Places};
 use crate::publish::{End, Published, Target, publish};
 use crate::signals::Stop;
 
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     }
     let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
         Some((server, _)) => Place::Server(Arc::new(server)),
-        None => Place::Directory(find::directory(places.dir)?),
+        None => Place::Directory(locate::directory(places.dir)?),
     };
     activation::ready()
         .map_err(|source| Failure::Os { action: "tell the service manager", source })?;

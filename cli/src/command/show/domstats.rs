@@ -11,7 +11,7 @@ use domstat_layout::latest::{
 use domstat_layout::schema::{FieldKind, FieldUnit, SchemaField, SchemaGroup};
 use domstat_layout::{BlkGroup, RecordKind, Schema, VcpuGroup, Word};
 
-use crate::render::printable;
+use crate::output::printable;
 
 /// libvirt's VIR_VCPU_RUNNING, which its QEMU driver says of every vCPU that is plugged.
 const VCPU_RUNNING: u64 = 1;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Args;
 use crate::error::Failure;
-use crate::render;
+use crate::output;
 use crate::signals::Stop;
 
 /// One look at every record.
@@ -97,7 +97,7 @@ fn text(
     if before.is_some() {
         heads.push("GAINED");
     }
-    let mut table = render::table(&heads);
+    let mut table = output::table(&heads);
     let mut notes = Vec::new();
     for (index, record) in sample.iter().enumerate() {
         let record = match record {
@@ -108,7 +108,7 @@ fn text(
             }
         };
         let running = match record.running() {
-            Running::Ns(ns) => render::human_ns(ns),
+            Running::Ns(ns) => output::human_ns(ns),
             Running::InactiveOrOverflowed => "inactive or overflowed".to_owned(),
             Running::Unknown => "not in the record".to_owned(),
             Running::NeverWritten => continue,
@@ -151,7 +151,7 @@ fn text(
 /// is not written until it stops.
 fn gained(record: &Record, earlier: Option<&Record>) -> String {
     let gained = || record.running().ns()?.checked_sub(earlier?.running().ns()?);
-    gained().map_or_else(|| "-".to_owned(), render::human_ns)
+    gained().map_or_else(|| "-".to_owned(), output::human_ns)
 }
 
 fn as_json(region: &LegacyRegion, sample: &Sample) -> Value {

@@ -2,10 +2,10 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::human::{bytes, clip, count, or_absent, percent, span, sparkline};
 use super::order::Key;
 use super::sampler::Row;
 use super::totals::both;
+use crate::output::human::{bytes, clip, count, or_absent, percent, span, sparkline};
 
 /// One column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

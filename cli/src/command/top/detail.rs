@@ -261,7 +261,7 @@ impl Watched {
 
 fn device(name: Option<Name>, index: u32) -> String {
     let name = name.as_ref().and_then(Name::as_str).filter(|name| !name.is_empty());
-    name.map_or_else(|| format!("#{index}"), crate::render::printable)
+    name.map_or_else(|| format!("#{index}"), crate::output::printable)
 }
 
 /// A job, if there is or was one.

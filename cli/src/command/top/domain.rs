@@ -8,9 +8,9 @@ use ratatui::text::{Line, Span};
 use ratatui::{Frame, widgets::Paragraph};
 
 use super::detail::{BlkRow, Job, VcpuRow, Watched};
-use super::human::{ABSENT, bytes, clip, count, or_absent, percent, span};
 use super::sampler::Row;
 use super::style::Styles;
+use crate::output::human::{ABSENT, bytes, clip, count, or_absent, percent, span};
 
 /// What one domain is drawn from.
 pub(super) struct Domain<'a> {
@@ -47,7 +47,7 @@ impl Domain<'_> {
             self.blks(&mut lines, width);
             self.nets(&mut lines, width);
         } else if let Some(error) = &self.row.error {
-            let error = crate::render::printable(error);
+            let error = crate::output::printable(error);
             lines.push(Line::styled(error, self.styles.bad()));
         } else {
             lines.push(Line::raw("its numbers are nobody's any more, and not shown"));

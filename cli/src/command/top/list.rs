@@ -6,10 +6,10 @@ use ratatui::text::{Line, Span};
 use ratatui::{Frame, widgets::Paragraph};
 
 use super::columns::{Column, Columns};
-use super::human::{count, percent};
 use super::order::Key;
 use super::sampler::{Health, Row};
 use super::style::Styles;
+use crate::output::human::{count, percent};
 
 /// What the list is drawn from.
 pub(super) struct List<'a> {

@@ -213,7 +213,7 @@ impl Row {
             self.history.clear();
             let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
             if let Some(name) = identity.and_then(|i| i.name.as_str().map(str::to_owned)) {
-                self.name = crate::render::printable(&name);
+                self.name = crate::output::printable(&name);
             }
             self.uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
         }

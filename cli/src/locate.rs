@@ -1,4 +1,4 @@
-//! Where regions are.
+//! Lookup of domains: in a directory or at a socket.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Numbers in few columns.
+//! Numbers for people: exact ones with a unit, and short ones of at most six columns.
 
 /// Shown where there is no value.
-pub(super) const ABSENT: &str = "-";
+pub(crate) const ABSENT: &str = "-";
 
 /// With three digits and a unit of powers of `base`: at most six columns.
 fn scaled(value: f64, base: f64, units: &[&str]) -> String {
@@ -25,17 +25,17 @@ fn scaled(value: f64, base: f64, units: &[&str]) -> String {
 }
 
 /// How many.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     scaled(value, 1000.0, &["", "k", "M", "G", "T", "P"])
 }
 
 /// Bytes, in powers of 1024.
-pub(super) fn bytes(value: f64) -> String {
+pub(crate) fn bytes(value: f64) -> String {
     scaled(value, 1024.0, &["", "K", "M", "G", "T", "P"])
 }
 
 /// CPUs' worth of time in percent, as top shows it.
-pub(super) fn percent(cpus: f64) -> String {
+pub(crate) fn percent(cpus: f64) -> String {
     match cpus * 100.0 {
         p if p < 999.95 => format!("{p:.1}"),
         p => format!("{p:.0}"),
@@ -43,7 +43,7 @@ pub(super) fn percent(cpus: f64) -> String {
 }
 
 /// A time span, in its largest unit.
-pub(super) fn span(ns: u64) -> String {
+pub(crate) fn span(ns: u64) -> String {
     let s = ns as f64 / 1e9;
     match s {
         s if s < 1e-3 => format!("{:.0}us", s * 1e6),
@@ -56,12 +56,12 @@ pub(super) fn span(ns: u64) -> String {
 }
 
 /// `value` as `how` shows it.
-pub(super) fn or_absent<T>(value: Option<T>, how: impl Fn(T) -> String) -> String {
+pub(crate) fn or_absent<T>(value: Option<T>, how: impl Fn(T) -> String) -> String {
     value.map_or_else(|| ABSENT.to_owned(), how)
 }
 
 /// Percents as a line of blocks, the newest at the right, `width` columns.
-pub(super) fn sparkline(percents: impl DoubleEndedIterator<Item = u8>, width: usize) -> String {
+pub(crate) fn sparkline(percents: impl DoubleEndedIterator<Item = u8>, width: usize) -> String {
     const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let newest: Vec<u8> = percents.rev().take(width).collect();
     let blank = std::iter::repeat_n(' ', width.saturating_sub(newest.len()));
@@ -70,7 +70,7 @@ pub(super) fn sparkline(percents: impl DoubleEndedIterator<Item = u8>, width: us
 }
 
 /// At most `width` columns of `text`, and an ellipsis where some are missing.
-pub(super) fn clip(text: &str, width: usize) -> String {
+pub(crate) fn clip(text: &str, width: usize) -> String {
     use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
     if text.width() <= width {
         return text.to_owned();
@@ -81,6 +81,32 @@ pub(super) fn clip(text: &str, width: usize) -> String {
         used <= width
     };
     text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// Nanoseconds with three digits after the point in the unit that fits.
+pub(crate) fn human_ns(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{}.{:03} us", ns / 1_000, ns % 1_000),
+        1_000_000..1_000_000_000 => format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000),
+        _ => format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1_000),
+    }
+}
+
+/// Bytes with one digit after the point in the unit that fits.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for u in units {
+        unit = u;
+        if value < 1024.0 {
+            break;
+        }
+        if u != "EiB" {
+            value /= 1024.0;
+        }
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 #[cfg(test)]

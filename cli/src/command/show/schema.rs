@@ -1,4 +1,4 @@
-//! What a region says of itself: everything by name, unit and value from its own schema. Nothing
+//! Regions printed by their own schema: every field by name, unit and value. Nothing
 //! here knows a group, a field or a revision.
 
 use std::io::Write;
@@ -11,9 +11,9 @@ use domstat_layout::{Ns, Schema, Stat, Uuid, Word};
 use serde_json::{Map, Value, json};
 
 use crate::error::Failure;
-use crate::render;
+use crate::output;
 
-pub(crate) fn show(
+pub(super) fn print(
     out: &mut impl Write,
     region: &Region,
     domain: &str,
@@ -28,7 +28,7 @@ pub(crate) fn show(
         writeln!(out, "{}", json_of(region, &schema))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = render::table(&["RECORD", "GROUP", "FIELD", "VALUE", "UNIT", "KIND", "AGE"]);
+    let mut table = output::table(&["RECORD", "GROUP", "FIELD", "VALUE", "UNIT", "KIND", "AGE"]);
     let mut notes = Vec::new();
     let mut idle = 0;
     let now = region.now();
@@ -40,12 +40,12 @@ pub(crate) fn show(
                     shape.kind.name().map_or_else(|| shape.kind.0.to_string(), str::to_owned);
                 table.add_row([
                     at.to_owned(),
-                    render::printable(group.name),
-                    render::printable(field.name),
+                    output::printable(group.name),
+                    output::printable(field.name),
                     text(&field, of_field(group, &field, words)),
                     shape.scaled().to_string(),
                     kind,
-                    render::age(now, sample.updated),
+                    output::age(now, sample.updated),
                 ]);
             }
         }
@@ -58,7 +58,7 @@ pub(crate) fn show(
         writeln!(out, "{idle} groups are described and not active")?;
     }
     for note in notes {
-        writeln!(out, "{}", render::printable(&note))?;
+        writeln!(out, "{}", output::printable(&note))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,7 +88,7 @@ fn for_each_group(
 
 /// `dom` or `vcpu[3]`.
 fn label(record: &SchemaRecord<'_>, index: u32) -> String {
-    let name = render::printable(record.name);
+    let name = output::printable(record.name);
     if record.stride == record.size && record.nr == 1 { name } else { format!("{name}[{index}]") }
 }
 
@@ -123,7 +123,7 @@ fn value(field: &SchemaField<'_>, words: &[u64]) -> Value {
 fn text(field: &SchemaField<'_>, words: &[u64]) -> String {
     match value(field, words) {
         Value::Null => "-".to_owned(),
-        Value::String(text) => render::printable(&text),
+        Value::String(text) => output::printable(&text),
         Value::Array(_) if field.shape.kind.is_histogram() => histogram(field, words),
         other => other.to_string(),
     }
@@ -138,7 +138,7 @@ fn histogram(field: &SchemaField<'_>, words: &[u64]) -> String {
     };
     let full = (0u32..).zip(words).filter(|(_, raw)| **raw != 0).map(|(bucket, raw)| {
         let least = least(bucket).map_or_else(|| "?".to_owned(), |v| v.to_string());
-        format!("{least}:{}", render::plain(Word::from_raw(*raw).get()))
+        format!("{least}:{}", output::plain(Word::from_raw(*raw).get()))
     });
     let full: Vec<String> = full.collect();
     if full.is_empty() { "0".to_owned() } else { full.join(" ") }

@@ -1,0 +1,117 @@
+//! Samples as JSON. A field without a value is null, never 0.
+
+use domstat_consumer::{Fields, Reading, Region, Snapshot, SnapshotRecord};
+use domstat_layout::descriptor::{FieldDesc, Kind};
+use domstat_layout::latest::{BLK_GROUPS, DOM_GROUPS, NET_GROUPS, VCPU_GROUPS};
+use domstat_layout::{GroupDesc, Name, Ns, Stat, State, Uuid, Word};
+use serde_json::{Map, Value, json};
+
+use super::{Seen, identity};
+
+/// A whole sample, by name.
+pub(crate) fn sample(region: &Region, snapshot: &Snapshot, seen: Seen) -> Value {
+    let mut map = summary(region, snapshot, seen);
+    let taken = snapshot.taken();
+    map.insert("groups".to_owned(), groups(snapshot.dom(), DOM_GROUPS, taken));
+    map.insert(
+        "vcpus".to_owned(),
+        records(snapshot.nr_vcpus(), VCPU_GROUPS, taken, |i| snapshot.vcpu(i)),
+    );
+    map.insert(
+        "blks".to_owned(),
+        records(snapshot.nr_blks(), BLK_GROUPS, taken, |i| snapshot.blk(i)),
+    );
+    map.insert(
+        "nets".to_owned(),
+        records(snapshot.nr_nets(), NET_GROUPS, taken, |i| snapshot.net(i)),
+    );
+    Value::Object(map)
+}
+
+/// An array's records, each with its index.
+fn records<'s>(
+    nr: u32,
+    known: &'static [&'static GroupDesc],
+    taken: Option<Ns>,
+    record: impl Fn(u32) -> Option<SnapshotRecord<'s>>,
+) -> Value {
+    (0..nr)
+        .filter_map(|index| {
+            Some(json!({ "index": index, "groups": groups(record(index)?, known, taken) }))
+        })
+        .collect()
+}
+
+/// A region's description, without its statistics.
+pub(crate) fn summary(region: &Region, snapshot: &Snapshot, seen: Seen) -> Map<String, Value> {
+    let identity = identity(snapshot);
+    let value = json!({
+        "name": identity.and_then(|i| i.name.as_str().map(str::to_owned)),
+        "domid": identity.and_then(|i| i.domid.value()),
+        "uuid": identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string())),
+        "state": seen.state.map(State::name),
+        "liveness": seen.liveness.name(),
+        "held": region.is_held(),
+        "nr_vcpus": snapshot.nr_vcpus(),
+        "revision": region.header().revision,
+        "incarnation": format!("{:016x}", region.header().incarnation),
+        "clock": region.clock().name(),
+        "taken_ns": snapshot.taken().map(|now| now.0),
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn groups(
+    record: SnapshotRecord<'_>,
+    known: &'static [&'static GroupDesc],
+    taken: Option<Ns>,
+) -> Value {
+    let mut map = Map::new();
+    // A twin repeats its first copy.
+    for desc in known.iter().filter(|desc| desc.twin_of.is_none()) {
+        let value = match record.fields(desc) {
+            Ok(Reading::Active(fields)) => active_group(&fields, taken),
+            Ok(Reading::Inactive) => json!({ "status": "inactive" }),
+            Ok(Reading::Unknown) => json!({ "status": "unknown" }),
+            Err(stalled) => json!({ "status": "stalled", "error": stalled.to_string() }),
+        };
+        map.insert(desc.name.to_owned(), value);
+    }
+    Value::Object(map)
+}
+
+fn active_group(fields: &Fields<'_>, taken: Option<Ns>) -> Value {
+    let values: Map<String, Value> =
+        fields.iter().map(|(desc, bytes)| (desc.name.to_owned(), field(desc, bytes))).collect();
+    json!({
+        "status": "active",
+        "updated_ns": fields.updated.0,
+        "age_ns": taken.map(|now| now.since(fields.updated)),
+        "generation": fields.generation,
+        "fields": values,
+    })
+}
+
+fn field(desc: &FieldDesc, bytes: &[u8]) -> Value {
+    if let Ok(word) = <[u8; 8]>::try_from(bytes) {
+        return match (Word::from_raw(u64::from_ne_bytes(word)).get(), desc.kind) {
+            (Stat::Value(v), Kind::State(names)) => usize::try_from(v)
+                .ok()
+                .and_then(|v| names.get(v))
+                .map_or(json!(v), |name| json!(name)),
+            (Stat::Value(v), _) => json!(v),
+            (Stat::Saturated, _) => json!("saturated"),
+            (Stat::NotProduced | Stat::GroupInactive, _) => Value::Null,
+        };
+    }
+    if let Ok(uuid) = <[u8; 16]>::try_from(bytes) {
+        return Uuid(uuid).bytes().map_or(Value::Null, |_| json!(Uuid(uuid).to_string()));
+    }
+    match <[u8; 128]>::try_from(bytes) {
+        Ok(name) => json!(Name(name).as_str()),
+        Err(_) => Value::Null,
+    }
+}
