@@ -4,11 +4,10 @@ source "$(dirname "$0")/common.sh"
 made=$(mktemp)
 trap 'rm -f "$made"' EXIT
 
-compare() { # crate example file argument...
-    cargo run --quiet --locked -p "$1" --example "$2" -- "${@:4}" > "$made"
-    hold "$3"
-}
+xtask() { cargo run --quiet --locked -p xtask -- "$@"; }
+# Standard input is what the file must be.
 hold() { # file
+    cat > "$made"
     if [ "${fix:-}" ]; then
         cp "$made" "$1"
     else
@@ -17,17 +16,14 @@ hold() { # file
 }
 
 [ "${1:-}" = --fix ] && fix=1
-compare domstat-layout layout-table layout/TABLE.md
-compare domstat-invariant-checker rules-table docs/checker.md
-compare domstat-exporter metrics-table docs/metrics.md
-revisions=$(cargo run --quiet --locked -p domstat-abi --example c-header)
+xtask layout-table | hold layout/TABLE.md
+xtask rules-table | hold docs/checker.md
+revisions=$(xtask c-header)
 for n in $revisions; do
-    compare domstat-abi c-header "layout/include/domstat/r$n.h" "$n"
+    xtask c-header "$n" | hold "layout/include/domstat/r$n.h"
 done
-ci/commands.sh > "$made"
-hold docs/commands.md
-cargo run --quiet --locked -p domstat -- abi show --svg > "$made"
-hold docs/region.svg
+{ xtask commands && xtask metrics-table; } | hold docs/reference.md
+cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg
 if [ "${fix:-}" ]; then
     cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Counts the unsafe code of every file and compares with docs/unsafe.md; --fix writes that.
+# Counts the unsafe code of every file and compares with the section of docs/abi.md; --fix writes it.
 source "$(dirname "$0")/common.sh"
-list=docs/unsafe.md
+page=docs/abi.md
 made=$(mktemp)
 trap 'rm -f "$made"' EXIT
 
@@ -26,20 +26,22 @@ rows() {
 tracked() { git ls-files --cached --others --exclude-standard '*.rs' | xargs grep -lE "^ *#!?\[allow\(unsafe_code" | sort; }
 others='^(bench|fuzz|tests)/|/tests/|/tests\.rs$'
 {
+    sed '/^<!-- Counted by/,$d' "$page"
     echo "<!-- Counted by ci/unsafe.sh --fix -->"
-    echo "# Where unsafe code is, and how much"
+    echo "## Where unsafe code is, and how much"
     echo
     echo "Every crate denies unsafe code but in the files below, and denies a block without a"
     echo "\`// SAFETY:\` comment or with more than one unsafe operation. A block is counted by its braces,"
     echo "comments are not. ARCHITECTURE.md says what each of the first table's files is for."
     echo
-    echo "## What is shipped"
+    echo "### What is shipped"
     echo
     tracked | grep -vE "$others" | rows
     echo
-    echo "## Tests, benches, fuzz targets"
+    echo "### Tests, benches, fuzz targets"
     echo
     tracked | grep -E "$others" | rows
+    sed -n '/^<!-- End of the count/,$p' "$page"
 } > "$made"
 
 # What the lint would not see: a file that nobody allowed it.
@@ -47,8 +49,8 @@ stray=$(git ls-files '*.rs' | xargs grep -lE '^[^/"]*\<unsafe (\{|impl|fn|extern
 [ -z "$stray" ] || fail "unsafe code in files that do not allow it: $stray"
 
 if [ "${1:-}" = --fix ]; then
-    cp "$made" "$list"
+    cp "$made" "$page"
 else
-    diff -u "$list" "$made" || fail "$list is stale: look at what is new, then run ci/unsafe.sh --fix"
+    diff -u "$page" "$made" || fail "$page is stale: look at what is new, then run ci/unsafe.sh --fix"
 fi
 grep -E '^\| [0-9]+ files' "$made"

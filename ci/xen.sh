@@ -2,7 +2,7 @@
 # Boots a real Xen host under QEMU's TCG, runs domstat in its dom0 and judges the serial log.
 #   ci/xen.sh            what domstat, Xen's tools, sysfs and the domU say, through a domU's life
 #   ci/xen.sh record     the same, and makes it the recording that the tests of the source replay
-#   ci/xen.sh patched    builds Xen with the patches of xen/ and judges what the hypervisor writes
+#   ci/xen.sh patched    builds Xen with the patches of patches/xen/ and judges what the hypervisor writes
 # XEN_DIR is where packages and images are kept (default: xen in cargo's target directory).
 # Needs Debian's qemu-system-x86, cpio and strace; patched also bison, flex and patch.
 source "$(dirname "$0")/common.sh"
@@ -18,7 +18,6 @@ done
 # Builds a program that needs no library in dom0, and copies it without what only a debugger reads.
 static() { # PACKAGE KIND NAME [PROFILE]
     local out=$target/${4:-debug}
-    [ "$2" = example ] && out+=/examples
     cargo rustc --locked ${4:+"--$4"} -p "$1" "--$2" "$3" -- -C target-feature=+crt-static
     strip -o "$dir/bin/$3" "$out/$3"
     ldd "$dir/bin/$3" 2>&1 | grep -qE 'statically linked|not a dynamic' || fail "$3 is not static"
@@ -45,7 +44,7 @@ tests/xen/fetch.sh "$dir"
 case $mode in
     agree | record)
         static domstat bin domstat
-        static domstat-sources example xen-record
+        static domstat-tests bin domstat-xen-record
         run agree 400 's/"rd_bytes":[0-9]*/"rd_bytes":7/'
         if [ "$mode" = record ]; then
             python3 tests/xen/judge.py recording "$dir/agree.log" > sources/tests/recorded/xen-4.17.txt

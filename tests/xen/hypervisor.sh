@@ -21,7 +21,7 @@ fi
 rm -rf "xen-$version"
 tar -xf "xen_$version.orig.tar.xz"
 cd "xen-$version"
-for patch in "$repository"/xen/patches/*.patch; do
+for patch in "$repository"/patches/xen/*.patch; do
     patch -p1 --fuzz=0 --quiet < "$patch"
 done
 # The public header is that of revision 1, but for what a hypervisor has no use for.

@@ -20,7 +20,7 @@ Examples:
 
 A scrape shows all domains of the host as of one moment. What is not produced has no series, and a
 domain that is gone has none from the next scrape on. `_created` of a counter moves when its
-producer was started anew. docs/metrics.md lists the names.
+producer was started anew. docs/reference.md lists the names.
 
 systemd can pass the listening socket; then --listen is not looked at.";
 

@@ -1,4 +1,4 @@
-//! A Xen host as `xen-record` saw it, moment by moment (examples/xen-record.rs says how a recording
+//! A Xen host as `domstat-xen-record` saw it, moment by moment (tests/src/bin/domstat-xen-record.rs says how a recording
 //! is written; tests/xen in the repository makes one on the real thing).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,7 @@ moment() {
     observe "$1" vcpu-list xl vcpu-list web1
     observe "$1" xl-list xl list web1
     observe "$1" xentop xentop -b -i 1 -v -x -n -f
-    observe "$1" record xen-record "$1"
+    observe "$1" record domstat-xen-record "$1"
     observe "$1" domstat show
 }
 settle() { sleep 0.7; }

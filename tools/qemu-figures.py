@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Measures `domstat run qemu` on real QEMU processes and prints what docs/qemu.md shows.
 
-    ci/qemu-figures.py table             every published field beside QMP's value, taken in turn
-    ci/qemu-figures.py firings [N]       N threshold firings, the QMP connection cut at random
-    ci/qemu-figures.py fleet [N]         N VMs, one of them stopped (SIGSTOP): ages
-    ci/qemu-figures.py cost [N]          CPU time of the daemon per VM at 1 Hz
-    ci/qemu-figures.py reader            system calls of a process that reads (needs strace)
-    ci/qemu-figures.py libvirt           beside `virsh domstats` (needs a libvirtd that runs)
+    tools/qemu-figures.py table             every published field beside QMP's value, taken in turn
+    tools/qemu-figures.py firings [N]       N threshold firings, the QMP connection cut at random
+    tools/qemu-figures.py fleet [N]         N VMs, one of them stopped (SIGSTOP): ages
+    tools/qemu-figures.py cost [N]          CPU time of the daemon per VM at 1 Hz
+    tools/qemu-figures.py reader            system calls of a process that reads (needs strace)
+    tools/qemu-figures.py libvirt           beside `virsh domstats` (needs a libvirtd that runs)
 
 DOMSTAT is the command to measure (default: target/release/domstat). Exits with 1 if what was
 promised is not what was seen.
@@ -412,7 +412,7 @@ def reader():
     vm("read", rom("w.rom"), *disk("r.raw"))
     daemon("--qmp", DIR / "qmp/read.qmp")
     until("the domain", lambda: show("read"))
-    example = Path(DOMSTAT).parent / "examples/read-loop"
+    example = Path(DOMSTAT).parent / "domstat-read-loop"
     trace = DIR / "strace.txt"
     reads = 1_000_000
     out = subprocess.run(["strace", "-f", "-o", trace, example, DIR / "run/read.domstat", str(reads)],

@@ -1,9 +1,9 @@
-//! Prints the table of rules that `docs/checker.md` holds.
+//! Tables of the checker's rules, for `docs/checker.md`.
 
 use domstat_invariant_checker::{RULES, rfc_v3};
 
 const INTRO: &str = "\
-<!-- Generated from the rules by ci/generated.sh --fix -->
+<!-- Written by xtask: ci/generated.sh --fix -->
 # What the checker proves
 
 `domstat check DOMAIN` takes one look at a region, `domstat check DOMAIN --watch SECONDS` many; the
@@ -27,7 +27,7 @@ be a domain whose vCPUs 0 and 16 alone ever changed their state.
 | rule | what holds | from | stands on |
 |---|---|---|---|";
 
-fn main() {
+pub(crate) fn print() {
     println!("{INTRO}");
     for rule in RULES {
         let (id, title, source) = (rule.id, rule.title, rule.source);

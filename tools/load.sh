@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the exporter and the live screen under load: ci/load.sh [DOMAINS...]
-source "$(dirname "$0")/common.sh"
+# Measures the exporter and the live screen under load: tools/load.sh [DOMAINS...]
+source "$(dirname "$0")/../ci/common.sh"
 cargo build --quiet --release --locked -p domstat
 cargo build --quiet --release --locked -p domstat-bench --bin domstat-fleet
 bin=${CARGO_TARGET_DIR:-target}/release

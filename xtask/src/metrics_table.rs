@@ -1,12 +1,10 @@
-//! Prints the reference of the exporter's metrics, for `docs/metrics.md`.
+//! Reference of the exporter's metrics.
 
 use domstat_exporter::families::FAMILIES;
 use domstat_exporter::family::{Computed, Family, From, Kind, Row};
 
-const HEAD: &str = "\
+const HEAD: &str = "
 # Metrics
-
-<!-- Written by exporter/examples/metrics-table.rs: ci/generated.sh --fix -->
 
 What `domstat export` serves at `/metrics`. Every series of a domain has the labels `domain` and,
 if the domain has one, `uuid`; those of a vCPU `vcpu`, those of a device `device` (its name, or `#`
@@ -24,7 +22,7 @@ format, which has no `_created`, and where states and infos are gauges.
 | series | kind | labels | from | |
 |---|---|---|---|---|";
 
-fn main() {
+pub(crate) fn print() {
     println!("{HEAD}");
     for family in FAMILIES.into_iter().flatten() {
         let Family { name, kind, help, from, .. } = family;

@@ -1,4 +1,4 @@
-//! Reads a domain's first vCPU and first disk again and again: `read-loop REGION READS`. Says so on
+//! Reads a domain's first vCPU and first disk again and again: `domstat-read-loop REGION READS`. Says so on
 //! standard error before the first read and after the last, so that a trace of its system calls
 //! shows what lies between.
 
@@ -10,8 +10,8 @@ use domstat_layout::latest::{BlkIo, Runstate};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let path = args.next().ok_or("usage: read-loop REGION READS")?;
-    let reads: u64 = args.next().ok_or("usage: read-loop REGION READS")?.parse()?;
+    let path = args.next().ok_or("usage: domstat-read-loop REGION READS")?;
+    let reads: u64 = args.next().ok_or("usage: domstat-read-loop REGION READS")?.parse()?;
     let region = Region::open(path)?;
     let vcpu = region.vcpu(0).ok_or("no vCPU")?;
     let disk = region.blk(0).ok_or("no disk")?;

@@ -1,5 +1,6 @@
 //! Runs the micro-VM for some seconds (first argument, 5 by default) and compares what it
-//! published with what the kernel says: `cargo run --release --example kvm-accounting -- 5`.
+//! published with what the kernel says: `cargo run --release -p domstat-tests --bin
+//! domstat-kvm-accounting -- 5`.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};

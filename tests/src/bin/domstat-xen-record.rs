@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("xen-record: {error}");
+            eprintln!("domstat-xen-record: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws a terminal's screen as SVG: tmux capture-pane -e -p | ci/picture.py COLUMNS > picture.svg"""
+"""Draws a terminal's screen as SVG: tmux capture-pane -e -p | tools/picture.py COLUMNS > picture.svg"""
 import re
 import sys
 import unicodedata

@@ -1,5 +1,0 @@
-//! Prints the layout tables that `TABLE.md` holds.
-
-fn main() {
-    print!("{}", domstat_layout::table::LayoutTable);
-}
