@@ -33,20 +33,20 @@ use rustix::event::EventfdFlags;
 use crate::SourceError;
 
 mod commands;
+mod decode;
 mod disk;
-mod domain;
 mod fleet;
 pub mod job;
-mod polls;
+mod procfs;
 mod publish;
 pub mod qmp;
-mod records;
-mod reply;
+mod queries;
 mod schedule;
+mod session;
+mod slots;
 mod stats;
-mod threads;
 pub mod threshold;
-mod vm;
+mod vm_state;
 
 pub use commands::{Command, ControlError, JobFlags, Reply, SetRequest, ThresholdFlags};
 pub use disk::{DiskInfo, NoDisk, find};
@@ -118,7 +118,7 @@ impl Vm {
         let (woken, told) = (Arc::clone(&wake), Arc::clone(&status));
         let thread = std::thread::Builder::new()
             .name("domstat-qmp".to_owned())
-            .spawn(move || vm::run(at, options, publisher, inbox, woken, told))
+            .spawn(move || session::run(at, options, publisher, inbox, woken, told))
             .map_err(os("start a thread"))?;
         Ok(Self { path: path.to_owned(), commands, wake, status, thread: Some(thread) })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::reply::Device;
+use super::decode::Device;
 
 /// A disk or a backing image of one, as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -1,5 +1,5 @@
-//! A client of the QEMU Machine Protocol that takes what it needs and ignores the rest: no reply
-//! fails for a field that is new, gone or of another type.
+//! Client of the QEMU Machine Protocol. It takes what it needs and ignores the rest: no reply fails
+//! for a field that is new, missing or of another type.
 //!
 //! Messages come in the order in which QEMU sent them, which is what the state machines of
 //! [`super::threshold`] and [`super::job`] go by: an event that is taken before a reply happened
@@ -115,6 +115,8 @@ pub struct Connection {
     /// Commands whose time was up; their replies are thrown away when they come.
     abandoned: BTreeSet<u64>,
     version: Version,
+    /// How long each exchange of [`Connection::ask`] may take.
+    limit: Duration,
 }
 
 impl Connection {
@@ -136,6 +138,7 @@ impl Connection {
             next_id: 1,
             abandoned: BTreeSet::new(),
             version: Version::default(),
+            limit,
         };
         let greeting = loop {
             if let Some(line) = connection.line()? {
@@ -248,6 +251,23 @@ impl Connection {
                 }
                 return Err(error);
             }
+        }
+    }
+
+    /// Sends a command and waits for its reply for as long as the connection's limit says.
+    pub(super) fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
+        self.execute(command, arguments, self.limit)
+    }
+
+    /// As [`Connection::ask`]; `Null` if QEMU refuses.
+    pub(super) fn ask_lenient(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+    ) -> Result<Value, QmpError> {
+        match self.ask(command, arguments) {
+            Err(QmpError::Refused { .. }) => Ok(Value::Null),
+            other => other,
         }
     }
 

@@ -1,13 +1,95 @@
-//! When to ask for what: intervals with jitter, so that many VMs are not asked at once, and
-//! back-off for what is slow or fails.
+//! Schedule of the questions to QEMU and /proc: intervals with jitter, so that many VMs are not
+//! asked at once, and back-off for what is slow or fails.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+use super::Options;
+use super::qmp::Version;
+
 /// Longest interval that back-off leads to.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
+/// The first QEMU whose query-stats leaves the vCPUs alone.
+const QUIET_STATS: Version = Version { major: 8, minor: 1 };
+/// Interval of query-stats before that.
+const OLD_STATS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// One thing that is asked for again and again.
+/// A question to QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// vCPUs, balloon, interfaces.
+    Topology,
+    /// Run state.
+    Status,
+    /// I/O counters and chains of images.
+    Blocks,
+    /// Sizes, allocation and thresholds; asks for [`Question::Blocks`], too.
+    Extents,
+    /// Block jobs.
+    Jobs,
+    /// Memory sizes and the balloon.
+    Memory,
+    /// KVM's statistics.
+    Stats,
+}
+
+impl Question {
+    /// All, in the order in which they are asked if all are due.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Topology,
+        Self::Status,
+        Self::Extents,
+        Self::Blocks,
+        Self::Jobs,
+        Self::Memory,
+        Self::Stats,
+    ];
+}
+
+/// When each question is due.
+#[derive(Debug)]
+pub(super) struct Polls {
+    threads: Poll,
+    /// In the order of [`Question`].
+    questions: [Poll; Question::ALL.len()],
+}
+
+impl Polls {
+    pub(super) fn new(options: &Options, version: Version) -> Self {
+        let old = if version < QUIET_STATS { OLD_STATS_INTERVAL } else { options.interval };
+        let stats = options.stats_interval.unwrap_or(old.max(options.interval));
+        let slow = options.interval.saturating_mul(5);
+        let intervals =
+            [slow.saturating_mul(4), slow, options.interval, slow, options.interval, slow, stats];
+        Self { threads: Poll::every(options.interval), questions: intervals.map(Poll::every) }
+    }
+
+    /// The poll of /proc, which needs no connection.
+    pub(super) const fn threads(&mut self) -> &mut Poll {
+        &mut self.threads
+    }
+
+    pub(super) const fn of(&mut self, question: Question) -> &mut Poll {
+        let [topology, status, blocks, extents, jobs, memory, stats] = &mut self.questions;
+        match question {
+            Question::Topology => topology,
+            Question::Status => status,
+            Question::Blocks => blocks,
+            Question::Extents => extents,
+            Question::Jobs => jobs,
+            Question::Memory => memory,
+            Question::Stats => stats,
+        }
+    }
+
+    /// When the first is due; without a connection only what /proc answers.
+    pub(super) fn next(&self, connected: bool) -> Option<Instant> {
+        let of_qemu = self.questions.iter().filter(|_| connected);
+        of_qemu.chain([&self.threads]).filter_map(Poll::due).min()
+    }
+}
+
+/// One question that is asked again and again.
 #[derive(Debug)]
 pub(super) struct Poll {
     interval: Duration,

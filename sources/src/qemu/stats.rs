@@ -6,7 +6,7 @@ use domstat_layout::schema::{FieldKind, FieldShape, FieldUnit, MAX_NAME_LEN};
 use domstat_layout::{Group, Word};
 use serde_json::Value;
 
-use super::reply::{list, text};
+use super::decode::{list, text};
 use crate::{ArchField, ArchGroup};
 
 /// Most buckets that a histogram is taken to have.

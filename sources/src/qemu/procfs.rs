@@ -1,5 +1,5 @@
-//! The QEMU process on the host: the scheduler's counters of its vCPU threads, its CPU time and
-//! memory, its network interfaces.
+//! QEMU's process on the host, from /proc: scheduling statistics of its vCPU threads, its CPU time
+//! and memory, its tap interfaces.
 
 use std::path::Path;
 

@@ -1,15 +1,15 @@
-//! A VM as users see it: its disks, and which of them a node or a job belongs to.
+//! Disks of a VM as users see them, and which of them a node or a job belongs to.
 
 use domstat_layout::{Name, Word};
 
-use super::Domain;
+use super::VmState;
 use crate::qemu::Publisher;
+use crate::qemu::decode::{Device, Layer, Node};
 use crate::qemu::disk::DiskInfo;
-use crate::qemu::reply::{Device, Layer, Node};
 
-impl<P: Publisher> Domain<P> {
+impl<P: Publisher> VmState<P> {
     /// Every image with its name: the disk's own, and `disk[n]` for the n-th that backs it.
-    pub(in crate::qemu) fn images(&self) -> impl Iterator<Item = (String, &Device, usize, &Layer)> {
+    pub(super) fn images(&self) -> impl Iterator<Item = (String, &Device, usize, &Layer)> {
         self.devices.iter().zip(&self.names).flat_map(|(device, name)| {
             let named = move |(n, layer)| (image_name(name, n), device, n, layer);
             device.layers.iter().enumerate().map(named)
@@ -18,7 +18,7 @@ impl<P: Publisher> Domain<P> {
 
     /// What tells the images apart: names that are cut to what a record holds, and the device or,
     /// of a backing image, its node.
-    pub(in crate::qemu) fn keys(&self) -> Vec<(String, String)> {
+    pub(super) fn keys(&self) -> Vec<(String, String)> {
         let key = |(name, device, n, layer): (String, &Device, usize, &Layer)| {
             let own =
                 if n == 0 { device.qdev.clone() } else { layer.node.clone().unwrap_or_default() };
@@ -27,14 +27,14 @@ impl<P: Publisher> Domain<P> {
         self.images().map(key).collect()
     }
 
-    pub(in crate::qemu) fn node(&self, name: Option<&String>) -> Option<&Node> {
+    fn node(&self, name: Option<&String>) -> Option<&Node> {
         self.nodes.iter().find(|n| Some(&n.name) == name)
     }
 
     /// Everything that is known of the disks and their backing images.
     pub(in crate::qemu) fn disks(&self) -> Vec<DiskInfo> {
         let info = |(name, device, n, layer): (String, &Device, usize, &Layer)| {
-            let slot = self.records.as_ref().and_then(|r| r.blk_ref(&name));
+            let slot = self.slots.as_ref().and_then(|r| r.blk_ref(&name));
             let (node, storage) =
                 (self.node(layer.node.as_ref()), self.node(layer.storage.as_ref()));
             let text = |s: &String| Some(s.clone()).filter(|s| !s.is_empty());
@@ -64,7 +64,7 @@ impl<P: Publisher> Domain<P> {
     }
 
     /// Takes the sizes and thresholds of every image to its slot.
-    pub(in crate::qemu) fn place_extents(&mut self) {
+    pub(super) fn place_extents(&mut self) {
         let mut extents = Vec::new();
         for (name, _, _, layer) in self.images() {
             let (node, storage) =
@@ -78,7 +78,7 @@ impl<P: Publisher> Domain<P> {
             ));
         }
         for (name, allocation, capacity, physical, threshold) in extents {
-            if let Some(slot) = self.records.as_mut().and_then(|r| r.blk(&name)) {
+            if let Some(slot) = self.slots.as_mut().and_then(|r| r.blk(&name)) {
                 slot.extent.allocation_bytes = allocation;
                 slot.extent.capacity_bytes = capacity;
                 slot.extent.physical_bytes = physical;

@@ -1,4 +1,4 @@
-//! The block jobs of a VM: who waits for what, and what is told to whom.
+//! Block jobs of a VM: cancellations, their callers, and the events of each job.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,18 @@ use domstat_layout::sink::BlkSink;
 use domstat_layout::{Clock, Group, Ns, Word};
 use serde_json::{Value, json};
 
-use super::view::disk_of_job;
-use super::{Domain, JobEntry, JobRequest, Report, Sent};
+use super::disk_lookup::disk_of_job;
+use super::{JobEntry, JobRequest, Report, Sent, VmState};
 use crate::host::now;
 use crate::qemu::Publisher;
 use crate::qemu::commands::{ControlError, JobFlags, Reply, check_flags};
+use crate::qemu::decode::{JobInfo, job_nodes};
 use crate::qemu::job::{Action, Answer, End, Job, Outcome, Status};
 use crate::qemu::publish::Event;
 use crate::qemu::qmp::{Connection, QmpError};
-use crate::qemu::reply::{JobInfo, job_nodes};
+use crate::qemu::schedule::Question;
 
-impl<P: Publisher> Domain<P> {
+impl<P: Publisher> VmState<P> {
     /// Cancels a job; the answer comes when it has ended, or with ASYNC when QEMU has taken it.
     pub(in crate::qemu) fn abort(
         &mut self,
@@ -83,9 +84,9 @@ impl<P: Publisher> Domain<P> {
                     }
                     let sent = qmp.send("block-job-cancel", &arguments, self.limit)?;
                     self.sent.insert(sent, Sent::Cancel(id.to_owned()));
-                    self.polls.jobs.hurry();
+                    self.polls.of(Question::Jobs).hurry();
                 }
-                Action::AskStatus => self.polls.jobs.hurry(),
+                Action::AskStatus => self.polls.of(Question::Jobs).hurry(),
                 told => self.tell(id, told),
             }
         }
@@ -147,7 +148,7 @@ impl<P: Publisher> Domain<P> {
             };
             if let Some(info) = info.filter(|i| entry.job.is_alive() && i.status != "concluded")
                 && let Some(name) = &entry.disk
-                && let Some(slot) = self.records.as_mut().and_then(|r| r.blk(name))
+                && let Some(slot) = self.slots.as_mut().and_then(|r| r.blk(name))
             {
                 slot.job =
                     BlkJob { ended: slot.job.ended, ..job_group(info, entry.job.is_ending()) };
@@ -201,8 +202,8 @@ impl<P: Publisher> Domain<P> {
     /// Writes how the job ended into the record of its disk.
     fn record_end(&mut self, id: &str, end: &End) {
         let Some(entry) = self.jobs.get(id) else { return };
-        let records = self.records.as_mut();
-        let slot = entry.disk.as_ref().and_then(|disk| records.and_then(|r| r.blk(disk)));
+        let slots = self.slots.as_mut();
+        let slot = entry.disk.as_ref().and_then(|disk| slots.and_then(|r| r.blk(disk)));
         let Some(slot) = slot else { return };
         let ended = slot.job.ended.value().unwrap_or(0);
         slot.job.ended = Word::from(ended.saturating_add(1));

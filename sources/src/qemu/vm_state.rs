@@ -1,5 +1,5 @@
-//! One VM as it is known from one connection to the next: what it is, what is armed, which jobs
-//! there are, what is still to be told.
+//! State of one VM, which outlives connections: identity, disks, armed thresholds, block jobs, and
+//! events that are not yet delivered.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,22 +8,29 @@ use domstat_layout::{Clock, Word};
 use serde_json::{Value, json};
 
 use super::commands::{ControlError, Reply};
+use super::decode::{Cpu, Device, Node};
 use super::job::{Job, Outcome, Status};
-use super::polls::Polls;
+use super::procfs::QemuProcess;
 use super::publish::Event;
 use super::qmp::{Connection, Message, QmpError, Refused};
-use super::records::Records;
-use super::reply::{Cpu, Device, Node};
+use super::schedule::{Polls, Question};
+use super::slots::Slots;
 use super::stats::StatsSchema;
-use super::threads::QemuProcess;
 use super::threshold::{Firing, SetOutcome, Thresholds};
 use super::{Publisher, SetRequest};
+use crate::Description;
 use crate::host::now;
 
+mod disk_lookup;
 mod jobs;
-mod view;
+mod refresh;
+use disk_lookup::disk_of_job;
+pub(super) use refresh::state_group;
 
-use view::disk_of_job;
+/// Slots for images beyond those that a VM has when it is published.
+const SPARE_BLKS: u32 = 8;
+/// Slots for interfaces beyond those.
+const SPARE_NETS: u32 = 4;
 
 /// What tells one QEMU from the next one at the same socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,32 +41,31 @@ pub(super) struct Identity {
     pub(super) process: Option<(i32, u64)>,
 }
 
-pub(super) struct Domain<P: Publisher> {
-    pub(super) identity: Identity,
-    pub(super) limit: Duration,
-    pub(super) process: Option<QemuProcess>,
-    pub(super) cpus: Vec<Cpu>,
-    pub(super) max_cpus: u32,
-    pub(super) devices: Vec<Device>,
+pub(super) struct VmState<P: Publisher> {
+    identity: Identity,
+    limit: Duration,
+    process: Option<QemuProcess>,
+    cpus: Vec<Cpu>,
+    max_cpus: u32,
+    devices: Vec<Device>,
     /// What each device is called.
-    pub(super) names: Vec<String>,
+    names: Vec<String>,
     /// QOM types of devices, by path.
-    pub(super) kinds: BTreeMap<String, String>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) taps: Vec<String>,
-    pub(super) balloon: Option<String>,
-    pub(super) vm_stats: StatsSchema,
-    pub(super) vcpu_stats: StatsSchema,
+    kinds: BTreeMap<String, String>,
+    nodes: Vec<Node>,
+    taps: Vec<String>,
+    balloon: Option<String>,
+    vm_stats: StatsSchema,
+    vcpu_stats: StatsSchema,
     /// QEMU's word for the state, and whether vCPUs run in it.
-    pub(super) state: String,
-    pub(super) runs: bool,
+    state: String,
+    is_running: bool,
     /// The state was left and entered again.
-    pub(super) resumed: bool,
-    pub(super) polls: Polls,
-    pub(super) records: Option<Records<P>>,
-    pub(super) region: Option<P::Region>,
-    /// There are more images than slots.
-    pub(super) outgrown: bool,
+    has_resumed: bool,
+    polls: Polls,
+    slots: Option<Slots<P>>,
+    region: Option<P::Region>,
+    capacity: Capacity,
     thresholds: Thresholds,
     jobs: BTreeMap<String, JobEntry>,
     requests: BTreeMap<u64, JobRequest>,
@@ -69,6 +75,14 @@ pub(super) struct Domain<P: Publisher> {
     /// Requests whose replies were lost with the connection.
     lost: Vec<SetInFlight>,
     reports: Vec<Report>,
+}
+
+/// Whether the region has a slot for each image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Capacity {
+    Sufficient,
+    /// There are more images than slots.
+    Outgrown,
 }
 
 struct JobEntry {
@@ -98,13 +112,22 @@ struct SetInFlight {
     reply: Reply,
 }
 
-/// What happened and has not been told yet.
+/// Reports that are not yet delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// There is at least one.
+    pub(super) any: bool,
+    /// One of them is a firing, which goes with new extents.
+    pub(super) firings: bool,
+}
+
+/// Something that happened and is not yet delivered.
 enum Report {
     Firing(String, Firing),
     Event(Event),
 }
 
-impl<P: Publisher> Domain<P> {
+impl<P: Publisher> VmState<P> {
     pub(super) fn new(
         identity: Identity,
         process: Option<QemuProcess>,
@@ -126,12 +149,12 @@ impl<P: Publisher> Domain<P> {
             vm_stats: StatsSchema::default(),
             vcpu_stats: StatsSchema::default(),
             state: String::new(),
-            runs: true,
-            resumed: false,
+            is_running: true,
+            has_resumed: false,
             polls,
-            records: None,
+            slots: None,
             region: None,
-            outgrown: false,
+            capacity: Capacity::Sufficient,
             thresholds: Thresholds::default(),
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -140,6 +163,68 @@ impl<P: Publisher> Domain<P> {
             lost: Vec::new(),
             reports: Vec::new(),
         }
+    }
+
+    /// The name that it is published under.
+    pub(super) fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// Whether this is the QEMU that was known before.
+    pub(super) fn is(&self, identity: &Identity) -> bool {
+        self.identity == *identity
+    }
+
+    /// Whether its process is one of this host.
+    pub(super) const fn has_process(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether its process is known to have ended.
+    pub(super) fn has_exited(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.is_alive())
+    }
+
+    /// When the next question is due; without a connection only of /proc.
+    pub(super) fn next_poll(&self, is_connected: bool) -> Option<Instant> {
+        self.polls.next(is_connected)
+    }
+
+    /// Retires the region, if there is one, which frees its name, and describes the next one: with
+    /// room for what there is now and some more.
+    pub(super) fn retire(&mut self) -> Description {
+        (self.slots, self.region) = (None, None);
+        let images = u32::try_from(self.images().count()).unwrap_or(u32::MAX);
+        let taps = u32::try_from(self.taps.len()).unwrap_or(u32::MAX);
+        let identity = &self.identity;
+        Description {
+            source: "qemu",
+            domid: identity.process.and_then(|(pid, _)| u64::try_from(pid).ok()),
+            uuid: identity.uuid,
+            name: identity.name.clone(),
+            created: self.created(),
+            nr_vcpus: self.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
+            nr_blks: images.saturating_add(SPARE_BLKS),
+            nr_nets: taps.saturating_add(SPARE_NETS),
+            clock: Clock::Boottime,
+            arch_dom: [Some(state_group()), self.vm_stats.group()].into_iter().flatten().collect(),
+            arch_vcpu: self.vcpu_stats.group().into_iter().collect(),
+        }
+    }
+
+    /// Writes to these slots from now on.
+    pub(super) fn write_to(&mut self, slots: Slots<P>) {
+        self.slots = Some(slots);
+    }
+
+    /// The region is visible from now on.
+    pub(super) fn published(&mut self, region: P::Region) {
+        self.region = Some(region);
+    }
+
+    /// Whether there are more images than slots: the region must be replaced. Asked once.
+    pub(super) fn take_outgrown(&mut self) -> bool {
+        std::mem::replace(&mut self.capacity, Capacity::Sufficient) == Capacity::Outgrown
     }
 
     /// Takes every message that is there.
@@ -185,7 +270,7 @@ impl<P: Publisher> Domain<P> {
                 let entry = self.entry(&id, text("type"));
                 let actions = entry.job.ended(outcome);
                 self.act(qmp, &id, actions)?;
-                self.polls.jobs.hurry();
+                self.polls.of(Question::Jobs).hurry();
             }
             "BLOCK_JOB_READY" => {
                 let id = text("device").to_owned();
@@ -194,7 +279,7 @@ impl<P: Publisher> Domain<P> {
                 let (disk, kind) = (entry.disk.clone(), entry.kind.clone());
                 self.act(qmp, &id, actions)?;
                 self.reports.push(Report::Event(Event::JobReady { disk, job: id, kind }));
-                self.polls.jobs.hurry();
+                self.polls.of(Question::Jobs).hurry();
             }
             "JOB_STATUS_CHANGE" => {
                 if data["status"] == "created"
@@ -202,17 +287,17 @@ impl<P: Publisher> Domain<P> {
                 {
                     entry.job.began();
                 }
-                self.polls.jobs.hurry();
+                self.polls.of(Question::Jobs).hurry();
             }
             "STOP" | "RESUME" | "SHUTDOWN" | "SUSPEND" | "WAKEUP" | "GUEST_PANICKED" | "RESET" => {
-                self.resumed |= name == "RESUME";
-                self.polls.status.hurry();
+                self.has_resumed |= name == "RESUME";
+                self.polls.of(Question::Status).hurry();
             }
             "DEVICE_DELETED" | "DEVICE_TRAY_MOVED" | "BLOCK_IO_ERROR" => {
-                self.polls.topology.hurry();
-                self.polls.status.hurry();
+                self.polls.of(Question::Topology).hurry();
+                self.polls.of(Question::Status).hurry();
             }
-            "BALLOON_CHANGE" => self.polls.memory.hurry(),
+            "BALLOON_CHANGE" => self.polls.of(Question::Memory).hurry(),
             _ => {}
         }
         Ok(())
@@ -255,7 +340,7 @@ impl<P: Publisher> Domain<P> {
     }
 
     fn set_done(&mut self, set: SetInFlight) {
-        self.polls.extents.hurry();
+        self.polls.of(Question::Extents).hurry();
         let answer =
             json!({ "disk": set.disk, "node": set.node, "threshold_bytes": set.threshold });
         let _ = set.reply.send(Ok(answer));
@@ -373,10 +458,10 @@ impl<P: Publisher> Domain<P> {
         self.reports.push(Report::Event(event));
     }
 
-    /// Whether there is something to tell, and whether numbers belong to it that should be new.
-    pub(super) fn has_reports(&self) -> (bool, bool) {
-        let of_extents = |r: &Report| matches!(r, Report::Firing(..));
-        (!self.reports.is_empty(), self.reports.iter().any(of_extents))
+    /// What there is to deliver.
+    pub(super) fn backlog(&self) -> Backlog {
+        let is_firing = |r: &Report| matches!(r, Report::Firing(..));
+        Backlog { any: !self.reports.is_empty(), firings: self.reports.iter().any(is_firing) }
     }
 
     /// Writes what events changed, wakes who waits, and tells who has subscribed: once for each.
@@ -395,7 +480,7 @@ impl<P: Publisher> Domain<P> {
 
     fn firing(&mut self, node: String, firing: Firing) -> Event {
         let disk = self.disk_of_node(&node);
-        if let Some(slot) = self.records.as_mut().and_then(|r| r.blk(&disk)) {
+        if let Some(slot) = self.slots.as_mut().and_then(|r| r.blk(&disk)) {
             let count = slot.extent.threshold_events.value().unwrap_or(0);
             slot.extent.threshold_events = Word::from(count.saturating_add(1));
             slot.extent.threshold_excess_bytes = firing.excess.into();

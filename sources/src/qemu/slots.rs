@@ -1,4 +1,4 @@
-//! The records of one VM's region: which slot shows what, and what was written there last.
+//! Record slots of one VM's region: the tenant of each slot, and what was written there last.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,35 @@ use domstat_layout::sink::{BlkSink, NetSink, VcpuSink};
 use domstat_layout::{Group, Name, Ns, Word};
 
 use super::Publisher;
-use super::reply::Cpu;
-use super::threads::{NO_RUNSTATE, QemuProcess, ThreadSample};
+use super::decode::Cpu;
+use super::procfs::{NO_RUNSTATE, QemuProcess, ThreadSample};
 use crate::process::RunstateEstimator;
 use crate::process::runstate_estimator::Activity;
+
+/// Whether a slot needs a new generation for its next tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotState {
+    /// Never written.
+    Fresh,
+    /// Written for some tenant.
+    Used,
+}
 
 /// One vCPU slot.
 pub(super) struct VcpuSlot<S> {
     pub(super) sink: S,
-    /// The thread that is shown, and when it began.
+    state: SlotState,
+    /// The thread that is accounted, and when it began.
     thread: Option<(i32, Ns)>,
     estimator: Option<RunstateEstimator>,
-    used: bool,
 }
 
 /// One block device slot.
 pub(super) struct BlkSlot<S> {
     pub(super) sink: S,
     /// What it shows: the disk's name and what tells it from another of that name.
-    pub(super) key: Option<(String, String)>,
-    used: bool,
+    key: Option<(String, String)>,
+    state: SlotState,
     io: BlkIo,
     pub(super) extent: BlkExtent,
     pub(super) extent_as_of: Option<Ns>,
@@ -41,36 +50,36 @@ pub(super) struct BlkSlot<S> {
 struct NetSlot<S> {
     sink: S,
     name: Option<String>,
-    used: bool,
+    state: SlotState,
     io: Option<NetIo>,
 }
 
-pub(super) struct Records<P: Publisher> {
+pub(super) struct Slots<P: Publisher> {
     pub(super) dom: P::Dom,
     pub(super) vcpus: Vec<VcpuSlot<P::Vcpu>>,
     pub(super) blks: Vec<BlkSlot<P::Blk>>,
     nets: Vec<NetSlot<P::Net>>,
 }
 
-impl<P: Publisher> Records<P> {
+impl<P: Publisher> Slots<P> {
     pub(super) fn new(
         dom: P::Dom,
         vcpus: Vec<P::Vcpu>,
         blks: Vec<P::Blk>,
         nets: Vec<P::Net>,
     ) -> Self {
-        let vcpu = |sink| VcpuSlot { sink, thread: None, estimator: None, used: false };
+        let vcpu = |sink| VcpuSlot { sink, state: SlotState::Fresh, thread: None, estimator: None };
         let blk = |sink| BlkSlot {
             sink,
             key: None,
-            used: false,
+            state: SlotState::Fresh,
             io: BlkIo::NOT_PRODUCED,
             extent: BlkExtent::NOT_PRODUCED,
             extent_as_of: None,
             last_exceeded: None,
             job: no_job(),
         };
-        let net = |sink| NetSlot { sink, name: None, used: false, io: None };
+        let net = |sink| NetSlot { sink, name: None, state: SlotState::Fresh, io: None };
         Self {
             dom,
             vcpus: vcpus.into_iter().map(vcpu).collect(),
@@ -103,7 +112,7 @@ impl<P: Publisher> Records<P> {
                 None => {
                     complete = false;
                     if slot.estimator.is_none() {
-                        slot.used = true;
+                        slot.state = SlotState::Used;
                         slot.sink.write(&NO_RUNSTATE, now);
                     }
                 }
@@ -157,10 +166,10 @@ impl<P: Publisher> Records<P> {
             let Some(slot) = index.and_then(|i| self.nets.get_mut(i)) else { continue };
             let fell = slot.io.is_some_and(|was| decreased(&words_of(&was), &words_of(io)));
             if slot.name.is_none() || fell {
-                if slot.used {
+                if slot.state == SlotState::Used {
                     slot.sink.renew();
                 }
-                slot.used = true;
+                slot.state = SlotState::Used;
                 slot.sink.write(&NetIdentity { name: Name::new(name) }, *now);
             }
             slot.name = Some(name.clone());
@@ -185,10 +194,10 @@ impl<S: VcpuSink> VcpuSlot<S> {
                 estimator
             }
             estimator => {
-                if self.used {
+                if self.state == SlotState::Used {
                     self.sink.renew();
                 }
-                self.used = true;
+                self.state = SlotState::Used;
                 // No thread is older than its process; the kernel rounds both down.
                 let least = process.map_or(Ns(0), QemuProcess::started);
                 estimator.insert(RunstateEstimator::new(
@@ -210,11 +219,16 @@ impl<S: VcpuSink> VcpuSlot<S> {
 }
 
 impl<S: BlkSink> BlkSlot<S> {
+    /// Whether it shows an image.
+    pub(super) const fn is_taken(&self) -> bool {
+        self.key.is_some()
+    }
+
     fn enter(&mut self, key: &(String, String), now: Ns) {
-        if self.used {
+        if self.state == SlotState::Used {
             self.sink.renew();
         }
-        self.used = true;
+        self.state = SlotState::Used;
         self.key = Some(key.clone());
         self.io = BlkIo::NOT_PRODUCED;
         self.extent = BlkExtent { threshold_events: Word::new(0), ..BlkExtent::NOT_PRODUCED };

@@ -1,4 +1,4 @@
-//! The thread of one VM: connects, observes, and begins again.
+//! Session loop of one VM's thread: connects to QEMU, observes it, and connects again.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,26 +7,20 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use domstat_layout::{Clock, Name};
+use domstat_layout::Name;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
-use super::domain::{Domain, Identity};
-use super::polls::{Polls, state_group};
+use super::procfs::QemuProcess;
 use super::publish::Event;
 use super::qmp::{Connection, QmpError};
-use super::records::Records;
-use super::reply::{self, text};
-use super::schedule::Retry;
-use super::threads::QemuProcess;
+use super::queries;
+use super::schedule::{Polls, Retry};
+use super::slots::Slots;
+use super::vm_state::{Identity, VmState};
 use super::{Command, ControlError, Options, Publisher, Sinks, VmStatus};
-use crate::{Description, SourceError};
+use crate::SourceError;
 
-/// Slots for images beyond those that a VM has when it is published.
-const SPARE_BLKS: u32 = 8;
-/// Slots for interfaces beyond those.
-const SPARE_NETS: u32 = 4;
 /// How long to sleep at most: a safety net, since everything that matters wakes.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
@@ -37,7 +31,7 @@ struct Observer<P: Publisher> {
     inbox: Receiver<Command>,
     wake: Arc<OwnedFd>,
     status: Arc<Mutex<VmStatus>>,
-    domain: Option<Domain<P>>,
+    domain: Option<VmState<P>>,
     /// What was last said to the operator, so that it is said once.
     noted: String,
 }
@@ -116,23 +110,16 @@ impl<P: Publisher> Observer<P> {
 
     /// Learns whom it speaks to: a domain that is known goes on, another one is new.
     fn begin(&mut self, qmp: &mut Connection) -> Result<(), Left> {
-        let limit = self.options.limit;
-        let cpus = qmp.execute("query-cpus-fast", &Value::Null, limit)?;
-        let tid = reply::cpus(&cpus).iter().find_map(|c| c.tid);
+        let tid = queries::cpus(qmp)?.iter().find_map(|c| c.tid);
         let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer_pid()));
-        let name = qmp.execute("query-name", &Value::Null, limit)?;
-        let uuid = qmp.execute("query-uuid", &Value::Null, limit)?;
         let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned());
-        let name = text(&name["name"]).or(stem).unwrap_or_default();
+        let name = queries::name(qmp)?.or(stem).unwrap_or_default();
         let identity = Identity {
             name: publishable(&name),
-            uuid: text(&uuid["UUID"])
-                .and_then(|u| Uuid::parse_str(&u).ok())
-                .filter(|u| !u.is_nil())
-                .map(Uuid::into_bytes),
+            uuid: queries::uuid(qmp)?,
             process: process.as_ref().map(|p| (p.pid, p.start_ticks)),
         };
-        if self.domain.as_ref().is_some_and(|d| d.identity != identity) {
+        if self.domain.as_ref().is_some_and(|d| !d.is(&identity)) {
             self.end_domain();
         }
         match &mut self.domain {
@@ -160,7 +147,7 @@ impl<P: Publisher> Observer<P> {
             let why = "QEMU's threads are not seen in /proc: no runstates and no CPU time";
             self.publisher.note(&format!("{}: {why}", self.path.display()));
         }
-        let mut domain = Domain::new(identity, process, polls, self.options.limit);
+        let mut domain = VmState::new(identity, process, polls, self.options.limit);
         domain.topology(qmp)?;
         domain.blocks(qmp)?;
         domain.describe_stats(qmp)?;
@@ -171,15 +158,12 @@ impl<P: Publisher> Observer<P> {
     }
 
     /// Makes a region with room for what there is, writes everything once, and publishes it.
-    fn open_region(&mut self, qmp: &mut Connection, domain: &mut Domain<P>) -> Result<(), Left> {
-        // The name is free once the region before is retired.
-        domain.records = None;
-        domain.region = None;
-        let description = describe(domain);
+    fn open_region(&mut self, qmp: &mut Connection, domain: &mut VmState<P>) -> Result<(), Left> {
+        let description = domain.retire();
         let Sinks { dom, vcpus, blks, nets, unpublished } = self.publisher.create(&description)?;
-        domain.records = Some(Records::new(dom, vcpus, blks, nets));
+        domain.write_to(Slots::new(dom, vcpus, blks, nets));
         domain.run_all(qmp)?;
-        domain.region = Some(self.publisher.publish(&domain.identity.name, unpublished)?);
+        domain.published(self.publisher.publish(domain.name(), unpublished)?);
         Ok(())
     }
 
@@ -189,7 +173,7 @@ impl<P: Publisher> Observer<P> {
         domain.run_due(qmp)?;
         // What came behind a reply wakes nobody.
         domain.drain(qmp)?;
-        if domain.has_reports().1 && !qmp.is_stuck() {
+        if domain.backlog().firings && !qmp.is_stuck() {
             // The numbers that a firing speaks of.
             match domain.extents(qmp) {
                 Err(error) if !error.is_of_the_command() => return Err(error.into()),
@@ -198,8 +182,7 @@ impl<P: Publisher> Observer<P> {
             domain.drain(qmp)?;
         }
         domain.deliver(&mut self.publisher);
-        if domain.outgrown {
-            domain.outgrown = false;
+        if domain.take_outgrown() {
             if let Some(mut domain) = self.domain.take() {
                 let result = self.open_region(qmp, &mut domain);
                 self.domain = Some(domain);
@@ -217,7 +200,7 @@ impl<P: Publisher> Observer<P> {
         if let Some(domain) = &mut self.domain {
             domain.drain(qmp)?;
         }
-        if !self.domain.as_ref().is_some_and(|d| d.has_reports().0) {
+        if !self.domain.as_ref().is_some_and(|d| d.backlog().any) {
             self.sleep(Some(qmp), None);
         }
         Ok(())
@@ -240,7 +223,7 @@ impl<P: Publisher> Observer<P> {
     fn not_connected(&mut self, error: &QmpError) {
         let QmpError::Os { source, .. } = error else { return };
         let nobody = matches!(source.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
-        if nobody && self.domain.as_ref().is_some_and(|d| d.process.is_none()) {
+        if nobody && self.domain.as_ref().is_some_and(|d| !d.has_process()) {
             self.end_domain();
         }
     }
@@ -249,8 +232,7 @@ impl<P: Publisher> Observer<P> {
     fn pause(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
-            let process = self.domain.as_ref().and_then(|d| d.process.as_ref());
-            if process.is_some_and(|process| !process.is_alive()) {
+            if self.domain.as_ref().is_some_and(VmState::has_exited) {
                 self.end_domain();
             }
             if let Some(domain) = &mut self.domain {
@@ -268,7 +250,7 @@ impl<P: Publisher> Observer<P> {
     fn end_domain(&mut self) {
         if let Some(mut domain) = self.domain.take() {
             domain.end(&mut self.publisher);
-            let name = domain.identity.name.clone();
+            let name = domain.name().to_owned();
             // Retired before it is said to be gone.
             drop(domain);
             self.publisher.note(&format!("{name} is no longer published"));
@@ -318,8 +300,8 @@ impl<P: Publisher> Observer<P> {
     /// Sleeps until something comes or is due.
     fn sleep(&mut self, qmp: Option<&Connection>, until: Option<Instant>) {
         let connected = qmp.is_some_and(|q| !q.is_stuck());
-        let due = self.domain.as_ref().and_then(|d| d.polls.next(connected));
-        let deadline = self.domain.as_ref().and_then(Domain::deadline);
+        let due = self.domain.as_ref().and_then(|d| d.next_poll(connected));
+        let deadline = self.domain.as_ref().and_then(VmState::deadline);
         let first = [due, deadline, until].into_iter().flatten().min();
         let left = first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now()));
         let time = Timespec::try_from(left.min(MAX_SLEEP)).ok();
@@ -335,7 +317,7 @@ impl<P: Publisher> Observer<P> {
     }
 
     fn set_status(&self, connected: bool) {
-        let domain = self.domain.as_ref().map(|d| d.identity.name.clone());
+        let domain = self.domain.as_ref().map(|d| d.name().to_owned());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) =
             VmStatus { domain, connected };
     }
@@ -345,25 +327,6 @@ impl<P: Publisher> Observer<P> {
             self.publisher.note(&format!("{}: {text}", self.path.display()));
             text.clone_into(&mut self.noted);
         }
-    }
-}
-
-fn describe<P: Publisher>(domain: &Domain<P>) -> Description {
-    let images = u32::try_from(domain.images().count()).unwrap_or(u32::MAX);
-    let taps = u32::try_from(domain.taps.len()).unwrap_or(u32::MAX);
-    let identity = &domain.identity;
-    Description {
-        source: "qemu",
-        domid: identity.process.and_then(|(pid, _)| u64::try_from(pid).ok()),
-        uuid: identity.uuid,
-        name: identity.name.clone(),
-        created: domain.created(),
-        nr_vcpus: domain.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
-        nr_blks: images.saturating_add(SPARE_BLKS),
-        nr_nets: taps.saturating_add(SPARE_NETS),
-        clock: Clock::Boottime,
-        arch_dom: [Some(state_group()), domain.vm_stats.group()].into_iter().flatten().collect(),
-        arch_vcpu: domain.vcpu_stats.group().into_iter().collect(),
     }
 }
 

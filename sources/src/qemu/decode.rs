@@ -1,4 +1,4 @@
-//! From QEMU's replies to what is needed of them. What a reply lacks is `None`; nothing fails.
+//! Decoding of QEMU's replies. What a reply lacks is `None`; nothing fails.
 
 use domstat_layout::Word;
 use domstat_layout::latest::{BlkIo, BlkIoTimes, Memory};

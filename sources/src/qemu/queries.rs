@@ -1,0 +1,148 @@
+//! Questions to QEMU: functions that ask over a connection and return decoded values. None of them
+//! knows the VM's state; what comes before an answer stays queued in the connection.
+
+use domstat_layout::Group;
+use domstat_layout::latest::Memory;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::decode::{self, Cpu, Device, JobInfo, Node, list, text};
+use super::qmp::{Connection, QmpError};
+use super::stats::StatsSchema;
+
+/// vCPUs, from query-cpus-fast.
+pub(super) fn cpus(qmp: &mut Connection) -> Result<Vec<Cpu>, QmpError> {
+    qmp.ask("query-cpus-fast", &Value::Null).map(|reply| decode::cpus(&reply))
+}
+
+/// QEMU's name for the VM, from query-name.
+pub(super) fn name(qmp: &mut Connection) -> Result<Option<String>, QmpError> {
+    Ok(text(&qmp.ask("query-name", &Value::Null)?["name"]))
+}
+
+/// The VM's UUID, from query-uuid; `None` if it was never set.
+pub(super) fn uuid(qmp: &mut Connection) -> Result<Option<[u8; 16]>, QmpError> {
+    let reply = qmp.ask("query-uuid", &Value::Null)?;
+    let uuid = text(&reply["UUID"]).and_then(|u| Uuid::parse_str(&u).ok());
+    Ok(uuid.filter(|u| !u.is_nil()).map(Uuid::into_bytes))
+}
+
+/// What changes when something is plugged.
+pub(super) struct Topology {
+    pub(super) cpus: Vec<Cpu>,
+    /// The most vCPUs that the VM can have.
+    pub(super) max_cpus: u32,
+    /// QOM path of the balloon.
+    pub(super) balloon: Option<String>,
+}
+
+pub(super) fn topology(qmp: &mut Connection) -> Result<Topology, QmpError> {
+    let cpus = cpus(qmp)?;
+    let most = qmp.ask_lenient("query-hotpluggable-cpus", &Value::Null)?;
+    let index = cpus.iter().map(|c| c.index.saturating_add(1)).max().unwrap_or(1);
+    let max_cpus = decode::max_cpus(&most).max(index);
+    let mut balloon = None;
+    for path in ["/machine/peripheral", "/machine/peripheral-anon"] {
+        let children = qmp.ask_lenient("qom-list", &json!({ "path": path }))?;
+        let is_balloon =
+            |c: &&Value| c["type"].as_str().is_some_and(|t| t.contains("virtio-balloon"));
+        if let Some(name) = list(&children).find(is_balloon).and_then(|b| text(&b["name"])) {
+            balloon = Some(format!("{path}/{name}"));
+        }
+    }
+    Ok(Topology { cpus, max_cpus, balloon })
+}
+
+/// Run state, from query-status.
+pub(super) struct Status {
+    /// QEMU's word.
+    pub(super) state: String,
+    pub(super) is_running: bool,
+}
+
+pub(super) fn status(qmp: &mut Connection) -> Result<Status, QmpError> {
+    let reply = qmp.ask("query-status", &Value::Null)?;
+    let state = text(&reply["status"]).unwrap_or_else(|| "unknown".to_owned());
+    Ok(Status { state, is_running: reply["running"].as_bool().unwrap_or(true) })
+}
+
+/// Devices with their counters and chains of images, from query-blockstats.
+pub(super) fn devices(qmp: &mut Connection) -> Result<Vec<Device>, QmpError> {
+    qmp.ask("query-blockstats", &Value::Null).map(|reply| decode::devices(&reply))
+}
+
+/// The QOM type of a device; empty if QEMU refuses.
+pub(super) fn device_kind(qmp: &mut Connection, qdev: &str) -> Result<String, QmpError> {
+    let path = qdev.trim_end_matches("/virtio-backend");
+    let kind = qmp.ask_lenient("qom-get", &json!({ "path": path, "property": "type" }))?;
+    Ok(text(&kind).unwrap_or_default())
+}
+
+/// Block nodes with sizes and thresholds, from query-named-block-nodes.
+pub(super) fn nodes(qmp: &mut Connection) -> Result<Vec<Node>, QmpError> {
+    let answer = match qmp.ask("query-named-block-nodes", &json!({ "flat": true })) {
+        // QEMU before 5.0 does not know `flat`.
+        Err(QmpError::Refused { .. }) => qmp.ask("query-named-block-nodes", &Value::Null)?,
+        other => other?,
+    };
+    Ok(decode::nodes(&answer))
+}
+
+/// Block jobs, from query-block-jobs.
+pub(super) fn jobs(qmp: &mut Connection) -> Result<Vec<JobInfo>, QmpError> {
+    qmp.ask("query-block-jobs", &Value::Null).map(|reply| decode::jobs(&reply))
+}
+
+/// The block graph, from x-debug-query-block-graph; `Null` if QEMU has none.
+pub(super) fn block_graph(qmp: &mut Connection) -> Result<Value, QmpError> {
+    qmp.ask_lenient("x-debug-query-block-graph", &Value::Null)
+}
+
+/// Memory sizes and, if there is a balloon at this path, what its driver reports.
+pub(super) fn memory(qmp: &mut Connection, balloon: Option<&str>) -> Result<Memory, QmpError> {
+    let size = qmp.ask_lenient("query-memory-size-summary", &Value::Null)?;
+    let base = size["base-memory"].as_u64();
+    let plugged = size["plugged-memory"].as_u64().unwrap_or(0);
+    let maximum = base.and_then(|b| b.checked_add(plugged));
+    let mut memory = Memory {
+        current_bytes: maximum.into(),
+        maximum_bytes: maximum.into(),
+        ..Memory::NOT_PRODUCED
+    };
+    if let Some(path) = balloon {
+        let balloon = qmp.ask_lenient("query-balloon", &Value::Null)?;
+        if let Some(actual) = balloon["actual"].as_u64() {
+            memory.current_bytes = actual.into();
+        }
+        let arguments = json!({ "path": path, "property": "guest-stats" });
+        let guest = qmp.ask_lenient("qom-get", &arguments)?;
+        decode::guest_memory(&guest, &mut memory);
+    }
+    Ok(memory)
+}
+
+/// What query-stats reports of the VM and of a vCPU.
+pub(super) struct StatsSchemas {
+    pub(super) vm: StatsSchema,
+    pub(super) vcpu: StatsSchema,
+}
+
+pub(super) fn stats_schemas(qmp: &mut Connection) -> Result<StatsSchemas, QmpError> {
+    let schemas = qmp.ask_lenient("query-stats-schemas", &Value::Null)?;
+    let mut schema = |target: &str| {
+        let sample = qmp.ask_lenient("query-stats", &json!({ "target": target }))?;
+        Ok::<_, QmpError>(StatsSchema::new(&schemas, &sample, target))
+    };
+    Ok(StatsSchemas { vm: schema("vm")?, vcpu: schema("vcpu")? })
+}
+
+/// KVM's statistics of the VM and of its vCPUs, from query-stats.
+pub(super) struct Stats {
+    pub(super) vm: Value,
+    pub(super) vcpus: Value,
+}
+
+pub(super) fn stats(qmp: &mut Connection) -> Result<Stats, QmpError> {
+    let mut of = |target: &str| qmp.ask("query-stats", &json!({ "target": target }));
+    Ok(Stats { vm: of("vm")?, vcpus: of("vcpu")? })
+}

@@ -1,0 +1,300 @@
+//! Refresh of a VM's state: each question that is due is asked and its answer applied.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use domstat_layout::latest::{Cpu, Exits, Memory};
+use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{Clock, Ns, Word};
+use serde_json::Value;
+
+use super::{Capacity, VmState};
+use crate::ArchGroup;
+use crate::host::now;
+use crate::qemu::decode::{Device, list};
+use crate::qemu::disk::names;
+use crate::qemu::publish::{Event, Publisher};
+use crate::qemu::qmp::{Connection, QmpError};
+use crate::qemu::queries::{self, Topology};
+use crate::qemu::schedule::Question;
+use crate::qemu::stats::{exits, has_exits};
+
+/// How often the end of a job is looked for that is being canceled.
+const ENDING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The group of the domain's state, with libvirt's numbers.
+pub(in crate::qemu) fn state_group() -> ArchGroup {
+    let field = |name: &str| crate::ArchField {
+        name: name.to_owned(),
+        shape: domstat_layout::schema::FieldShape::PLAIN,
+    };
+    ArchGroup { name: "libvirt_state".to_owned(), fields: vec![field("state"), field("reason")] }
+}
+
+impl<P: Publisher> VmState<P> {
+    /// Asks for whatever is due. Of QEMU only if it can answer.
+    pub(in crate::qemu) fn run_due(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        self.run_threads();
+        for question in Question::ALL {
+            let began = Instant::now();
+            if !self.polls.of(question).is_due(began) || qmp.is_stuck() {
+                continue;
+            }
+            let result = self.ask(question, qmp);
+            let took = began.elapsed();
+            self.polls.of(question).done(took, result.is_ok());
+            if question == Question::Extents {
+                self.polls.of(Question::Blocks).done(took, result.is_ok());
+            }
+            match result {
+                Err(error) if !error.is_of_the_command() => return Err(error),
+                _ => {}
+            }
+        }
+        if self.is_canceling() {
+            self.polls.of(Question::Jobs).within(ENDING_INTERVAL);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, question: Question, qmp: &mut Connection) -> Result<(), QmpError> {
+        match question {
+            Question::Topology => self.topology(qmp),
+            Question::Status => self.status(qmp),
+            Question::Blocks => self.blocks(qmp),
+            Question::Extents => self.extents(qmp),
+            Question::Jobs => self.look_at_jobs(qmp, false),
+            Question::Memory => self.memory(qmp),
+            Question::Stats => self.stats(qmp),
+        }
+    }
+
+    /// Runstates and CPU time, if they are due: QEMU is not needed for them.
+    pub(in crate::qemu) fn run_threads(&mut self) {
+        let began = Instant::now();
+        if self.polls.threads().is_due(began) {
+            let complete = self.threads();
+            self.polls.threads().done(began.elapsed(), complete);
+        }
+    }
+
+    fn threads(&mut self) -> bool {
+        let Some(slots) = &mut self.slots else { return false };
+        let (process, cpus) = (self.process.as_ref(), &self.cpus);
+        let complete = slots.threads(cpus, process, self.is_running, now(Clock::Boottime));
+        if let Some((cpu, as_of)) = process.and_then(|p| p.cpu()) {
+            slots.dom.write::<Cpu>(&cpu, as_of);
+        }
+        let mut samples = BTreeMap::new();
+        if let Some(process) = process.filter(|_| !self.taps.is_empty()) {
+            let found = process.interfaces(&self.taps);
+            let named = self.taps.iter().cloned().zip(found);
+            samples.extend(named.filter_map(|(name, sample)| Some((name, sample?))));
+        }
+        slots.interfaces(&samples);
+        complete
+    }
+
+    /// vCPUs, balloon, interfaces: what changes when something is plugged.
+    pub(in crate::qemu) fn topology(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let answer = queries::topology(qmp);
+        self.drain_before(qmp)?;
+        let Topology { cpus, max_cpus, balloon } = answer?;
+        (self.cpus, self.max_cpus, self.balloon) = (cpus, max_cpus, balloon);
+        self.taps = self.process.as_ref().map(|p| p.taps()).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Which state the VM is in.
+    fn status(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let asked = now(Clock::Boottime);
+        let answer = queries::status(qmp);
+        self.drain_before(qmp)?;
+        let queries::Status { state, is_running } = answer?;
+        self.is_running = is_running;
+        let known = !self.state.is_empty();
+        if known && state != self.state {
+            self.report(Event::State { state: state.clone() });
+            // What the threads do counts differently from here on.
+            self.polls.threads().hurry();
+        }
+        self.state = state;
+        let (state, reason) = libvirt_state(&self.state, self.has_resumed);
+        if let Some(slots) = &mut self.slots {
+            slots.dom.write_arch(0, &[Word::new(state), Word::new(reason)], asked);
+        }
+        Ok(())
+    }
+
+    /// What was read and written.
+    pub(in crate::qemu) fn blocks(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let asked = now(Clock::Boottime);
+        let answer = queries::devices(qmp);
+        self.drain_before(qmp)?;
+        let devices = answer?;
+        let same = devices.len() == self.devices.len()
+            && devices
+                .iter()
+                .zip(&self.devices)
+                .all(|(a, b)| (&a.device, &a.qdev) == (&b.device, &b.qdev));
+        if !same {
+            self.learn_kinds(qmp, &devices)?;
+            let had = |device: &Device| {
+                let same = |d: &Device| (&d.device, &d.qdev) == (&device.device, &device.qdev);
+                let at = self.devices.iter().position(same)?;
+                self.names.get(at).cloned()
+            };
+            self.names = names(&devices, had, |qdev| self.kinds.get(qdev).cloned());
+        }
+        self.devices = devices;
+        let keys = self.keys();
+        let images: Vec<_> = self.images().map(|(.., l)| (l.io, l.times)).collect();
+        let Some(slots) = &mut self.slots else { return Ok(()) };
+        self.capacity = match slots.place(&keys, asked) {
+            0 => Capacity::Sufficient,
+            _ => Capacity::Outgrown,
+        };
+        for ((name, _), (io, times)) in keys.iter().zip(images) {
+            if let Some(slot) = slots.blk(name) {
+                slot.io(&io, &times, asked);
+            }
+        }
+        Ok(())
+    }
+
+    /// The QOM types of devices that are new.
+    fn learn_kinds(&mut self, qmp: &mut Connection, devices: &[Device]) -> Result<(), QmpError> {
+        for device in devices.iter().filter(|d| !d.qdev.is_empty()) {
+            if self.kinds.contains_key(&device.qdev) {
+                continue;
+            }
+            let kind = queries::device_kind(qmp, &device.qdev);
+            self.drain_before(qmp)?;
+            self.kinds.insert(device.qdev.clone(), kind?);
+        }
+        Ok(())
+    }
+
+    /// How far the storage is filled, and what is armed; the chains first.
+    pub(in crate::qemu) fn extents(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        self.blocks(qmp)?;
+        let asked = now(Clock::Boottime);
+        let answer = queries::nodes(qmp);
+        self.drain_before(qmp)?;
+        self.levels(answer?);
+        self.place_extents();
+        for slot in self.slots.iter_mut().flat_map(|r| &mut r.blks) {
+            if slot.is_taken() {
+                slot.write_extent(asked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Which jobs there are.
+    pub(in crate::qemu) fn look_at_jobs(
+        &mut self,
+        qmp: &mut Connection,
+        reconnected: bool,
+    ) -> Result<(), QmpError> {
+        let asked = now(Clock::Boottime);
+        let answer = queries::jobs(qmp);
+        self.drain_before(qmp)?;
+        let jobs = answer?;
+        let graph = match self.knows_jobs(&jobs) {
+            true => Value::Null,
+            false => {
+                let graph = queries::block_graph(qmp);
+                self.drain_before(qmp)?;
+                graph?
+            }
+        };
+        self.job_list(qmp, &jobs, &graph, asked, reconnected)
+    }
+
+    fn memory(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let asked = now(Clock::Boottime);
+        let answer = queries::memory(qmp, self.balloon.as_deref());
+        self.drain_before(qmp)?;
+        let mut memory = answer?;
+        memory.rss_bytes = self.process.as_ref().and_then(|p| p.rss_bytes()).into();
+        if let Some(slots) = &mut self.slots {
+            slots.dom.write::<Memory>(&memory, asked);
+        }
+        Ok(())
+    }
+
+    /// Learns what query-stats reports.
+    pub(in crate::qemu) fn describe_stats(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        if self.polls.of(Question::Stats).due().is_none() {
+            return Ok(());
+        }
+        let answer = queries::stats_schemas(qmp);
+        self.drain_before(qmp)?;
+        let schemas = answer?;
+        (self.vm_stats, self.vcpu_stats) = (schemas.vm, schemas.vcpu);
+        Ok(())
+    }
+
+    fn stats(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        if self.vm_stats.is_empty() && self.vcpu_stats.is_empty() {
+            return Ok(());
+        }
+        let asked = now(Clock::Boottime);
+        let answer = queries::stats(qmp);
+        self.drain_before(qmp)?;
+        let stats = answer?;
+        let Some(slots) = &mut self.slots else { return Ok(()) };
+        let of_kvm = |v: &&Value| v["provider"] == "kvm";
+        if let Some(vm) = list(&stats.vm).find(of_kvm) {
+            slots.dom.write_arch(1, &self.vm_stats.words(&vm["stats"]), asked);
+        }
+        for vcpu in list(&stats.vcpus).filter(of_kvm) {
+            // QEMU lists vCPUs in an order of its own.
+            let cpu = self.cpus.iter().find(|c| vcpu["qom-path"] == c.qom_path.as_str());
+            let index = cpu.and_then(|c| usize::try_from(c.index).ok());
+            let Some(slot) = index.and_then(|i| slots.vcpus.get_mut(i)) else { continue };
+            let exits = exits(&vcpu["stats"]);
+            if has_exits(&exits) {
+                slot.sink.write::<Exits>(&exits, asked);
+            }
+            slot.sink.write_arch(0, &self.vcpu_stats.words(&vcpu["stats"]), asked);
+        }
+        Ok(())
+    }
+
+    /// Everything once, in the order in which one thing needs the other.
+    pub(in crate::qemu) fn run_all(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        self.status(qmp)?;
+        self.extents(qmp)?;
+        self.look_at_jobs(qmp, false)?;
+        self.memory(qmp)?;
+        self.stats(qmp)?;
+        let _ = self.threads();
+        Ok(())
+    }
+
+    /// The start of the process: nothing is older than it.
+    pub(in crate::qemu) fn created(&self) -> Option<Ns> {
+        self.process.as_ref().map(|p| p.started())
+    }
+}
+
+/// libvirt's virDomainState and reason for QEMU's word.
+fn libvirt_state(state: &str, resumed: bool) -> (u64, u64) {
+    match state {
+        "running" if resumed => (1, 5),
+        "running" => (1, 1),
+        "paused" => (3, 1),
+        "finish-migrate" | "postmigrate" => (3, 2),
+        "save-vm" => (3, 3),
+        "io-error" => (3, 5),
+        "watchdog" => (3, 6),
+        "guest-panicked" => (3, 10),
+        "prelaunch" | "inmigrate" => (3, 11),
+        "shutdown" => (4, 1),
+        "suspended" => (7, 0),
+        "restore-vm" | "internal-error" | "debug" | "colo" => (3, 0),
+        _ => (0, 0),
+    }
+}
