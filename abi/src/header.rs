@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use domstat_layout::descriptor::{FieldDesc, Kind};
+use domstat_layout::markdown::{DOM_HEADER, RECORD_HEADER};
 use domstat_layout::schema::FieldShape;
-use domstat_layout::table::{DOM_HEADER, RECORD_HEADER};
 use domstat_layout::{GroupDesc, REVISIONS, RecordKind, Revision};
 
 /// The C header of a revision: structures and constants in C99, with a compile-time check of

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use domstat_consumer::{REGION_SUFFIX, Region, Snapshot};
+use domstat_consumer::{Region, Snapshot};
+use domstat_layout::directory::REGION_SUFFIX;
 use domstat_layout::latest::{DOM_SIZE, VCPU_SIZE};
 use domstat_layout::{Clock, Ns};
 use domstat_producer::RegionBuilder;

@@ -143,7 +143,7 @@ fn page(tables: &str) -> String {
     let kernel = file("/proc/sys/kernel/osrelease");
     let cpus = harness::nr_cpus();
     let features = if cfg!(feature = "iceoryx2") { " --features iceoryx2" } else { "" };
-    let widest = domstat_layout::Form::widest().name();
+    let widest = domstat_layout::CopyWidth::widest().name();
     format!(
         "<!-- Written by domstat-bench -->\n\
          # Performance\n\n\

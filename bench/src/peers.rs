@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
-use domstat_layout::{Form, ReadMem, ReadTwins, WriteMem, WriteTwins};
+use domstat_layout::{CopyWidth, ReadMem, ReadTwins, WriteMem, WriteTwins};
 
 use crate::harness::{Subject, again};
 use crate::mem::{Shared, Target};
@@ -79,7 +79,7 @@ impl<const N: usize> Peer<N> for Domstat {
         let page = Shared::new();
         let mut writer = OneCopy(page.write());
         writer.write(&[0; N]);
-        (writer, OneCopyReader(page.read().with_form(Form::widest())))
+        (writer, OneCopyReader(page.read().with_form(CopyWidth::widest())))
     }
 }
 
@@ -123,7 +123,7 @@ impl<const N: usize> Peer<N> for DomstatTwins {
         let page = Shared::new();
         let mut writer = TwinsWriter(page.write());
         writer.write(&[0; N]);
-        (writer, TwinsReader(page.read().with_form(Form::widest())))
+        (writer, TwinsReader(page.read().with_form(CopyWidth::widest())))
     }
 }
 

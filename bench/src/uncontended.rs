@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use domstat_consumer::{Reading, Region, Vcpu};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{Clock, Form, Ns, ReadGroup, Stat, WriteGroup, seqlock};
+use domstat_layout::{Clock, CopyWidth, Ns, ReadGroup, Stat, WriteGroup, seqlock};
 use domstat_producer::{RegionBuilder, VcpuWriter};
 
 use crate::harness::{Effort, Spread, Subject, again, pin, race, unpin};
@@ -50,12 +50,12 @@ pub fn run(effort: Effort, report: &mut Report) {
         let lane = lanes.iter().find(|lane| lane.name == name).expect("a lane by this name");
         Spread::ratio(&lane.runs, &lanes[0].runs)
     };
-    let widest = format!("domstat, {}", Form::widest().name());
+    let widest = format!("domstat, {}", CopyWidth::widest().name());
     report.ratio("read_64_over_memcpy", over_memcpy(&reads[0], &widest));
     report.ratio("read_128_over_memcpy", over_memcpy(&reads[1], &widest));
     report.ratio("read_256_over_memcpy", over_memcpy(&reads[2], &widest));
     report.ratio("read_512_over_memcpy", over_memcpy(&reads[3], &widest));
-    let baseline = format!("domstat, {}", Form::BASELINE.name());
+    let baseline = format!("domstat, {}", CopyWidth::BASELINE.name());
     report.ratio("read_128_baseline_over_memcpy", over_memcpy(&reads[1], &baseline));
     report.ratio("read_128_portable_over_memcpy", over_memcpy(&reads[1], "domstat, words"));
     report.ratio("read_128_twins_over_memcpy", over_memcpy(&reads[1], "domstat, twins"));
@@ -129,11 +129,11 @@ where
     let page = Shared::new();
     peers::Write::write(&mut TwinsWriter(page.write()), &[2; N]);
     let mut subjects = vec![("memcpy".to_owned(), peers::reads::<N>(Copy(page)))];
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let reader = OneCopyReader(page.read().with_form(form));
         subjects.push((format!("domstat, {}", form.name()), peers::reads::<N>(reader)));
     }
-    let twins = TwinsReader(page.read().with_form(Form::widest()));
+    let twins = TwinsReader(page.read().with_form(CopyWidth::widest()));
     subjects.push(("domstat, twins".to_owned(), peers::reads::<N>(twins)));
     subjects.push(peer_reads::<peers::SeqLock, N>());
     subjects.push(peer_reads::<peers::Crossbeam, N>());

@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_chan
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use domstat_layout::directory::CONTROL_SOCKET;
 use domstat_sources::qemu::{Command, ControlError, Event, Fleet, SetRequest};
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where the control socket is unless told otherwise.
 pub(crate) fn path_in(dir: &Path) -> PathBuf {
-    dir.join("control.sock")
+    dir.join(CONTROL_SOCKET)
 }
 
 pub(crate) fn write(fleet: &RwLock<Fleet>) -> RwLockWriteGuard<'_, Fleet> {

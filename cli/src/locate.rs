@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domstat_consumer::{
-    AttachError, Attachment, Connection, Fleet, Mapped, REGION_SUFFIX, find_daemon,
-};
+use domstat_consumer::{AttachError, Attachment, Connection, Fleet, Mapped, find_daemon};
+use domstat_layout::directory::REGION_SUFFIX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;

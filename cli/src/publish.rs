@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{
-    Announcement, Continued, CreateError, Created, Placement, Region, RegionBuilder, Served,
-    Server, activation,
+    Announcement, CreateError, Created, MonotonicSink, Placement, Region, RegionBuilder, Served,
+    Server, systemd,
 };
 use domstat_sources::{ArchField, ArchGroup, Description, Devices, Progress, Running, Source};
 
@@ -63,8 +63,8 @@ pub(crate) fn publish<S: Source>(
         Target::Server { kept: Some(kept), .. } => create_or_continue(builder, kept)?,
     };
     let devices = Devices { blks: new.blks, nets: new.nets };
-    let vcpus = new.vcpus.into_iter().map(Continued::vcpu).collect();
-    let running = source.start_with_devices(Continued::dom(new.dom), vcpus, devices)?;
+    let vcpus = new.vcpus.into_iter().map(MonotonicSink::vcpu).collect();
+    let running = source.start_with_devices(MonotonicSink::dom(new.dom), vcpus, devices)?;
     let continues = new.unpublished.continues();
     let region = new.unpublished.publish()?;
     let (mut announcement, mut served) = (None, None);
@@ -152,11 +152,11 @@ fn create_or_continue(
 /// before.
 fn hand_to_manager(region: &Region, kept: Kept) -> Result<(), Failure> {
     let os = |source| Failure::Os { action: "tell the service manager", source };
-    activation::keep(region).map_err(os)?;
+    systemd::keep(region).map_err(os)?;
     for (name, _) in kept {
-        activation::forget(&name).map_err(os)?;
+        systemd::forget(&name).map_err(os)?;
     }
-    activation::ready().map_err(os)
+    systemd::ready().map_err(os)
 }
 
 /// The fields of each group that a source describes, as a producer takes them.
@@ -193,14 +193,14 @@ impl Published {
         if let Some(running) = self.running.take() {
             running.stop();
         }
-        if self.served.is_none() || !activation::is_managed() {
+        if self.served.is_none() || !systemd::is_managed() {
             return region.retire();
         }
         match end {
             End::Asked => region.leave(),
             End::DomainGone => {
                 // The manager forgets it by itself when it is gone for good.
-                let _ = activation::forget_region(&region);
+                let _ = systemd::forget_region(&region);
                 region.retire();
             }
         }

@@ -4,18 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domstat_layout::directory::{CONTROL_SOCKET, Entry};
 use domstat_layout::handover::Refusal;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::{AttachError, Connection, Region};
-
-/// What a region's entry in the directory ends in, after the domain's name.
-pub const REGION_SUFFIX: &str = ".domstat";
-/// What the socket of a daemon ends in, if the daemon is to be found in the directory.
-pub const SOCKET_SUFFIX: &str = ".sock";
-/// A socket of another kind.
-const CONTROL: &str = "control.sock";
 
 /// An entry of the directory.
 pub struct Found {
@@ -72,22 +66,19 @@ pub(crate) fn list(dir: &Path) -> Result<Listed, AttachError> {
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         let Some(file) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let named = |suffix| file.strip_suffix(suffix).filter(|n: &&str| is_entry(n));
-        if let Some(name) = named(REGION_SUFFIX) {
-            listed.entries.push((name.to_owned(), path));
-        } else if named(SOCKET_SUFFIX).is_some()
-            && let Some(file) = socket(&path)
-        {
-            listed.sockets.push((path, file));
+        match Entry::of(file) {
+            Some(Entry::Region(name)) => listed.entries.push((name.to_owned(), path)),
+            Some(Entry::Socket(_)) => {
+                if let Some(file) = socket(&path) {
+                    listed.sockets.push((path, file));
+                }
+            }
+            None => {}
         }
     }
     listed.entries.sort();
     listed.sockets.sort();
     Ok(listed)
-}
-
-fn is_entry(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.')
 }
 
 /// Which file the socket at `path` is; `None` if there is none.
@@ -104,7 +95,7 @@ pub(crate) fn is_no_daemon(path: &Path, error: &AttachError) -> bool {
         AttachError::NoDaemon { source, .. } => {
             source.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error())
         }
-        AttachError::NotPermitted { .. } => path.file_name().is_some_and(|n| n == CONTROL),
+        AttachError::NotPermitted { .. } => path.file_name().is_some_and(|n| n == CONTROL_SOCKET),
         _ => false,
     }
 }

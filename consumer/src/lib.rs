@@ -70,7 +70,7 @@ pub use connection::{Change, Connection, Follower, Offered};
 pub use described::{Described, DescribedError, Stalled};
 pub use error::{AttachError, ReadError, WriterStalled};
 pub use events::{Event, Events};
-pub use find::{Found, REGION_SUFFIX, SOCKET_SUFFIX, find, find_daemon};
+pub use find::{Found, find, find_daemon};
 pub use fleet::{Fleet, Member};
 pub use intact::Lost;
 pub use liveness::{Limits, Liveness, StalledWriter};

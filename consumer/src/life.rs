@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domstat_layout::directory::RegionLink;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -102,11 +103,8 @@ pub(crate) fn open(path: &Path) -> Result<(Mapped, Life), AttachError> {
 
 /// The process in `/proc/PID/fd/N`.
 fn pid_in(link: &Path) -> Option<Pid> {
-    let rest = link.strip_prefix("/proc").ok()?;
-    let mut parts = rest.iter().map(|part| part.to_str());
-    let pid = parts.next()??;
-    let is_fd = parts.next()?? == "fd" && parts.next()??.parse::<u32>().is_ok();
-    if is_fd && parts.next().is_none() { number(pid) } else { None }
+    let link = RegionLink::parse(link.to_str()?)?;
+    Pid::from_raw(i32::try_from(link.pid).ok()?)
 }
 
 /// Whether a descriptor is that of a process, whatever its number is here: one of something else

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use domstat_layout::{Form, MAX_REGION_LEN, ReadMem};
+use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
@@ -81,7 +81,7 @@ impl Mapped {
     /// read.
     #[must_use]
     pub fn mem(&self) -> ReadMem<'_> {
-        self.mapping.mem(Form::BASELINE)
+        self.mapping.mem(CopyWidth::BASELINE)
     }
 
     /// Whether everything read so far was the file's.

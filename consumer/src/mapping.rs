@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use domstat_layout::{Form, ReadMem};
+use domstat_layout::{CopyWidth, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -60,7 +60,7 @@ impl Mapping {
     }
 
     /// The memory, to be copied in `form`.
-    pub(crate) fn mem(&self, form: Form) -> ReadMem<'_> {
+    pub(crate) fn mem(&self, form: CopyWidth) -> ReadMem<'_> {
         let (base, len) = match self {
             Self::One(map) => (NonNull::new(map.as_mut_ptr()), map.len()),
             Self::Frames(frames) => (Some(frames.base), frames.len),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use domstat_layout::{DomHeader, Form, Geometry};
+use domstat_layout::{CopyWidth, DomHeader, Geometry};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Opcode, Setter, ioctl, opcode};
@@ -53,7 +53,7 @@ impl Mapped {
         let first = map(&file, domid, 1).map_err(error)?;
         // The hypervisor's answer about the size is not to be trusted for a resource that it does
         // not know; the header is, as far as it is valid.
-        let header = DomHeader::load(first.mem(Form::BASELINE));
+        let header = DomHeader::load(first.mem(CopyWidth::BASELINE));
         let geometry = header.and_then(|header| Geometry::validate(&header, usize::MAX).ok());
         let frames = geometry.map_or(1, |geometry| geometry.end().div_ceil(FRAME_BYTES));
         let mapping = if frames > 1 { map(&file, domid, frames).map_err(error)? } else { first };

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
-use domstat_layout::latest::{REV, Runstate};
+use domstat_layout::latest::Runstate;
+use domstat_layout::revision::twin_of;
 use domstat_layout::{Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, Stat, Word};
 use zerocopy::FromBytes;
 
@@ -239,7 +240,7 @@ impl<'a> Record<'a> {
         let reading = match self.attempt(desc, group, to) {
             Ok(reading) => reading,
             Err(_) => {
-                let twin = desc.twin_in(REV.groups(desc.record));
+                let twin = twin_of(desc);
                 self.copy_slowly(desc, group, twin, to, waiting)?
             }
         };
@@ -289,7 +290,7 @@ impl<'a> Record<'a> {
             Ok(reading) => reading,
             Err(_) => {
                 let waiting = &mut Waiting::new(patience);
-                self.copy_slowly(G::DESC, group, G::TWIN, words, waiting)?
+                self.copy_slowly(G::DESC, group, const { twin_of(G::DESC) }, words, waiting)?
             }
         };
         if self.region.can_be_lost() {
@@ -338,7 +339,7 @@ impl<'a> Record<'a> {
         let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
         let reading = match self.attempt_word(desc, group, index) {
             Ok(reading) => reading,
-            Err(_) => self.word_slowly(desc, group, G::TWIN, index, patience)?,
+            Err(_) => self.word_slowly(desc, group, const { twin_of(G::DESC) }, index, patience)?,
         };
         Ok(reading.stat(|word| *word))
     }

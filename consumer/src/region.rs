@@ -6,7 +6,8 @@ use std::path::Path;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{
-    Clock, DomHeader, Form, Geometry, GeometryError, MAX_REGION_LEN, Ns, ReadMem, RecordKind, State,
+    Clock, CopyWidth, DomHeader, Geometry, GeometryError, MAX_REGION_LEN, Ns, ReadMem, RecordKind,
+    State,
 };
 
 use crate::intact::Shrinkable;
@@ -41,7 +42,7 @@ pub struct Region {
     /// Kept for who wants to look at the file itself; `None` for pages.
     files: Vec<OwnedFd>,
     patience: Patience,
-    form: Form,
+    form: CopyWidth,
 }
 
 /// The words of a region that change during its life, as they are now.
@@ -94,7 +95,7 @@ impl Region {
         let first_guard = if lasting { None } else { guard(&first, vec![DOM_HEADER_LEN as u64])? };
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
         let short = GeometryError::TooShort { mapped_len: 0 };
-        let header = DomHeader::load(first.mem(Form::BASELINE)).ok_or(bad(short))?;
+        let header = DomHeader::load(first.mem(CopyWidth::BASELINE)).ok_or(bad(short))?;
         first_guard.map_or(Ok(()), |s| s.check([&file])).map_err(AttachError::Lost)?;
         let geometry = Geometry::validate(&header, MAX_REGION_LEN).map_err(bad)?;
         let vcpus = geometry.array(RecordKind::Vcpu);
@@ -148,7 +149,7 @@ impl Region {
             Ok(()) => AttachError::Geometry { what: what.to_owned(), source },
             Err(lost) => AttachError::Lost(lost),
         };
-        let form = Form::widest();
+        let form = CopyWidth::widest();
         let mem = mapping.mem(form);
         let mapped_len = mem.len();
         let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
@@ -172,7 +173,7 @@ impl Region {
 
     /// Sets how words are copied; the default is the widest form that this CPU has.
     #[must_use]
-    pub fn with_form(mut self, form: Form) -> Self {
+    pub fn with_form(mut self, form: CopyWidth) -> Self {
         self.form = form;
         self
     }

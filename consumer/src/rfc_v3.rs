@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use domstat_layout::rfc_v3::{self, Geometry, GeometryError, Header, Record};
-use domstat_layout::{Busy, Form, ReadMem, RecordKind};
+use domstat_layout::{Busy, CopyWidth, ReadMem, RecordKind};
 
 use crate::intact::Shrinkable;
 use crate::mapping::Mapping;
@@ -66,7 +66,7 @@ impl LegacyRegion {
         what: &str,
     ) -> Result<Self, AttachError> {
         let bad = |source| AttachError::Legacy { what: what.to_owned(), source };
-        let mem = mapping.mem(Form::BASELINE);
+        let mem = mapping.mem(CopyWidth::BASELINE);
         let mapped_len = mem.len();
         let header = Header::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
@@ -146,6 +146,6 @@ impl LegacyRegion {
     /// The raw shared memory, for tools that judge it.
     #[must_use]
     pub fn mem(&self) -> ReadMem<'_> {
-        self.mapping.mem(Form::BASELINE)
+        self.mapping.mem(CopyWidth::BASELINE)
     }
 }

@@ -10,7 +10,7 @@ use domstat_consumer::{Reading, Region, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{
     self, BlkExtent, BlkIo, BlkJob, Exits, Identity, Memory, NetIo, Runstate, Sched,
 };
-use domstat_layout::{Form, Group, RecordKind, Schema, Stat};
+use domstat_layout::{CopyWidth, Group, RecordKind, Schema, Stat};
 
 use crate::IMPATIENT;
 use crate::live::{Input, mapped};
@@ -25,14 +25,14 @@ const SOME: u32 = 12;
 pub fn target(data: &[u8]) {
     let Some(input) = Input::parse(data) else { return };
     let file = input.while_it_changes(|file| {
-        if let Some(region) = attach(file, Form::widest()) {
+        if let Some(region) = attach(file, CopyWidth::widest()) {
             let _ = everything(&region);
         }
     });
-    let Some(region) = attach(&file, Form::widest()) else { return };
+    let Some(region) = attach(&file, CopyWidth::widest()) else { return };
     assert_ways_agree(&region);
     let said = everything(&region);
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let other = attach(&file, form).expect("as before");
         assert_eq!(everything(&other), said, "{}", form.name());
     }
@@ -46,11 +46,11 @@ pub fn target(data: &[u8]) {
     let pages = unsafe { Region::from_pages(base, size_of_val(words.as_slice())) };
     // It can be shorter by less than a word.
     if let Ok(pages) = pages {
-        assert_eq!(everything(&pages.with_form(Form::WORDS).with_patience(IMPATIENT)), said);
+        assert_eq!(everything(&pages.with_form(CopyWidth::WORDS).with_patience(IMPATIENT)), said);
     }
 }
 
-fn attach(file: &File, form: Form) -> Option<Region> {
+fn attach(file: &File, form: CopyWidth) -> Option<Region> {
     Some(mapped(file)?.attach().ok()?.with_patience(IMPATIENT).with_form(form))
 }
 

@@ -14,9 +14,9 @@ use crate::sync::AtomicU64;
 /// How words are copied: the portable form, or a vector form that this CPU has.
 ///
 /// Holding one proves that the CPU has the instructions, so a form can only be had from
-/// [`Form::WORDS`], [`Form::BASELINE`] and [`Form::widest`].
+/// [`CopyWidth::WORDS`], [`CopyWidth::BASELINE`] and [`CopyWidth::widest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Form(Width);
+pub struct CopyWidth(Width);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
@@ -32,7 +32,7 @@ enum Width {
 #[allow(unexpected_cfgs, reason = "not a cfg that Cargo knows")]
 const PORTABLE: bool = cfg!(domstat_portable);
 
-impl Form {
+impl CopyWidth {
     /// Relaxed atomic words, on every architecture.
     pub const WORDS: Self = Self(Width::Words);
     /// The best form that every CPU of the architecture has: 16 bytes on x86-64.
@@ -61,7 +61,7 @@ impl Form {
     }
 
     /// The form's number, for loops that are compiled once for each form so as not to ask again
-    /// and again which it is: [`Form::numbered`] gives it back.
+    /// and again which it is: [`CopyWidth::numbered`] gives it back.
     pub(crate) const fn number(self) -> u8 {
         match self.0 {
             Width::Words => 0,
@@ -111,7 +111,7 @@ impl Form {
         self.settle(from.len().min(to.len()));
     }
 
-    /// As [`Form::load`], for one of many copies after which [`Form::settle`] is called once.
+    /// As [`CopyWidth::load`], for one of many copies after which [`CopyWidth::settle`] is called once.
     #[inline(always)]
     pub(crate) fn load_unsettled(self, from: &[AtomicU64], to: &mut [u64]) {
         let n = from.len().min(to.len());
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn every_form_copies_what_the_portable_one_copies() {
-        for form in Form::all() {
+        for form in CopyWidth::all() {
             for len in 0..70 {
                 for start in 0..2 {
                     let from: Vec<AtomicU64> = (0..len + start)
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn the_shorter_side_decides() {
         let from: Vec<AtomicU64> = (0..20).map(AtomicU64::new).collect();
-        for form in Form::all() {
+        for form in CopyWidth::all() {
             let mut short = [0; 11];
             form.load(&from, &mut short);
             assert_eq!(short[10], 10);

@@ -3,120 +3,8 @@
 
 use core::marker::PhantomData;
 
+pub use crate::record::{GROUP_ALIGN, GROUP_HEADER_LEN, GROUP_RSVD, GROUP_UPDATED_NS, RecordKind};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// Which record a group lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RecordKind {
-    /// The one record that starts the region.
-    Dom,
-    /// A record of the vCPU array.
-    Vcpu,
-    /// A record of the array of block devices (revision 2).
-    Blk,
-    /// A record of the array of network interfaces (revision 4).
-    Net,
-    /// The domain's arch slot: groups that are described at run time (revision 4).
-    ArchDom,
-    /// A vCPU's arch slot, which lies in the stride of its record (revision 4).
-    ArchVcpu,
-}
-
-impl RecordKind {
-    /// Every kind that this build knows.
-    pub const ALL: [Self; 6] =
-        [Self::Dom, Self::Vcpu, Self::Blk, Self::Net, Self::ArchDom, Self::ArchVcpu];
-
-    /// The kind's number in a schema.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        match self {
-            Self::Dom => 1,
-            Self::Vcpu => 2,
-            Self::Blk => 3,
-            Self::Net => 4,
-            Self::ArchDom => 5,
-            Self::ArchVcpu => 6,
-        }
-    }
-
-    /// The kind with this number in a schema, if this build knows it.
-    #[must_use]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Dom),
-            2 => Some(Self::Vcpu),
-            3 => Some(Self::Blk),
-            4 => Some(Self::Net),
-            5 => Some(Self::ArchDom),
-            6 => Some(Self::ArchVcpu),
-            _ => None,
-        }
-    }
-
-    /// What a record of this kind starts with.
-    #[must_use]
-    pub const fn magic(self) -> u32 {
-        match self {
-            Self::Dom => crate::header::DOM_MAGIC,
-            Self::Vcpu => crate::header::VCPU_MAGIC,
-            Self::Blk => crate::header::BLK_MAGIC,
-            Self::Net => crate::header::NET_MAGIC,
-            Self::ArchDom | Self::ArchVcpu => crate::header::ARCH_MAGIC,
-        }
-    }
-
-    /// Bytes before the first group.
-    #[must_use]
-    pub const fn header_len(self) -> usize {
-        match self {
-            Self::Dom => crate::header::DOM_HEADER_LEN,
-            _ => crate::header::RECORD_HEADER_LEN,
-        }
-    }
-
-    /// Offset of the record's `stats_active` word.
-    #[must_use]
-    pub const fn active_offset(self) -> usize {
-        match self {
-            Self::Dom => crate::header::dom::STATS_ACTIVE,
-            _ => crate::header::record::STATS_ACTIVE,
-        }
-    }
-
-    /// Offset of the record's `generation` word; the dom record has none.
-    #[must_use]
-    pub const fn generation_offset(self) -> Option<usize> {
-        match self {
-            Self::Dom => None,
-            _ => Some(crate::header::record::GENERATION),
-        }
-    }
-
-    /// Whether the header's eight bytes at `offset` are one u64; else they are two u32.
-    #[must_use]
-    pub(crate) const fn is_u64(self, offset: usize) -> bool {
-        match self {
-            Self::Dom => {
-                matches!(offset, crate::header::dom::STATS_ACTIVE | crate::header::dom::INCARNATION)
-            }
-            _ => offset == crate::header::record::STATS_ACTIVE,
-        }
-    }
-
-    /// `dom`, `vcpu`, `blk`, `net`, `arch_dom` or `arch_vcpu`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dom => "dom",
-            Self::Vcpu => "vcpu",
-            Self::Blk => "blk",
-            Self::Net => "net",
-            Self::ArchDom => "arch_dom",
-            Self::ArchVcpu => "arch_vcpu",
-        }
-    }
-}
 
 /// How a field's values behave over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,15 +60,6 @@ impl Unit {
         }
     }
 }
-
-/// Bytes of a group before its first field: `seq`, a reserved word, `updated_ns`.
-pub const GROUP_HEADER_LEN: usize = 16;
-/// Where `rsvd` lies in a group.
-pub const GROUP_RSVD: usize = 4;
-/// Where `updated_ns` lies in a group.
-pub const GROUP_UPDATED_NS: usize = 8;
-/// Groups start at multiples of this, so that their fields can be copied with 16-byte loads.
-pub const GROUP_ALIGN: usize = 16;
 
 /// One field of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,9 +146,6 @@ pub trait Group: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send +
     const DESC: &'static GroupDesc;
     /// Every field not produced: the value to start from when only some are.
     const NOT_PRODUCED: Self;
-    /// The group's second copy, if the latest revision has one.
-    const TWIN: Option<&'static GroupDesc> =
-        Self::DESC.twin_in(crate::latest::REV.groups(Self::DESC.record));
 }
 
 /// A group of the dom record.
@@ -303,6 +179,52 @@ impl<G> Field<G> {
     #[must_use]
     pub const fn offset(self) -> usize {
         self.offset
+    }
+}
+
+/// What a build of one revision knows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// Its number.
+    pub number: u32,
+    /// Groups of the dom record, in order of their bits.
+    pub dom: &'static [&'static GroupDesc],
+    /// Groups of the vcpu record.
+    pub vcpu: &'static [&'static GroupDesc],
+    /// Groups of the blk record; none before revision 2.
+    pub blk: &'static [&'static GroupDesc],
+    /// Groups of the net record; none before revision 4.
+    pub net: &'static [&'static GroupDesc],
+    /// Whether it has arch slots and a schema.
+    pub arch_and_schema: bool,
+}
+
+impl Revision {
+    /// Groups of a kind of record, in order of their bits; arch slots have none that a table
+    /// could list.
+    #[must_use]
+    pub const fn groups(&self, kind: RecordKind) -> &'static [&'static GroupDesc] {
+        match kind {
+            RecordKind::Dom => self.dom,
+            RecordKind::Vcpu => self.vcpu,
+            RecordKind::Blk => self.blk,
+            RecordKind::Net => self.net,
+            RecordKind::ArchDom | RecordKind::ArchVcpu => &[],
+        }
+    }
+
+    /// Length of a kind of record as this revision builds it; 0 for one that it does not have.
+    #[must_use]
+    pub const fn size(&self, kind: RecordKind) -> usize {
+        match self.groups(kind).last() {
+            Some(group) => group.end(),
+            None => 0,
+        }
+    }
+
+    /// Every group, record by record.
+    pub fn all_groups(&self) -> impl Iterator<Item = &'static GroupDesc> {
+        [self.dom, self.vcpu, self.blk, self.net].into_iter().flatten().copied()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use core::fmt;
 
-use crate::descriptor::RecordKind;
 use crate::header::{
-    ARCH_DOM_PLACE, ARCH_VCPU_PLACE, ArrayPlace, ArrayWords, BLK_PLACE, DOM_HEADER_LEN, DOM_MAGIC,
-    DomHeader, MAX_DEVICES, MAX_VCPUS, NET_PLACE, RECORD_HEADER_LEN, SCHEMA_PLACE, SectionPlace,
-    SectionWords, VCPU_PLACE, dom,
+    ARCH_DOM_WORDS, ARCH_VCPU_WORDS, ArrayWordOffsets, ArrayWords, BLK_WORDS, DOM_HEADER_LEN,
+    DOM_MAGIC, DomHeader, NET_WORDS, RECORD_HEADER_LEN, SCHEMA_WORDS, SectionWordOffsets,
+    SectionWords, VCPU_WORDS, dom,
 };
+use crate::record::RecordKind;
+use crate::rule::Rule;
 
 /// The validated shape of a region.
 ///
@@ -72,7 +73,7 @@ impl Section {
     }
 }
 
-/// Why a header cannot be used, with what a reader would have to see.
+/// A header that cannot be used, and what a reader would have to see instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
@@ -95,10 +96,10 @@ pub enum GeometryError {
         found: u32,
     },
     /// A header word is out of its bounds.
-    #[error("header word {field} at byte {offset} is {found}, expected {expected}")]
+    #[error("header word {field} at byte {offset} is {found}, expected {expected} (rule {rule})")]
     Word {
-        /// The rule of the ABI that it breaks, for example `I04`.
-        rule: &'static str,
+        /// The rule of the ABI that it breaks.
+        rule: Rule,
         /// Name of the word.
         field: &'static str,
         /// Where it lies.
@@ -151,9 +152,6 @@ impl Geometry {
     /// # Errors
     /// [`GeometryError`] with the word, its offset, what was expected and what was found.
     pub fn validate(header: &DomHeader, mapped_len: usize) -> Result<Self, GeometryError> {
-        let word = |rule, field, offset, expected, found: u32| {
-            Err(GeometryError::Word { rule, field, offset, expected, found: u64::from(found) })
-        };
         if mapped_len < DOM_HEADER_LEN {
             return Err(GeometryError::TooShort { mapped_len });
         }
@@ -167,25 +165,24 @@ impl Geometry {
         let h = header;
         if u64::from(h.dom_size) > mapped || (h.dom_size as usize) < DOM_HEADER_LEN {
             let range = Expected::Between(DOM_HEADER_LEN as u64, mapped);
-            return word("I03", "dom_size", dom::DOM_SIZE, range, h.dom_size);
+            return Err(word(Rule::I03, DOM_SIZE_WORD, range, h.dom_size));
         }
-        if h.vcpu_offs < h.dom_size {
+        if h.vcpu.offs < h.dom_size {
             let least = Expected::AtLeast(u64::from(h.dom_size));
-            return word("I04", "vcpu_offs", dom::VCPU_OFFS, least, h.vcpu_offs);
+            return Err(word(Rule::I04, VCPU_WORDS.offs, least, h.vcpu.offs));
         }
         if !h.dom_size.is_multiple_of(8) {
-            return word("I08", "dom_size", dom::DOM_SIZE, Expected::MultipleOf(8), h.dom_size);
+            return Err(word(Rule::I08, DOM_SIZE_WORD, Expected::MultipleOf(8), h.dom_size));
         }
-        let vcpus = array(&VCPU_PLACE, &h.vcpu(), mapped)?;
-        let sections = Sections { header: h, mapped, vcpus };
+        let vcpus = array(&VCPU_WORDS, &h.vcpu, mapped)?;
         let geometry = Self {
             dom_size: h.dom_size as usize,
             vcpus,
-            blks: sections.array(&BLK_PLACE, &h.blk)?,
-            nets: sections.array(&NET_PLACE, &h.net)?,
-            arch_dom: sections.section(&ARCH_DOM_PLACE, &h.arch_dom, RECORD_HEADER_LEN)?,
-            arch_vcpu: sections.arch_vcpu()?,
-            schema: sections.section(&SCHEMA_PLACE, &h.schema, crate::schema::HEADER_LEN)?,
+            blks: optional_array(&BLK_WORDS, &h.blk, mapped)?,
+            nets: optional_array(&NET_WORDS, &h.net, mapped)?,
+            arch_dom: mapped_section(&ARCH_DOM_WORDS, &h.arch_dom, RECORD_HEADER_LEN, mapped)?,
+            arch_vcpu: arch_vcpu(&h.arch_vcpu, &vcpus)?,
+            schema: mapped_section(&SCHEMA_WORDS, &h.schema, crate::schema::HEADER_LEN, mapped)?,
             end: 0,
         };
         let end = geometry.disjoint()?;
@@ -195,21 +192,20 @@ impl Geometry {
     /// Checks that no two parts of the region share a byte (I10); returns the end of the last.
     fn disjoint(&self) -> Result<usize, GeometryError> {
         let parts = [
-            ("dom_size", dom::DOM_SIZE, 0, self.dom_size),
-            ("vcpu_offs", dom::VCPU_OFFS, self.vcpus.offs, self.vcpus.end()),
-            ("blk_offs", dom::BLK_OFFS, self.blks.offs, self.blks.end()),
-            ("net_offs", dom::NET_OFFS, self.nets.offs, self.nets.end()),
-            ("arch_dom_offs", dom::ARCH_DOM_OFFS, self.arch_dom.offs, self.arch_dom.end()),
-            ("schema_offs", dom::SCHEMA_OFFS, self.schema.offs, self.schema.end()),
+            (DOM_SIZE_WORD, 0, self.dom_size),
+            (VCPU_WORDS.offs, self.vcpus.offs, self.vcpus.end()),
+            (BLK_WORDS.offs, self.blks.offs, self.blks.end()),
+            (NET_WORDS.offs, self.nets.offs, self.nets.end()),
+            (ARCH_DOM_WORDS.offs, self.arch_dom.offs, self.arch_dom.end()),
+            (SCHEMA_WORDS.offs, self.schema.offs, self.schema.end()),
         ];
         let mut last = 0;
-        for (i, (_, _, start, end)) in parts.into_iter().enumerate() {
+        for (i, (_, start, end)) in parts.into_iter().enumerate() {
             last = last.max(end);
-            for (field, offset, other, other_end) in parts.into_iter().skip(i + 1) {
+            for (offs, other, other_end) in parts.into_iter().skip(i + 1) {
                 if start < other_end && other < end {
-                    let (rule, found) = ("I10", other as u64);
                     let expected = Expected::Outside(start as u64, end as u64);
-                    return Err(GeometryError::Word { rule, field, offset, expected, found });
+                    return Err(word(Rule::I10, offs, expected, other as u64));
                 }
             }
         }
@@ -293,43 +289,50 @@ impl Geometry {
     }
 }
 
-fn bad(
-    rule: &'static str,
+/// The header word that holds the length of the dom record.
+const DOM_SIZE_WORD: (usize, &str) = (dom::DOM_SIZE, "dom_size");
+
+/// The error for the header word `field` at `offset`.
+fn word(
+    rule: Rule,
     (offset, field): (usize, &'static str),
     expected: Expected,
-    found: u32,
+    found: impl Into<u64>,
 ) -> GeometryError {
-    GeometryError::Word { rule, field, offset, expected, found: u64::from(found) }
+    GeometryError::Word { rule, field, offset, expected, found: found.into() }
 }
 
-/// Checks the words of an array, but for where it starts.
-fn array(place: &ArrayPlace, words: &ArrayWords, mapped: u64) -> Result<Array, GeometryError> {
+/// Checks that each of these header words is a multiple of 8 (I08).
+fn eights<const N: usize>(words: [((usize, &'static str), u32); N]) -> Result<(), GeometryError> {
+    match words.into_iter().find(|(_, found)| !found.is_multiple_of(8)) {
+        Some((at, found)) => Err(word(Rule::I08, at, Expected::MultipleOf(8), found)),
+        None => Ok(()),
+    }
+}
+
+/// Checks the words of an array: its shape, and that it ends inside the mapping. Whether it
+/// overlaps other parts is for [`Geometry::disjoint`].
+fn array(at: &ArrayWordOffsets, words: &ArrayWords, mapped: u64) -> Result<Array, GeometryError> {
     let least = RECORD_HEADER_LEN as u64;
     if u64::from(words.size) < least {
-        return Err(bad("I05", place.size, Expected::AtLeast(least), words.size));
+        return Err(word(Rule::I05, at.size, Expected::AtLeast(least), words.size));
     }
     if words.stride < words.size {
         let least = Expected::AtLeast(u64::from(words.size));
-        return Err(bad("I05", place.stride, least, words.stride));
+        return Err(word(Rule::I05, at.stride, least, words.stride));
     }
-    let most = if place.kind == RecordKind::Vcpu { MAX_VCPUS } else { MAX_DEVICES };
-    if words.nr == 0 || words.nr > most {
-        return Err(bad("I07", place.nr, Expected::Between(1, u64::from(most)), words.nr));
+    if words.nr == 0 || words.nr > at.max {
+        return Err(word(Rule::I07, at.nr, Expected::Between(1, u64::from(at.max)), words.nr));
     }
-    let eights = [(place.offs, words.offs), (place.size, words.size), (place.stride, words.stride)];
-    for (place, found) in eights {
-        if !found.is_multiple_of(8) {
-            return Err(bad("I08", place, Expected::MultipleOf(8), found));
-        }
-    }
+    eights([(at.offs, words.offs), (at.size, words.size), (at.stride, words.stride)])?;
     let last = mapped.saturating_sub(u64::from(words.size));
     if u64::from(words.offs) > last {
-        return Err(bad("I06", place.offs, Expected::AtMost(last), words.offs));
+        return Err(word(Rule::I06, at.offs, Expected::AtMost(last), words.offs));
     }
     // No wrap: each factor is below 2^32, so the product and the sum are below 2^64.
     let end = u64::from(words.offs) + u64::from(words.nr) * u64::from(words.stride);
     if end > mapped {
-        return Err(bad("I06", place.nr, Expected::ArrayEndAtMost(mapped), words.nr));
+        return Err(word(Rule::I06, at.nr, Expected::ArrayEndAtMost(mapped), words.nr));
     }
     Ok(Array {
         offs: words.offs as usize,
@@ -339,73 +342,73 @@ fn array(place: &ArrayPlace, words: &ArrayWords, mapped: u64) -> Result<Array, G
     })
 }
 
-/// What the checks of later sections need.
-struct Sections<'a> {
-    header: &'a DomHeader,
+/// Checks an array that a region need not have.
+fn optional_array(
+    at: &ArrayWordOffsets,
+    words: &ArrayWords,
     mapped: u64,
-    vcpus: Array,
+) -> Result<Array, GeometryError> {
+    if words.is_absent() { Ok(Array::default()) } else { array(at, words, mapped) }
 }
 
-impl Sections<'_> {
-    /// An array that a region need not have.
-    fn array(&self, place: &ArrayPlace, words: &ArrayWords) -> Result<Array, GeometryError> {
-        if words.is_absent() {
-            return Ok(Array::default());
-        }
-        array(place, words, self.mapped)
+/// Checks the words of a section that a region need not have, but not where it ends: that depends
+/// on what it is a part of.
+fn section(
+    at: &SectionWordOffsets,
+    words: &SectionWords,
+    least: usize,
+) -> Result<Section, GeometryError> {
+    if words.is_absent() {
+        return Ok(Section::default());
     }
+    eights([(at.offs, words.offs), (at.size, words.size)])?;
+    // A slot that is too small for its header is not inside its area (I23).
+    if (words.size as usize) < least {
+        return Err(word(Rule::I23, at.size, Expected::AtLeast(least as u64), words.size));
+    }
+    Ok(Section { offs: words.offs as usize, size: words.size as usize })
+}
 
-    /// A section that a region need not have.
-    fn section(
-        &self,
-        place: &SectionPlace,
-        words: &SectionWords,
-        least: usize,
-    ) -> Result<Section, GeometryError> {
-        if words.is_absent() {
-            return Ok(Section::default());
-        }
-        for (place, found) in [(place.offs, words.offs), (place.size, words.size)] {
-            if !found.is_multiple_of(8) {
-                return Err(bad("I08", place, Expected::MultipleOf(8), found));
-            }
-        }
-        // A slot that is too small for its header is not inside its area (I23).
-        if (words.size as usize) < least {
-            let least = Expected::AtLeast(least as u64);
-            return Err(bad("I23", place.size, least, words.size));
-        }
-        // Where a vCPU's slot has to end is judged by its caller.
-        let end = u64::from(words.offs) + u64::from(words.size);
-        if u64::from(words.offs) >= self.mapped && *place != ARCH_VCPU_PLACE {
-            let last = self.mapped.saturating_sub(least as u64);
-            return Err(bad("I06", place.offs, Expected::AtMost(last), words.offs));
-        }
-        if end > self.mapped && *place != ARCH_VCPU_PLACE {
-            return Err(bad("I06", place.size, Expected::ArrayEndAtMost(self.mapped), words.size));
-        }
-        Ok(Section { offs: words.offs as usize, size: words.size as usize })
+/// Checks a section that lies in the mapping by itself.
+fn mapped_section(
+    at: &SectionWordOffsets,
+    words: &SectionWords,
+    least: usize,
+    mapped: u64,
+) -> Result<Section, GeometryError> {
+    let section = section(at, words, least)?;
+    if section.size == 0 {
+        return Ok(section);
     }
+    if u64::from(words.offs) >= mapped {
+        let last = mapped.saturating_sub(least as u64);
+        return Err(word(Rule::I06, at.offs, Expected::AtMost(last), words.offs));
+    }
+    // No wrap: both were 32 bits wide.
+    if u64::from(words.offs) + u64::from(words.size) > mapped {
+        return Err(word(Rule::I06, at.size, Expected::ArrayEndAtMost(mapped), words.size));
+    }
+    Ok(section)
+}
 
-    /// Where the vCPUs' arch slots lie in their strides.
-    fn arch_vcpu(&self) -> Result<Section, GeometryError> {
-        let (place, words) = (&ARCH_VCPU_PLACE, &self.header.arch_vcpu);
-        let section = self.section(place, words, RECORD_HEADER_LEN)?;
-        if section.size > 0 && section.offs < self.vcpus.size {
-            let least = Expected::AtLeast(self.vcpus.size as u64);
-            return Err(bad("I23", place.offs, least, words.offs));
-        }
-        let last = self.vcpus.stride.saturating_sub(RECORD_HEADER_LEN);
-        if section.size > 0 && section.offs > last {
-            return Err(bad("I23", place.offs, Expected::AtMost(last as u64), words.offs));
-        }
-        // No wrap: both were 32 bits wide.
-        if section.end() > self.vcpus.stride {
-            let most = Expected::ArrayEndAtMost(self.vcpus.stride as u64);
-            return Err(bad("I23", place.size, most, words.size));
-        }
-        Ok(section)
+/// Checks the vCPUs' arch slots, each of which lies in the stride of its vcpu record.
+fn arch_vcpu(words: &SectionWords, vcpus: &Array) -> Result<Section, GeometryError> {
+    let at = &ARCH_VCPU_WORDS;
+    let section = section(at, words, RECORD_HEADER_LEN)?;
+    if section.size > 0 && section.offs < vcpus.size {
+        let least = Expected::AtLeast(vcpus.size as u64);
+        return Err(word(Rule::I23, at.offs, least, words.offs));
     }
+    let last = vcpus.stride.saturating_sub(RECORD_HEADER_LEN);
+    if section.size > 0 && section.offs > last {
+        return Err(word(Rule::I23, at.offs, Expected::AtMost(last as u64), words.offs));
+    }
+    // No wrap: both were 32 bits wide.
+    if section.end() > vcpus.stride {
+        let most = Expected::ArrayEndAtMost(vcpus.stride as u64);
+        return Err(word(Rule::I23, at.size, most, words.size));
+    }
+    Ok(section)
 }
 
 #[cfg(test)]

@@ -1,27 +1,15 @@
-//! The headers of the dom record and of array records: magic numbers, word offsets, and a copy of
-//! the dom header that can be validated.
+//! The dom record's header: a copy of its words that can be validated, and what they say.
+//!
+//! The offsets of header words come from the private module `record` and are public here: those
+//! of the dom record in [`dom`], those of array records in [`record`](mod@record).
 
-use crate::descriptor::RecordKind;
 use crate::mem::ReadMem;
+use crate::record::RecordKind;
 
-/// `DOM` and the incompatible ABI version 1, as bytes in memory.
-pub const DOM_MAGIC: u32 = u32::from_le_bytes(*b"DOM\x01");
-/// `VCP` and the incompatible ABI version 1, as bytes in memory.
-pub const VCPU_MAGIC: u32 = u32::from_le_bytes(*b"VCP\x01");
-
-/// `BLK` and the incompatible ABI version 1, as bytes in memory (revision 2).
-pub const BLK_MAGIC: u32 = u32::from_le_bytes(*b"BLK\x01");
-/// `NET` and the incompatible ABI version 1, as bytes in memory (revision 4).
-pub const NET_MAGIC: u32 = u32::from_le_bytes(*b"NET\x01");
-/// `ARC` and the incompatible ABI version 1, as bytes in memory: an arch slot (revision 4).
-pub const ARCH_MAGIC: u32 = u32::from_le_bytes(*b"ARC\x01");
-/// `SCH` and the incompatible ABI version 1, as bytes in memory: a schema (revision 4).
-pub const SCHEMA_MAGIC: u32 = u32::from_le_bytes(*b"SCH\x01");
-
-/// Length of the dom record's header; groups follow.
-pub const DOM_HEADER_LEN: usize = 128;
-/// Length of an array record's header; groups follow.
-pub const RECORD_HEADER_LEN: usize = 32;
+pub use crate::record::{
+    ARCH_MAGIC, BLK_MAGIC, DOM_HEADER_LEN, DOM_MAGIC, NET_MAGIC, RECORD_HEADER_LEN, SCHEMA_MAGIC,
+    VCPU_MAGIC, array as record, dom,
+};
 
 /// Most vCPUs that a region may describe (rule I07); far above what any hypervisor offers today.
 pub const MAX_VCPUS: u32 = 65_536;
@@ -31,82 +19,6 @@ pub const MAX_DEVICES: u32 = 65_536;
 /// Longest region in bytes: four times what [`MAX_VCPUS`] on pages of 4096 bytes need. Consumers do
 /// not map a longer one.
 pub const MAX_REGION_LEN: usize = 1 << 30;
-
-/// Word offsets of the dom record's header.
-pub mod dom {
-    /// u32: [`super::DOM_MAGIC`]; stored last, with release ordering.
-    pub const MAGIC: usize = 0;
-    /// u32: length of the dom record as the producer was built.
-    pub const DOM_SIZE: usize = 4;
-    /// u32: start of the vcpu array.
-    pub const VCPU_OFFS: usize = 8;
-    /// u32: length of a vcpu record as the producer was built.
-    pub const VCPU_SIZE: usize = 12;
-    /// u32: distance between vcpu records.
-    pub const VCPU_STRIDE: usize = 16;
-    /// u32: records in the vcpu array.
-    pub const NR_VCPUS: usize = 20;
-    /// u64: one bit per group of the dom record that is produced.
-    pub const STATS_ACTIVE: usize = 24;
-    /// u32: alignment of `vcpu_offs` and `vcpu_stride`.
-    pub const ALIGN: usize = 32;
-    /// u32: [`crate::State`].
-    pub const STATE: usize = 36;
-    /// u64: differs whenever the region is created anew.
-    pub const INCARNATION: usize = 40;
-    /// u32: bumped on discrete events; a futex.
-    pub const NOTIFY: usize = 48;
-    /// u32: the producer's revision.
-    pub const REVISION: usize = 52;
-    /// u32: [`crate::Clock`].
-    pub const CLOCK: usize = 56;
-    /// Reserved words of revision 1 start here and end with the header.
-    pub const RESERVED: usize = 60;
-    /// u32: start of the domain's arch slot (revision 4); 0 as every word from here on: absent.
-    pub const ARCH_DOM_OFFS: usize = 60;
-    /// u32: length of the domain's arch slot.
-    pub const ARCH_DOM_SIZE: usize = 64;
-    /// u32: start of each vCPU's arch slot, from the start of its vcpu record (revision 4).
-    pub const ARCH_VCPU_OFFS: usize = 68;
-    /// u32: length of a vCPU's arch slot.
-    pub const ARCH_VCPU_SIZE: usize = 72;
-    /// u32: start of the schema (revision 4).
-    pub const SCHEMA_OFFS: usize = 76;
-    /// u32: length of the schema.
-    pub const SCHEMA_SIZE: usize = 80;
-    /// u32: start of the blk array (revision 2).
-    pub const BLK_OFFS: usize = 84;
-    /// u32: length of a blk record as the producer was built.
-    pub const BLK_SIZE: usize = 88;
-    /// u32: distance between blk records.
-    pub const BLK_STRIDE: usize = 92;
-    /// u32: records in the blk array.
-    pub const NR_BLKS: usize = 96;
-    /// u32: start of the net array (revision 4).
-    pub const NET_OFFS: usize = 100;
-    /// u32: length of a net record as the producer was built.
-    pub const NET_SIZE: usize = 104;
-    /// u32: distance between net records.
-    pub const NET_STRIDE: usize = 108;
-    /// u32: records in the net array.
-    pub const NR_NETS: usize = 112;
-    /// Words that no revision has put to use start here and end with the header.
-    pub const UNUSED: usize = 116;
-}
-
-/// Word offsets of an array record's header.
-pub mod record {
-    /// u32: the record kind's magic.
-    pub const MAGIC: usize = 0;
-    /// u32: position of the record in its array.
-    pub const INDEX: usize = 4;
-    /// u64: one bit per group of this record that is produced.
-    pub const STATS_ACTIVE: usize = 8;
-    /// u32: bumped whenever the slot is given to something else.
-    pub const GENERATION: usize = 16;
-    /// Reserved words start here and end with the header.
-    pub const RESERVED: usize = 20;
-}
 
 /// Life of a region, as its `state` word says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,10 +98,7 @@ impl Clock {
 pub struct DomHeader {
     pub magic: u32,
     pub dom_size: u32,
-    pub vcpu_offs: u32,
-    pub vcpu_size: u32,
-    pub vcpu_stride: u32,
-    pub nr_vcpus: u32,
+    pub vcpu: ArrayWords,
     pub align: u32,
     pub incarnation: u64,
     pub revision: u32,
@@ -248,9 +157,9 @@ impl ArrayWords {
     }
 }
 
-/// Where the words of an array lie in the header, and what they are called.
+/// Offsets and names of an array's words in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArrayPlace {
+pub struct ArrayWordOffsets {
     /// The kind of the array's records.
     pub kind: RecordKind,
     /// Offset of the array's start.
@@ -261,11 +170,13 @@ pub struct ArrayPlace {
     pub stride: (usize, &'static str),
     /// Offset of the number of records.
     pub nr: (usize, &'static str),
+    /// Most records that an array of this kind may have (rule I07).
+    pub max: u32,
 }
 
-/// Where the words of a section lie in the header, and what they are called.
+/// Offsets and names of a section's words in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SectionPlace {
+pub struct SectionWordOffsets {
     /// What the section is, in a word.
     pub name: &'static str,
     /// Offset of the section's start.
@@ -274,44 +185,47 @@ pub struct SectionPlace {
     pub size: (usize, &'static str),
 }
 
-/// The vcpu array's place in the header.
-pub const VCPU_PLACE: ArrayPlace = ArrayPlace {
+/// The vcpu array's words in the header.
+pub const VCPU_WORDS: ArrayWordOffsets = ArrayWordOffsets {
     kind: RecordKind::Vcpu,
     offs: (dom::VCPU_OFFS, "vcpu_offs"),
     size: (dom::VCPU_SIZE, "vcpu_size"),
     stride: (dom::VCPU_STRIDE, "vcpu_stride"),
     nr: (dom::NR_VCPUS, "nr_vcpus"),
+    max: MAX_VCPUS,
 };
-/// The blk array's place in the header.
-pub const BLK_PLACE: ArrayPlace = ArrayPlace {
+/// The blk array's words in the header.
+pub const BLK_WORDS: ArrayWordOffsets = ArrayWordOffsets {
     kind: RecordKind::Blk,
     offs: (dom::BLK_OFFS, "blk_offs"),
     size: (dom::BLK_SIZE, "blk_size"),
     stride: (dom::BLK_STRIDE, "blk_stride"),
     nr: (dom::NR_BLKS, "nr_blks"),
+    max: MAX_DEVICES,
 };
-/// The net array's place in the header.
-pub const NET_PLACE: ArrayPlace = ArrayPlace {
+/// The net array's words in the header.
+pub const NET_WORDS: ArrayWordOffsets = ArrayWordOffsets {
     kind: RecordKind::Net,
     offs: (dom::NET_OFFS, "net_offs"),
     size: (dom::NET_SIZE, "net_size"),
     stride: (dom::NET_STRIDE, "net_stride"),
     nr: (dom::NR_NETS, "nr_nets"),
+    max: MAX_DEVICES,
 };
-/// The domain's arch slot's place in the header.
-pub const ARCH_DOM_PLACE: SectionPlace = SectionPlace {
+/// The domain's arch slot's words in the header.
+pub const ARCH_DOM_WORDS: SectionWordOffsets = SectionWordOffsets {
     name: "the domain's arch slot",
     offs: (dom::ARCH_DOM_OFFS, "arch_dom_offs"),
     size: (dom::ARCH_DOM_SIZE, "arch_dom_size"),
 };
-/// The vCPUs' arch slots' place in the header.
-pub const ARCH_VCPU_PLACE: SectionPlace = SectionPlace {
+/// The vCPUs' arch slots' words in the header.
+pub const ARCH_VCPU_WORDS: SectionWordOffsets = SectionWordOffsets {
     name: "a vCPU's arch slot",
     offs: (dom::ARCH_VCPU_OFFS, "arch_vcpu_offs"),
     size: (dom::ARCH_VCPU_SIZE, "arch_vcpu_size"),
 };
-/// The schema's place in the header.
-pub const SCHEMA_PLACE: SectionPlace = SectionPlace {
+/// The schema's words in the header.
+pub const SCHEMA_WORDS: SectionWordOffsets = SectionWordOffsets {
     name: "the schema",
     offs: (dom::SCHEMA_OFFS, "schema_offs"),
     size: (dom::SCHEMA_SIZE, "schema_size"),
@@ -326,10 +240,7 @@ impl DomHeader {
         Some(Self {
             magic,
             dom_size: mem.load_u32(dom::DOM_SIZE)?,
-            vcpu_offs: mem.load_u32(dom::VCPU_OFFS)?,
-            vcpu_size: mem.load_u32(dom::VCPU_SIZE)?,
-            vcpu_stride: mem.load_u32(dom::VCPU_STRIDE)?,
-            nr_vcpus: mem.load_u32(dom::NR_VCPUS)?,
+            vcpu: ArrayWords::load(mem, dom::VCPU_OFFS)?,
             align: mem.load_u32(dom::ALIGN)?,
             incarnation: mem.load_u64(dom::INCARNATION)?,
             revision: mem.load_u32(dom::REVISION)?,
@@ -342,30 +253,19 @@ impl DomHeader {
         })
     }
 
-    /// The words of the vcpu array, as those of any other.
-    #[must_use]
-    pub const fn vcpu(&self) -> ArrayWords {
-        ArrayWords {
-            offs: self.vcpu_offs,
-            size: self.vcpu_size,
-            stride: self.vcpu_stride,
-            nr: self.nr_vcpus,
-        }
-    }
-
-    /// The arrays that the header speaks of, with the places of their words. The vcpu array is
+    /// The arrays that the header speaks of, with the offsets of their words. The vcpu array is
     /// always one of them.
-    pub fn arrays(&self) -> impl Iterator<Item = (ArrayPlace, ArrayWords)> {
-        let all = [(VCPU_PLACE, self.vcpu()), (BLK_PLACE, self.blk), (NET_PLACE, self.net)];
+    pub fn arrays(&self) -> impl Iterator<Item = (ArrayWordOffsets, ArrayWords)> {
+        let all = [(VCPU_WORDS, self.vcpu), (BLK_WORDS, self.blk), (NET_WORDS, self.net)];
         all.into_iter().filter(|(p, words)| p.kind == RecordKind::Vcpu || !words.is_absent())
     }
 
-    /// The sections that the header speaks of, with the places of their words.
-    pub fn sections(&self) -> impl Iterator<Item = (SectionPlace, SectionWords)> {
+    /// The sections that the header speaks of, with the offsets of their words.
+    pub fn sections(&self) -> impl Iterator<Item = (SectionWordOffsets, SectionWords)> {
         let all = [
-            (ARCH_DOM_PLACE, self.arch_dom),
-            (ARCH_VCPU_PLACE, self.arch_vcpu),
-            (SCHEMA_PLACE, self.schema),
+            (ARCH_DOM_WORDS, self.arch_dom),
+            (ARCH_VCPU_WORDS, self.arch_vcpu),
+            (SCHEMA_WORDS, self.schema),
         ];
         all.into_iter().filter(|(_, words)| !words.is_absent())
     }

@@ -94,38 +94,42 @@
 #[cfg(test)]
 extern crate std;
 
+mod bulk_copy;
 mod copy;
 pub mod descriptor;
+pub mod directory;
 pub mod geometry;
 pub mod handover;
 pub mod header;
+pub mod markdown;
 mod mem;
 pub mod r1;
 pub mod r2;
 pub mod r3;
 pub mod r4;
-mod records;
+mod record;
 pub mod revision;
 pub mod rfc_v3;
+mod rule;
 pub mod schema;
 pub mod seqlock;
 pub mod sink;
 mod sync;
-pub mod table;
 mod twins;
 mod value;
 
-pub use copy::Form;
+pub use bulk_copy::RecordArray;
+pub use copy::CopyWidth;
 pub use descriptor::{
-    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, VcpuGroup,
+    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, Revision, VcpuGroup,
 };
 pub use geometry::{Geometry, GeometryError};
 pub use header::{
     Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, State, VCPU_MAGIC,
 };
 pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
-pub use records::RecordArray;
-pub use revision::{REVISIONS, Revision};
+pub use revision::REVISIONS;
+pub use rule::Rule;
 pub use schema::{Schema, SchemaError};
 pub use twins::{ReadTwins, WriteTwins};
 pub use value::{Name, Ns, Stat, Uuid, Word};

@@ -5,9 +5,8 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use crate::copy::Form;
-use crate::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS};
-use crate::header::{DOM_MAGIC, dom};
+use crate::copy::CopyWidth;
+use crate::record::{DOM_MAGIC, GROUP_HEADER_LEN, GROUP_UPDATED_NS, dom};
 use crate::seqlock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -80,7 +79,7 @@ impl<'a> Bytes<'a> {
 #[derive(Clone, Copy)]
 pub struct ReadMem<'a> {
     pub(crate) bytes: Bytes<'a>,
-    pub(crate) form: Form,
+    pub(crate) form: CopyWidth,
 }
 
 impl<'a> ReadMem<'a> {
@@ -93,12 +92,12 @@ impl<'a> ReadMem<'a> {
     /// the file behind them is at least `len` bytes long.
     #[must_use]
     pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        Self { bytes: Bytes { base, len, memory: PhantomData }, form: Form::BASELINE }
+        Self { bytes: Bytes { base, len, memory: PhantomData }, form: CopyWidth::BASELINE }
     }
 
     /// The same bytes, copied in another form.
     #[must_use]
-    pub const fn with_form(self, form: Form) -> Self {
+    pub const fn with_form(self, form: CopyWidth) -> Self {
         Self { form, ..self }
     }
 
@@ -191,7 +190,7 @@ impl<'a> GroupWords<'a> {
 #[derive(Clone, Copy)]
 pub struct ReadGroup<'a> {
     words: GroupWords<'a>,
-    form: Form,
+    form: CopyWidth,
 }
 
 /// An update was in progress, or was made while the copy was taken: try again.
@@ -292,7 +291,7 @@ impl<'a> WriteMem<'a> {
     /// The same bytes, for reading.
     #[must_use]
     pub const fn as_read(self) -> ReadMem<'a> {
-        ReadMem { bytes: self.0, form: Form::BASELINE }
+        ReadMem { bytes: self.0, form: CopyWidth::BASELINE }
     }
 
     /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
@@ -368,7 +367,7 @@ impl WriteGroup<'_> {
         let odd = seqlock::write_begin(words.seq);
         // ORDERING: relaxed; one of the words that `seq` guards.
         words.updated_ns.store(updated_ns.to_le(), Ordering::Relaxed);
-        Form::BASELINE.store(words.payload, from);
+        CopyWidth::BASELINE.store(words.payload, from);
         seqlock::write_end(words.seq, odd);
     }
 

@@ -4,8 +4,7 @@
 
 pub use crate::r1::{Identity, Memory, RUNSTATE_NAMES, Runstate, VcpuState};
 
-use crate::descriptor::{Group, GroupDesc, Kind, Unit, assert_appended, groups};
-use crate::revision::Revision;
+use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
 use crate::value::{Name, Word};
 
 groups! {

@@ -7,8 +7,7 @@ pub use crate::r2::{
     Runstate, Sched, VCPU_GROUPS, VCPU_SIZE, VcpuState,
 };
 
-use crate::descriptor::{Group, GroupDesc, Kind, Unit, assert_appended, groups};
-use crate::revision::Revision;
+use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
 use crate::value::Word;
 
 /// Names of [`BlkJob::kind`]'s values.

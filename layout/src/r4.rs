@@ -8,8 +8,7 @@ pub use crate::r3::{
     Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, Runstate, Sched, VcpuState,
 };
 
-use crate::descriptor::{Group, GroupDesc, Kind, Unit, assert_appended, groups};
-use crate::revision::Revision;
+use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
 use crate::value::{Name, Word};
 
 groups! {

@@ -11,25 +11,8 @@
 //! 4. The peers of the cross-revision matrix get to know the new groups by name: `abi/c/fields.h`,
 //!    `abi/c/producer.c` and `tests/src/peer.rs`. Until they do, the matrix fails.
 
-use crate::descriptor::{GroupDesc, RecordKind};
+use crate::descriptor::{GroupDesc, Revision};
 use crate::{r1, r2, r3, r4};
-
-/// What a build of one revision knows.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Revision {
-    /// Its number.
-    pub number: u32,
-    /// Groups of the dom record, in order of their bits.
-    pub dom: &'static [&'static GroupDesc],
-    /// Groups of the vcpu record.
-    pub vcpu: &'static [&'static GroupDesc],
-    /// Groups of the blk record; none before revision 2.
-    pub blk: &'static [&'static GroupDesc],
-    /// Groups of the net record; none before revision 4.
-    pub net: &'static [&'static GroupDesc],
-    /// Whether it has arch slots and a schema.
-    pub arch_and_schema: bool,
-}
 
 /// Revision 1 as a value; its module has none, because it was frozen before there were several.
 const R1: &Revision = &Revision {
@@ -50,38 +33,20 @@ impl Revision {
     pub fn of(number: u32) -> Option<&'static Self> {
         REVISIONS.iter().copied().find(|r| r.number == number)
     }
+}
 
-    /// Groups of a kind of record, in order of their bits; arch slots have none that a table
-    /// could list.
-    #[must_use]
-    pub const fn groups(&self, kind: RecordKind) -> &'static [&'static GroupDesc] {
-        match kind {
-            RecordKind::Dom => self.dom,
-            RecordKind::Vcpu => self.vcpu,
-            RecordKind::Blk => self.blk,
-            RecordKind::Net => self.net,
-            RecordKind::ArchDom | RecordKind::ArchVcpu => &[],
-        }
-    }
-
-    /// Length of a kind of record as this revision builds it; 0 for one that it does not have.
-    #[must_use]
-    pub const fn size(&self, kind: RecordKind) -> usize {
-        match self.groups(kind).last() {
-            Some(group) => group.end(),
-            None => 0,
-        }
-    }
-
-    /// Every group, record by record.
-    pub fn all_groups(&self) -> impl Iterator<Item = &'static GroupDesc> {
-        [self.dom, self.vcpu, self.blk, self.net].into_iter().flatten().copied()
-    }
+/// The second copy of a group: its row in the table of the newest revision, if that has one.
+#[must_use]
+#[allow(clippy::indexing_slicing, reason = "the list is not empty, and checked so")]
+pub const fn twin_of(first: &GroupDesc) -> Option<&'static GroupDesc> {
+    const NEWEST: &Revision = REVISIONS[REVISIONS.len() - 1];
+    first.twin_in(NEWEST.groups(first.record))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::RecordKind;
 
     #[test]
     fn a_later_revision_only_appends() {

@@ -57,12 +57,12 @@ pub fn read_retry(seq: &AtomicU32, begin: u32) -> bool {
 
 /// What many pairs of looks saw, judged once for all of them.
 #[derive(Clone, Copy, Default)]
-pub struct Looks {
+pub struct SeqBatch {
     odd: u32,
     changed: u32,
 }
 
-/// First looks at several groups at once, for [`Looks::read_end_each`].
+/// First looks at several groups at once, for [`SeqBatch::read_end_each`].
 #[inline(always)]
 pub fn read_begin_each<const N: usize>(seqs: [&AtomicU32; N]) -> [u32; N] {
     // ORDERING: relaxed, as in `read_begin`.
@@ -72,7 +72,7 @@ pub fn read_begin_each<const N: usize>(seqs: [&AtomicU32; N]) -> [u32; N] {
     begins
 }
 
-impl Looks {
+impl SeqBatch {
     /// Second looks at the same groups.
     #[inline(always)]
     pub fn read_end_each<const N: usize>(
@@ -106,7 +106,7 @@ pub fn publish(place: &AtomicU32, word: u32) {
     place.store(word.to_le(), Ordering::Release);
 }
 
-/// Looks for what [`publish`] stored; whatever was stored before it is seen after this.
+/// SeqBatch for what [`publish`] stored; whatever was stored before it is seen after this.
 #[inline]
 pub fn published(place: &AtomicU32) -> u32 {
     // ORDERING: relaxed, because acquire loads may fault on a read-only page.

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use loom::thread;
 use seqlock::{
-    Looks, announce, load_words, publish, published, read_begin, read_begin_each, read_retry,
+    SeqBatch, announce, load_words, publish, published, read_begin, read_begin_each, read_retry,
     store_words, write_begin, write_end,
 };
 use sync::{AtomicU32, AtomicU64, Ordering};
@@ -530,7 +530,7 @@ impl Pair {
             load_words(&group.words, words);
         }
         let masks = [0, 1].map(|bit| u32::from(active & 1 << bit != 0));
-        let mut looks = Looks::default();
+        let mut looks = SeqBatch::default();
         looks.read_end_each(seqs, begins, masks);
         let found = [0, 1].map(|bit: usize| (masks[bit] != 0).then_some(words[bit][0]));
         looks.whole().then_some((generation, found))

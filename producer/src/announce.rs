@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::RawFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::AnnounceError;
+use domstat_layout::directory::{Entry, REGION_SUFFIX, RegionLink, is_name};
 
-/// What a region's entry in the directory ends in, after the domain's name.
-pub const REGION_SUFFIX: &str = ".domstat";
+use crate::AnnounceError;
 
 /// What this process did in such directories. Held while an entry is made.
 static OURS: Mutex<Ours> = Mutex::new(Ours { swept: BTreeSet::new(), made: Vec::new() });
@@ -40,7 +38,7 @@ impl Ours {
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            if !name.as_encoded_bytes().ends_with(REGION_SUFFIX.as_bytes()) {
+            if !matches!(name.to_str().and_then(Entry::of), Some(Entry::Region(_))) {
                 continue;
             }
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
@@ -59,17 +57,8 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    pub(crate) fn create(
-        dir: &Path,
-        name: &str,
-        pid: u32,
-        fd: RawFd,
-    ) -> Result<Self, AnnounceError> {
-        if name.is_empty()
-            || name.len() > 100
-            || name.starts_with('.')
-            || name.contains(['/', '\0'])
-        {
+    pub(crate) fn create(dir: &Path, name: &str, pid: u32, fd: u32) -> Result<Self, AnnounceError> {
+        if !is_name(name) {
             return Err(AnnounceError::BadName { name: name.to_owned() });
         }
         let os = |action: String| move |source| AnnounceError::Os { action, source };
@@ -77,7 +66,7 @@ impl Announcement {
         let mut all = Ours::lock();
         all.sweep(dir, pid);
         let path = dir.join(format!("{name}{REGION_SUFFIX}"));
-        let target = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
+        let target = PathBuf::from(RegionLink { pid, fd }.to_string());
         let action = || format!("announce the region at {}", path.display());
         let mut attempts = 0;
         loop {

@@ -9,7 +9,7 @@ use domstat_layout::{Ns, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::PlanError;
-use crate::mapping::Piece;
+use crate::pieces::Piece;
 
 /// The groups of a kind of arch slot, laid out one after the other.
 #[derive(Clone, Debug, Default)]
@@ -21,13 +21,13 @@ pub(crate) struct ArchLayout {
 #[derive(Clone, Debug)]
 pub(crate) struct ArchGroup {
     pub(crate) name: String,
-    pub(crate) place: ArchPlace,
+    pub(crate) span: ArchSpan,
     pub(crate) fields: Vec<ArchField>,
 }
 
 /// Where it lies in the slot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ArchPlace {
+pub(crate) struct ArchSpan {
     pub(crate) offset: usize,
     pub(crate) size: usize,
     words: usize,
@@ -74,34 +74,34 @@ impl ArchLayout {
             }
             let words = (at - offset - GROUP_HEADER_LEN) / 8;
             at = at.next_multiple_of(GROUP_ALIGN);
-            let place = ArchPlace { offset, size: at - offset, words };
-            groups.push(ArchGroup { name: named(spec.name)?, place, fields });
+            let span = ArchSpan { offset, size: at - offset, words };
+            groups.push(ArchGroup { name: named(spec.name)?, span, fields });
         }
         Ok(Self { groups })
     }
 
     /// Length of the slot; 0 for none.
     pub(crate) fn size(&self) -> usize {
-        self.groups.last().map_or(0, |last| last.place.offset + last.place.size)
+        self.groups.last().map_or(0, |last| last.span.offset + last.span.size)
     }
 
-    pub(crate) fn places(&self) -> Arc<[ArchPlace]> {
-        self.groups.iter().map(|g| g.place).collect()
+    pub(crate) fn spans(&self) -> Arc<[ArchSpan]> {
+        self.groups.iter().map(|g| g.span).collect()
     }
 }
 
 /// Writes one arch slot.
 pub(crate) struct ArchWriter {
     piece: Piece,
-    groups: Arc<[ArchPlace]>,
+    groups: Arc<[ArchSpan]>,
     active: u64,
 }
 
 impl ArchWriter {
     /// Takes a slot whose header is in place; leaves each group in mid-update.
-    pub(crate) fn new(piece: Piece, groups: Arc<[ArchPlace]>) -> Self {
-        for place in groups.iter() {
-            if let Some(mut words) = piece.mem().group(place.offset, place.size) {
+    pub(crate) fn new(piece: Piece, groups: Arc<[ArchSpan]>) -> Self {
+        for span in groups.iter() {
+            if let Some(mut words) = piece.mem().group(span.offset, span.size) {
                 words.suspend();
             }
         }
@@ -110,11 +110,11 @@ impl ArchWriter {
 
     /// False if there is no such group, or it has another number of words.
     pub(crate) fn write(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
-        let Some(place) = self.groups.get(index).filter(|p| p.words == words.len()) else {
+        let Some(span) = self.groups.get(index).filter(|p| p.words == words.len()) else {
             return false;
         };
         let (Some(mut group), Ok(from)) = (
-            self.piece.mem().group(place.offset, place.size),
+            self.piece.mem().group(span.offset, span.size),
             <[u64]>::ref_from_bytes(words.as_bytes()),
         ) else {
             return false;
@@ -132,8 +132,8 @@ impl ArchWriter {
     /// Every group off, and the slot's generation that of its vCPU.
     pub(crate) fn renew(&mut self, generation: u32) {
         let mem = self.piece.mem();
-        for place in self.groups.iter() {
-            if let Some(mut words) = mem.group(place.offset, place.size) {
+        for span in self.groups.iter() {
+            if let Some(mut words) = mem.group(span.offset, span.size) {
                 words.suspend();
             }
         }

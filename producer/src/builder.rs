@@ -1,4 +1,4 @@
-//! From wishes to a region that waits to be published.
+//! From options to a region that waits to be published.
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -11,14 +11,13 @@ use domstat_layout::schema::GroupSpec;
 use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
 
 use crate::arch::{ArchLayout, ArchWriter};
-use crate::mapping::{Pages, Piece};
-use crate::memory::{Memory, frame_lens};
-use crate::plan::Wishes;
+use crate::memfd::{allocate, map, memfd, os, random};
+use crate::pieces::{Pages, Piece, RegionMemory, frame_lens};
+use crate::plan::LayoutOptions;
 use crate::region::Storage;
-use crate::storage::{allocate, map, memfd, os, random};
 use crate::{
     BlkWriter, CreateError, DomWriter, NetWriter, Placement, Plan, PlanError, Unpublished,
-    VcpuWriter, place, schema,
+    VcpuWriter, region_file, schema_writer,
 };
 
 /// Says what a region is for and how it is laid out, then creates it.
@@ -27,7 +26,7 @@ pub struct RegionBuilder {
     name: String,
     pub(crate) identity: Identity,
     clock: Clock,
-    wishes: Wishes,
+    options: LayoutOptions,
     schema: Option<bool>,
     arch_dom: ArchLayout,
     arch_vcpu: ArchLayout,
@@ -57,7 +56,7 @@ impl RegionBuilder {
             name: name.to_owned(),
             identity: Identity { name: Name::new(name), ..Identity::NOT_PRODUCED },
             clock: Clock::Unknown,
-            wishes: Wishes {
+            options: LayoutOptions {
                 revision: domstat_layout::latest::REVISION,
                 nr_vcpus: 1,
                 nr_blks: 0,
@@ -80,7 +79,7 @@ impl RegionBuilder {
     /// the newest.
     #[must_use]
     pub fn revision(mut self, revision: u32) -> Self {
-        self.wishes.revision = revision;
+        self.options.revision = revision;
         self
     }
 
@@ -108,21 +107,21 @@ impl RegionBuilder {
     /// Slots for vCPUs: the domain's maximum, 1 to [`domstat_layout::MAX_VCPUS`].
     #[must_use]
     pub fn vcpus(mut self, nr_vcpus: u32) -> Self {
-        self.wishes.nr_vcpus = nr_vcpus;
+        self.options.nr_vcpus = nr_vcpus;
         self
     }
 
     /// Slots for block devices: the most that the domain will have at one time. Revision 2.
     #[must_use]
     pub fn blks(mut self, nr_blks: u32) -> Self {
-        self.wishes.nr_blks = nr_blks;
+        self.options.nr_blks = nr_blks;
         self
     }
 
     /// Slots for network interfaces: the most that the domain will have at one time. Revision 4.
     #[must_use]
     pub fn nets(mut self, nr_nets: u32) -> Self {
-        self.wishes.nr_nets = nr_nets;
+        self.options.nr_nets = nr_nets;
         self
     }
 
@@ -163,55 +162,55 @@ impl RegionBuilder {
     /// How records are placed.
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> Self {
-        self.wishes.placement = placement;
+        self.options.placement = placement;
         self
     }
 
     /// Alignment of the records in bytes, a power of two; default 64 packed, a page otherwise.
     #[must_use]
     pub fn align(mut self, align: u32) -> Self {
-        self.wishes.align = Some(align);
+        self.options.align = Some(align);
         self
     }
 
     /// Start of the vCPU array in bytes; default: as close to the dom record as `align` allows.
     #[must_use]
     pub fn vcpu_offs(mut self, vcpu_offs: u32) -> Self {
-        self.wishes.vcpu_offs = Some(vcpu_offs);
+        self.options.vcpu_offs = Some(vcpu_offs);
         self
     }
 
     /// Distance between vCPU records in bytes; default: as close as `align` allows.
     #[must_use]
     pub fn vcpu_stride(mut self, vcpu_stride: u32) -> Self {
-        self.wishes.vcpu_stride = Some(vcpu_stride);
+        self.options.vcpu_stride = Some(vcpu_stride);
         self
     }
 
     /// Where everything would go.
     ///
     /// # Errors
-    /// [`PlanError`] if the wishes break a rule of the layout.
+    /// [`PlanError`] if the options break a rule of the layout.
     pub fn plan(&self) -> Result<Plan, PlanError> {
-        let mut wishes = Wishes {
+        let mut options = LayoutOptions {
             arch_dom_size: self.arch_dom.size(),
             arch_vcpu_size: self.arch_vcpu.size(),
-            ..self.wishes
+            ..self.options
         };
         let page_size = rustix::param::page_size();
-        let plan = Plan::new(wishes, page_size)?;
+        let plan = Plan::new(options, page_size)?;
         if !self.schema.unwrap_or(plan.revision.arch_and_schema) {
             return Ok(plan);
         }
         // Its length does not depend on where things lie.
-        wishes.schema_size = self.encode_schema(&plan).len();
-        Plan::new(wishes, page_size)
+        options.schema_size = self.encode_schema(&plan).len();
+        Plan::new(options, page_size)
     }
 
     pub(crate) fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
         let (arch_dom, arch_vcpu) = (&self.arch_dom, &self.arch_vcpu);
-        let described = schema::Described { revision: plan.revision, arch_dom, arch_vcpu };
-        schema::encode(&described, &plan.geometry())
+        let described = schema_writer::Described { revision: plan.revision, arch_dom, arch_vcpu };
+        schema_writer::encode(&described, &plan.geometry())
     }
 
     /// Creates the region in a memfd, which [`Unpublished::publish`] seals so that consumers can
@@ -233,7 +232,7 @@ impl RegionBuilder {
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
     pub fn create_memfd_frames(mut self) -> Result<Created, CreateError> {
-        self.wishes.placement = Placement::PageGranular;
+        self.options.placement = Placement::PageGranular;
         let plan = self.plan()?;
         let geometry = plan.geometry();
         let dom_file = memfd(&self.name, geometry.vcpu_offs())?;
@@ -259,13 +258,13 @@ impl RegionBuilder {
     pub fn create_file(self, path: impl AsRef<Path>) -> Result<Created, CreateError> {
         let plan = self.plan()?;
         let path: PathBuf = path.as_ref().to_owned();
-        place::refuse_to_replace(&path)?;
+        region_file::refuse_to_replace(&path)?;
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        place::sweep(dir);
-        let temp = place::temporary(dir)?;
+        region_file::sweep(dir);
+        let temp = region_file::temporary(dir)?;
         let file = temp.as_file();
         let in_dir = || format!("allocate {} bytes in {}", plan.total_len(), dir.display());
         allocate(file, plan.total_len()).map_err(os(in_dir))?;
@@ -324,7 +323,7 @@ impl RegionBuilder {
         let g = plan.geometry();
         let misfit =
             || CreateError::Pages { what: "the region".into(), found: 0, expected: g.end() };
-        let memory = Memory { whole, frames, geometry: g };
+        let memory = RegionMemory { whole, frames, geometry: g };
         memory.clear().ok_or_else(misfit)?;
         let dom_piece = memory.at(0, g.vcpu_offs()).ok_or_else(misfit)?;
         let incarnation = random()?;
@@ -339,14 +338,14 @@ impl RegionBuilder {
             }
         }
         let groups = |kind| plan.revision.groups(kind);
-        let arch_places = self.arch_vcpu.places();
+        let arch_spans = self.arch_vcpu.spans();
         let mut vcpus = Vec::with_capacity(g.nr_vcpus() as usize);
         for (index, piece) in memory.records(RecordKind::Vcpu).ok_or_else(misfit)? {
             let at = g.array(RecordKind::ArchVcpu);
             let arch = at.offset(index).map(|offset| {
                 let piece = memory.record(RecordKind::ArchVcpu, index, offset, at.size);
                 let piece = piece.ok_or_else(misfit)?;
-                Ok::<_, CreateError>(ArchWriter::new(piece, Arc::clone(&arch_places)))
+                Ok::<_, CreateError>(ArchWriter::new(piece, Arc::clone(&arch_spans)))
             });
             let arch = arch.transpose()?;
             vcpus.push(VcpuWriter::new(piece, groups(RecordKind::Vcpu), arch));
@@ -356,7 +355,7 @@ impl RegionBuilder {
         let nets = memory.records(RecordKind::Net).ok_or_else(misfit)?;
         let nets = nets.map(|(_, piece)| NetWriter::new(piece, groups(RecordKind::Net), None));
         let mut arch = memory.records(RecordKind::ArchDom).ok_or_else(misfit)?;
-        let arch = arch.next().map(|(_, piece)| ArchWriter::new(piece, self.arch_dom.places()));
+        let arch = arch.next().map(|(_, piece)| ArchWriter::new(piece, self.arch_dom.spans()));
         let record = dom_piece.sub(0, g.dom_size()).ok_or_else(misfit)?;
         let mut dom = DomWriter::new(record, groups(RecordKind::Dom), arch);
         // Identity is as of the domain's creation: nothing of it changes later.

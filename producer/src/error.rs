@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use domstat_layout::directory::NAME_RULE;
+
 /// Why a region of the wanted shape cannot be laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -133,9 +135,7 @@ pub enum AnnounceError {
         name: String,
     },
     /// A domain's name becomes a file name.
-    #[error(
-        "{name:?} cannot be a file name: use 1 to 100 bytes without '/', not starting with '.'"
-    )]
+    #[error("{name:?} cannot be the name of a domain: use {NAME_RULE}")]
     BadName {
         /// The domain's name.
         name: String,

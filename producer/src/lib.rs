@@ -36,30 +36,28 @@
 //! # }
 //! ```
 
-pub mod activation;
 mod announce;
 mod arch;
 mod builder;
-mod continued;
 mod error;
-mod kept;
-mod mapping;
-mod memory;
-mod place;
+mod memfd;
+mod monotonic;
+mod pieces;
 mod plan;
+mod predecessor;
 mod region;
-mod resume;
+mod region_file;
 mod runstate;
-mod schema;
+mod schema_writer;
 mod serve;
-mod storage;
+pub mod systemd;
 mod writer;
 
-pub use announce::{Announcement, REGION_SUFFIX};
+pub use announce::Announcement;
 pub use builder::{Created, RegionBuilder};
-pub use continued::Continued;
 pub use error::{AnnounceError, CreateError, PlanError};
-pub use mapping::Pages;
+pub use monotonic::MonotonicSink;
+pub use pieces::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;

@@ -30,7 +30,7 @@ pub struct Plan {
 
 /// What may be chosen; `None` means the default of the placement.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wishes {
+pub(crate) struct LayoutOptions {
     pub(crate) revision: u32,
     pub(crate) nr_vcpus: u32,
     pub(crate) nr_blks: u32,
@@ -47,7 +47,7 @@ pub(crate) struct Wishes {
 /// Default alignment of packed records: a cache line of every architecture in use but s390x.
 const PACKED_ALIGN: u32 = 64;
 
-impl Wishes {
+impl LayoutOptions {
     /// The revision that is wished for, if it has all that is.
     fn revision(&self) -> Result<&'static Revision, PlanError> {
         let newest = domstat_layout::latest::REVISION;
@@ -108,17 +108,17 @@ fn word(n: usize) -> Result<u32, PlanError> {
 }
 
 impl Plan {
-    pub(crate) fn new(wishes: Wishes, page_size: usize) -> Result<Self, PlanError> {
-        let revision = wishes.revision()?;
-        if wishes.nr_vcpus == 0 || wishes.nr_vcpus > MAX_VCPUS {
-            return Err(PlanError::Vcpus { found: wishes.nr_vcpus, max: MAX_VCPUS });
+    pub(crate) fn new(options: LayoutOptions, page_size: usize) -> Result<Self, PlanError> {
+        let revision = options.revision()?;
+        if options.nr_vcpus == 0 || options.nr_vcpus > MAX_VCPUS {
+            return Err(PlanError::Vcpus { found: options.nr_vcpus, max: MAX_VCPUS });
         }
         let page = word(page_size)?;
-        let (default_align, least) = match wishes.placement {
+        let (default_align, least) = match options.placement {
             Placement::Packed => (PACKED_ALIGN, 8),
             Placement::PageGranular => (page, page),
         };
-        let align = wishes.align.unwrap_or(default_align);
+        let align = options.align.unwrap_or(default_align);
         if !align.is_power_of_two() || align < least {
             return Err(PlanError::Align { found: align, least });
         }
@@ -126,10 +126,10 @@ impl Plan {
         let (dom_size, vcpu_size) = (size(RecordKind::Dom)?, size(RecordKind::Vcpu)?);
         // Arch slots lie close behind their records, on the same frame.
         let mut cursor = Cursor { at: dom_size, align: 16 };
-        let arch_dom = cursor.section(word(wishes.arch_dom_size)?)?;
+        let arch_dom = cursor.section(word(options.arch_dom_size)?)?;
         let dom_end = cursor.at;
         let mut cursor = Cursor { at: vcpu_size, align: 16 };
-        let arch_vcpu = cursor.section(word(wishes.arch_vcpu_size)?)?;
+        let arch_vcpu = cursor.section(word(options.arch_vcpu_size)?)?;
         let vcpu_end = cursor.at;
         let place = |word, size: u32, wish: Option<u32>| match wish {
             None => size.checked_next_multiple_of(align).ok_or(PlanError::TooLarge),
@@ -138,26 +138,28 @@ impl Plan {
             }
             Some(found) => Ok(found),
         };
-        let vcpu_offs = place("vcpu_offs", dom_end, wishes.vcpu_offs)?;
-        let vcpu_stride = place("vcpu_stride", vcpu_end, wishes.vcpu_stride)?;
-        let vcpus_end = u64::from(vcpu_offs) + u64::from(vcpu_stride) * u64::from(wishes.nr_vcpus);
+        let vcpu_offs = place("vcpu_offs", dom_end, options.vcpu_offs)?;
+        let vcpu_stride = place("vcpu_stride", vcpu_end, options.vcpu_stride)?;
+        let vcpus_end = u64::from(vcpu_offs) + u64::from(vcpu_stride) * u64::from(options.nr_vcpus);
         let mut cursor = Cursor { at: u32::try_from(vcpus_end).unwrap_or(u32::MAX), align };
         let header = DomHeader {
             magic: domstat_layout::DOM_MAGIC,
             dom_size,
-            vcpu_offs,
-            vcpu_size,
-            vcpu_stride,
-            nr_vcpus: wishes.nr_vcpus,
+            vcpu: ArrayWords {
+                offs: vcpu_offs,
+                size: vcpu_size,
+                stride: vcpu_stride,
+                nr: options.nr_vcpus,
+            },
             align,
             incarnation: 0,
             revision: revision.number,
             clock: 0,
             arch_dom,
             arch_vcpu,
-            blk: cursor.array(size(RecordKind::Blk)?, wishes.nr_blks)?,
-            net: cursor.array(size(RecordKind::Net)?, wishes.nr_nets)?,
-            schema: cursor.section(word(wishes.schema_size)?)?,
+            blk: cursor.array(size(RecordKind::Blk)?, options.nr_blks)?,
+            net: cursor.array(size(RecordKind::Net)?, options.nr_nets)?,
+            schema: cursor.section(word(options.schema_size)?)?,
         };
         // The consumer's own validation has the last word on what was planned.
         let geometry =

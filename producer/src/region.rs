@@ -10,8 +10,8 @@ use rustix::fs::SealFlags;
 use rustix::thread::futex;
 use tempfile::NamedTempFile;
 
-use crate::mapping::Piece;
-use crate::place::{self, same_file};
+use crate::pieces::Piece;
+use crate::region_file::{self, same_file};
 use crate::{AnnounceError, Announcement, CreateError, Plan};
 
 /// Where a region's bytes are.
@@ -55,7 +55,7 @@ impl Unpublished {
     }
 
     /// Goes on with the region of this incarnation, which announced so many events.
-    pub(crate) fn go_on(&mut self, incarnation: u64, notify: u32) {
+    pub(crate) fn take_over(&mut self, incarnation: u64, notify: u32) {
         let mem = self.dom.mem();
         // Always inside: both are words of the header.
         let _ = mem.store_u64(dom::INCARNATION, incarnation);
@@ -101,7 +101,7 @@ impl Unpublished {
         if let Storage::File { temp, path } = &mut storage
             && let Some(temp) = temp.take()
         {
-            file = Some(place::put(temp, path)?);
+            file = Some(region_file::put(temp, path)?);
         }
         Ok(Region { dom, storage, file, plan, incarnation, retired: false })
     }
@@ -206,7 +206,7 @@ impl Region {
     /// [`AnnounceError`], for example if a live region has the name.
     pub fn announce(&self, dir: &Path, name: &str) -> Result<Announcement, AnnounceError> {
         let fd = self.as_fd().ok_or(AnnounceError::NoDescriptor)?;
-        Announcement::create(dir, name, std::process::id(), fd.as_raw_fd())
+        Announcement::create(dir, name, std::process::id(), fd.as_raw_fd().cast_unsigned())
     }
 }
 

@@ -19,7 +19,7 @@ mod client;
 mod daemon;
 mod listener;
 
-use listener::Place;
+use listener::SocketFile;
 
 /// Who is at the other end of a connection, as the kernel knows it (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Default for ServerBuilder {
 /// Serves regions at a socket, in a thread of its own, until it is dropped.
 pub struct Server {
     shared: Arc<Shared>,
-    place: Option<Place>,
+    place: Option<SocketFile>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -177,7 +177,7 @@ impl ServerBuilder {
     }
 
     /// Serves at a socket that listens already, as a service manager passes it
-    /// ([`crate::activation`]). Its mode and group are those it has.
+    /// ([`crate::systemd`]). Its mode and group are those it has.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -186,7 +186,7 @@ impl ServerBuilder {
         self.start(listener, None)
     }
 
-    fn start(self, listener: OwnedFd, place: Option<Place>) -> Result<Server, ServeError> {
+    fn start(self, listener: OwnedFd, place: Option<SocketFile>) -> Result<Server, ServeError> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = rustix::event::eventfd(0, flags).map_err(os("create an eventfd"))?;
         let shared =
@@ -294,7 +294,7 @@ impl Server {
     /// The socket's path; `None` for one that was passed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.place.as_ref().map(Place::path)
+        self.place.as_ref().map(SocketFile::path)
     }
 }
 

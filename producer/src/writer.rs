@@ -2,6 +2,7 @@
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::header::record;
+use domstat_layout::revision::twin_of;
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{
     BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, Ns, RecordKind, VcpuGroup, Word,
@@ -9,8 +10,8 @@ use domstat_layout::{
 use zerocopy::FromBytes;
 
 use crate::arch::ArchWriter;
-use crate::kept::KeptGroup;
-use crate::mapping::Piece;
+use crate::pieces::Piece;
+use crate::predecessor::LastGroup;
 
 /// What the writers of all record kinds share: one record, and which of its groups are active.
 struct RecordWriter {
@@ -22,7 +23,7 @@ struct RecordWriter {
     generation: u32,
     arch: Option<ArchWriter>,
     /// What an earlier process left, until it is taken.
-    kept: Vec<KeptGroup>,
+    last: Vec<LastGroup>,
 }
 
 impl RecordWriter {
@@ -40,17 +41,17 @@ impl RecordWriter {
             }
         }
         let active_offset = kind.active_offset();
-        Self { piece, active: 0, active_offset, groups, generation: 0, arch, kept: Vec::new() }
+        Self { piece, active: 0, active_offset, groups, generation: 0, arch, last: Vec::new() }
     }
 
     /// Goes on with what an earlier process left of the record.
-    fn restore(&mut self, generation: u32, kept: Vec<KeptGroup>) {
+    fn restore(&mut self, generation: u32, last: Vec<LastGroup>) {
         self.generation = generation;
         if self.active_offset == record::STATS_ACTIVE {
             // Always inside: the record holds at least its header.
             let _ = self.piece.mem().store_u32(record::GENERATION, generation);
         }
-        for group in &kept {
+        for group in &last {
             let mem = self.piece.mem();
             let twin = group.desc.twin_in(self.groups);
             for desc in [Some(group.desc), twin].into_iter().flatten() {
@@ -60,7 +61,7 @@ impl RecordWriter {
             }
             self.set_active(self.active | Self::mask(group.desc, twin, &self.piece));
         }
-        self.kept = kept;
+        self.last = last;
     }
 
     fn set_active(&mut self, active: u64) {
@@ -89,12 +90,12 @@ impl RecordWriter {
         };
         if self.active & desc.mask() == 0 {
             // Both seqs are odd here, so no reader takes what lies there for a value.
-            let mask = Self::mask(desc, G::TWIN, &self.piece);
+            let mask = Self::mask(desc, const { twin_of(G::DESC) }, &self.piece);
             self.active |= mask;
             let _ = self.piece.mem().store_u64(self.active_offset, self.active);
         }
         first.write(now.0, from);
-        if let Some(twin) = G::TWIN
+        if let Some(twin) = const { twin_of(G::DESC) }
             && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
         {
             second.write(now.0, from);
@@ -111,7 +112,7 @@ impl RecordWriter {
         if let Some(mut first) = self.piece.mem().group(desc.offset, desc.size) {
             first.write_word(now.0, word_index(field), value.to_raw());
         }
-        if let Some(twin) = G::TWIN
+        if let Some(twin) = const { twin_of(G::DESC) }
             && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
         {
             second.write_word(now.0, word_index(field), value.to_raw());
@@ -175,12 +176,12 @@ impl DomWriter {
         Self(RecordWriter::new(piece, RecordKind::Dom, groups, arch))
     }
 
-    pub(crate) fn restore(&mut self, kept: Vec<KeptGroup>) {
-        self.0.restore(0, kept);
+    pub(crate) fn restore(&mut self, last: Vec<LastGroup>) {
+        self.0.restore(0, last);
     }
 
-    pub(crate) fn take_kept(&mut self) -> Vec<KeptGroup> {
-        std::mem::take(&mut self.0.kept)
+    pub(crate) fn take_last(&mut self) -> Vec<LastGroup> {
+        std::mem::take(&mut self.0.last)
     }
 
     /// Publishes the group that was described at position `index` of the domain's arch slot
@@ -235,8 +236,8 @@ macro_rules! array_writer {
                 Self(RecordWriter::new(piece, $kind, groups, arch))
             }
 
-            pub(crate) fn restore(&mut self, generation: u32, kept: Vec<KeptGroup>) {
-                self.0.restore(generation, kept);
+            pub(crate) fn restore(&mut self, generation: u32, last: Vec<LastGroup>) {
+                self.0.restore(generation, last);
             }
 
             /// Publishes the whole group as of `now` (on the region's clock) and marks it active.
@@ -282,8 +283,8 @@ array_writer! {
 }
 
 impl VcpuWriter {
-    pub(crate) fn take_kept(&mut self) -> Vec<KeptGroup> {
-        std::mem::take(&mut self.0.kept)
+    pub(crate) fn take_last(&mut self) -> Vec<LastGroup> {
+        std::mem::take(&mut self.0.last)
     }
 
     /// As [`DomWriter::write_arch`], in this vCPU's arch slot

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domstat_layout::{Clock, Name, Ns};
+use domstat_layout::directory::{NAME_RULE, is_name};
+use domstat_layout::{Clock, Ns};
 use rustix::time::{ClockId, Timespec};
 
 use crate::SourceError;
@@ -26,18 +27,15 @@ pub(crate) fn thread_id() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// Refuses a name that [`crate::Description::name`] does not allow or the layout would cut.
+/// Refuses a name under which no domain may be published.
 pub(crate) fn check_name(name: &str) -> Result<(), SourceError> {
-    let ok = !name.is_empty()
-        && name.len() <= Name::MAX_LEN
-        && !name.chars().any(|c| c == '/' || c.is_control());
-    if ok {
+    if is_name(name) {
         return Ok(());
     }
     Err(SourceError::BadParameter {
         parameter: "name",
         found: format!("{name:?}"),
-        expected: format!("1 to {} bytes without '/' and control characters", Name::MAX_LEN),
+        expected: NAME_RULE.to_owned(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use domstat_consumer::{Region, Snapshot};
 use domstat_layout::latest::{BlkIo, Runstate};
-use domstat_layout::{Form, Ns};
+use domstat_layout::{CopyWidth, Ns};
 use domstat_producer::{Pages, RegionBuilder};
 use domstat_tests::runstate;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn regions_without_a_byte_to_spare() {
             vcpu.write(&runstate(3), Ns(3));
         }
         let _region = created.unpublished.publish().unwrap();
-        for form in Form::all() {
+        for form in CopyWidth::all() {
             // SAFETY: `words` outlives the consumer; readable, aligned, reached through atomics.
             let region = unsafe { Region::from_pages(base, len) }.unwrap().with_form(form);
             assert_eq!(region.geometry().end(), len);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domstat_consumer::{Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::Runstate;
+use domstat_layout::revision::twin_of;
 use domstat_layout::{Group, Ns, Stat, State};
 use domstat_producer::{Created, Region as Published, RegionBuilder, VcpuWriter};
 use domstat_tests::{assert_whole, runstate};
@@ -129,7 +130,8 @@ fn a_writer_that_died_in_mid_update_is_reported_and_spoils_nothing_else() {
     assert_eq!(copied.group, runstate(9));
 
     // Of a writer that keeps no twins, nothing is left that is whole.
-    let twin_at = _region.geometry().vcpu_offset(1).unwrap() + Runstate::TWIN.unwrap().offset;
+    let twin_at =
+        _region.geometry().vcpu_offset(1).unwrap() + twin_of(Runstate::DESC).unwrap().offset;
     bytes[twin_at] |= 1;
     std::fs::write(file.path(), &bytes).unwrap();
     let consumer = Region::open(file.path()).unwrap().with_patience(patience);

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 
 use domstat_consumer::{Reading, Region};
 use domstat_layout::latest::{BlkExtent, BlkIdentity, BlkIo, Cpu, Memory, Runstate, VcpuState};
+use domstat_layout::revision::twin_of;
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Group, Name, Ns, Stat, Word};
-use domstat_producer::{Continued, Created, Region as Published, RegionBuilder};
+use domstat_producer::{Created, MonotonicSink, Region as Published, RegionBuilder};
 use domstat_tests::runstate;
 
 fn builder() -> RegionBuilder {
@@ -98,7 +99,7 @@ fn what_a_kill_left_in_mid_update_is_mended() {
         // Without its twin, as of an older producer.
         let active = blk + 8;
         bytes[active] |= 1;
-        let twin = BlkIo::TWIN.unwrap();
+        let twin = twin_of(BlkIo::DESC).unwrap();
         let mask = u64::from_le_bytes(bytes[active..active + 8].try_into().unwrap()) & !twin.mask();
         bytes[active..active + 8].copy_from_slice(&mask.to_le_bytes());
         write(bytes, BlkIo::DESC, blk, 35);
@@ -165,9 +166,9 @@ fn counters_do_not_go_back_and_another_vcpu_is_another_tenant() {
     let Created { unpublished, dom, vcpus, .. } =
         builder().continue_memfd(kept(&was, |_| {})).unwrap();
     let is = attach(&unpublished.publish().unwrap());
-    let mut sinks: Vec<_> = vcpus.into_iter().map(Continued::vcpu).collect();
+    let mut sinks: Vec<_> = vcpus.into_iter().map(MonotonicSink::vcpu).collect();
     assert_eq!(sinks[0].last::<Runstate>(), Some(times(600 * MS, 400 * MS)));
-    let mut dom = Continued::dom(dom);
+    let mut dom = MonotonicSink::dom(dom);
     dom.write(&Memory { current_bytes: Word::from(1), ..Memory::NOT_PRODUCED }, Ns(1));
     let read = |i: u32| {
         let sample = is.vcpu(i).unwrap().read::<Runstate>().unwrap().active().unwrap();

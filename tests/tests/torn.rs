@@ -45,7 +45,7 @@ mod one_process {
 
     use domstat_consumer::{Reading, Region, Snapshot};
     use domstat_layout::latest::Runstate;
-    use domstat_layout::{Form, Ns, ReadTwins, WriteMem, WriteTwins};
+    use domstat_layout::{CopyWidth, Ns, ReadTwins, WriteMem, WriteTwins};
     use domstat_producer::{Pages, RegionBuilder};
     use domstat_tests::{assert_whole, runstate};
 
@@ -101,7 +101,7 @@ mod one_process {
                     }
                 }
             });
-            let readers = [Form::WORDS, Form::widest()].map(|form| {
+            let readers = [CopyWidth::WORDS, CopyWidth::widest()].map(|form| {
                 scope.spawn(move || {
                     let mem = mem.as_read().with_form(form);
                     let group = |offset| mem.group(offset, SIZE).unwrap();

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["layout-table"] => print!("{}", domstat_layout::table::LayoutTable),
+        ["layout-table"] => print!("{}", domstat_layout::markdown::LayoutTable),
         ["c-header"] => REVISIONS.iter().for_each(|revision| println!("{}", revision.number)),
         ["c-header", number] => {
             let revision = Revision::of(number.parse()?).ok_or("no such revision")?;

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use domstat_consumer::{Reading, Region, Snapshot, Vcpu};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{Clock, Form, Ns, ReadMem, ReadTwins, Stat, WriteMem, WriteTwins, seqlock};
+use domstat_layout::{
+    Clock, CopyWidth, Ns, ReadMem, ReadTwins, Stat, WriteMem, WriteTwins, seqlock,
+};
 use domstat_producer::{RegionBuilder, VcpuWriter};
 
 /// Where a group of 128 bytes and its twin lie.
@@ -96,8 +98,8 @@ fn run(path: &str, n: u64) {
 
     let read = mem.as_read();
     let form = |name: &str| {
-        let form = Form::all().find(|form| form.name() == name);
-        read.with_form(form.unwrap_or(Form::BASELINE))
+        let form = CopyWidth::all().find(|form| form.name() == name);
+        read.with_form(form.unwrap_or(CopyWidth::BASELINE))
     };
     let mut once: Box<dyn FnMut() + '_> = match path {
         "memcpy-128" => Box::new(|| copy(black_box(&from), black_box(&mut to))),

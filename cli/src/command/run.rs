@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use domstat_producer::{Placement, Server, activation};
+use domstat_producer::{Placement, Server, systemd};
 use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
@@ -174,7 +174,7 @@ fn server_at(
     serves: Serves,
 ) -> Result<Option<(Server, Kept)>, Failure> {
     let inherited = |source| Failure::Os { action: "take what the service manager passed", source };
-    let mut inherited = activation::inherited().map_err(inherited)?;
+    let mut inherited = systemd::inherited().map_err(inherited)?;
     let mut server = Server::builder().mode(at.socket_mode);
     if serves == Serves::One {
         server = server.from_first_region();

@@ -14,9 +14,9 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Outcome {
     let header = &look.current.header;
-    if header.vcpu_offs >= header.dom_size {
+    if header.vcpu.offs >= header.dom_size {
         return Outcome::Pass;
     }
     let expected = format!("at least {}", header.dom_size);
-    Outcome::Fail(vec![finding("I04", dom::VCPU_OFFS, "vcpu_offs", expected, header.vcpu_offs)])
+    Outcome::Fail(vec![finding("I04", dom::VCPU_OFFS, "vcpu_offs", expected, header.vcpu.offs)])
 }

@@ -3,7 +3,7 @@
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
-use domstat_layout::header::ARCH_VCPU_PLACE;
+use domstat_layout::header::ARCH_VCPU_WORDS;
 
 pub(super) const RULE: Rule = Rule {
     id: "I06",
@@ -27,7 +27,7 @@ fn check(look: &Look<'_>) -> Outcome {
         }
     }
     // Where the vCPUs' arch slots end is another rule's (I23).
-    for (place, words) in header.sections().filter(|(place, _)| *place != ARCH_VCPU_PLACE) {
+    for (place, words) in header.sections().filter(|(place, _)| *place != ARCH_VCPU_WORDS) {
         let end = u64::from(words.offs) + u64::from(words.size);
         if end > mapped {
             let what = format!("{} + {}", place.offs.1, place.size.1);

@@ -2,7 +2,7 @@
 
 use super::{Look, Rule, SHAPE, finding};
 use crate::{FrameId, Outcome};
-use domstat_layout::header::{ARCH_VCPU_PLACE, dom};
+use domstat_layout::header::{ARCH_VCPU_WORDS, dom};
 
 pub(super) const RULE: Rule = Rule {
     id: "I10",
@@ -23,7 +23,7 @@ fn check(look: &Look<'_>) -> Outcome {
         end: u64::from(w.offs) + u64::from(w.nr) * u64::from(w.stride),
     });
     // The vCPUs' arch slots lie in the strides of their records, by I23.
-    let others = h.sections().filter(|(p, _)| *p != ARCH_VCPU_PLACE).map(|(p, w)| Section {
+    let others = h.sections().filter(|(p, _)| *p != ARCH_VCPU_WORDS).map(|(p, w)| Section {
         name: p.offs.1,
         word: p.offs.0,
         start: w.offs.into(),

@@ -3,7 +3,7 @@
 use super::{Look, Rule, SHAPE, finding, no_watch};
 use crate::Outcome;
 use domstat_layout::header::{
-    ARCH_DOM_PLACE, ARCH_VCPU_PLACE, BLK_PLACE, NET_PLACE, SCHEMA_PLACE, VCPU_PLACE, dom,
+    ARCH_DOM_WORDS, ARCH_VCPU_WORDS, BLK_WORDS, NET_WORDS, SCHEMA_WORDS, VCPU_WORDS, dom,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -23,10 +23,10 @@ fn check(look: &Look<'_>) -> Outcome {
         (dom::REVISION, "revision"),
         (dom::CLOCK, "clock"),
     ];
-    for p in [VCPU_PLACE, BLK_PLACE, NET_PLACE] {
+    for p in [VCPU_WORDS, BLK_WORDS, NET_WORDS] {
         u32s.extend([p.offs, p.size, p.stride, p.nr]);
     }
-    for p in [ARCH_DOM_PLACE, ARCH_VCPU_PLACE, SCHEMA_PLACE] {
+    for p in [ARCH_DOM_WORDS, ARCH_VCPU_WORDS, SCHEMA_WORDS] {
         u32s.extend([p.offs, p.size]);
     }
     let word = |at| (previous.u32(at).into(), look.current.u32(at).into());

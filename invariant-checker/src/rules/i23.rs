@@ -3,7 +3,7 @@
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
-use domstat_layout::header::{ARCH_DOM_PLACE, ARCH_VCPU_PLACE, RECORD_HEADER_LEN};
+use domstat_layout::header::{ARCH_DOM_WORDS, ARCH_VCPU_WORDS, RECORD_HEADER_LEN};
 use domstat_layout::schema;
 
 pub(super) const RULE: Rule = Rule {
@@ -18,23 +18,23 @@ fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
     let mut findings = Vec::new();
     for (place, words) in h.sections() {
-        let arch = place == ARCH_DOM_PLACE || place == ARCH_VCPU_PLACE;
+        let arch = place == ARCH_DOM_WORDS || place == ARCH_VCPU_WORDS;
         let least = if arch { RECORD_HEADER_LEN } else { schema::HEADER_LEN };
         if (words.size as usize) < least {
             let expected = format!("at least {least}");
             findings.push(finding("I23", place.size.0, place.size.1, expected, words.size));
         }
-        if place != ARCH_VCPU_PLACE {
+        if place != ARCH_VCPU_WORDS {
             continue;
         }
-        if words.offs < h.vcpu_size {
-            let expected = format!("at least {}", h.vcpu_size);
+        if words.offs < h.vcpu.size {
+            let expected = format!("at least {}", h.vcpu.size);
             findings.push(finding("I23", place.offs.0, place.offs.1, expected, words.offs));
         }
         let end = u64::from(words.offs) + u64::from(words.size);
-        if end > u64::from(h.vcpu_stride) {
+        if end > u64::from(h.vcpu.stride) {
             let what = format!("{} + {}", place.offs.1, place.size.1);
-            let expected = format!("at most {}", h.vcpu_stride);
+            let expected = format!("at most {}", h.vcpu.stride);
             findings.push(finding("I23", place.size.0, what, expected, end));
         }
     }

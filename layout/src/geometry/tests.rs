@@ -1,6 +1,7 @@
 //! Headers that are accepted and headers that are not.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use std::string::ToString;
 use std::vec::Vec;
 
 use proptest::prelude::*;
@@ -11,10 +12,7 @@ fn good() -> DomHeader {
     DomHeader {
         magic: DOM_MAGIC,
         dom_size: 400,
-        vcpu_offs: 448,
-        vcpu_size: 96,
-        vcpu_stride: 128,
-        nr_vcpus: 4,
+        vcpu: ArrayWords { offs: 448, size: 96, stride: 128, nr: 4 },
         align: 64,
         incarnation: 1,
         revision: 1,
@@ -23,7 +21,7 @@ fn good() -> DomHeader {
     }
 }
 
-fn rule(header: DomHeader, len: usize) -> Option<&'static str> {
+fn rule(header: DomHeader, len: usize) -> Option<Rule> {
     match Geometry::validate(&header, len) {
         Err(GeometryError::Word { rule, .. }) => Some(rule),
         _ => None,
@@ -31,17 +29,32 @@ fn rule(header: DomHeader, len: usize) -> Option<&'static str> {
 }
 
 #[test]
+fn the_text_of_an_error_names_word_place_bounds_and_rule() {
+    let mut header = good();
+    header.vcpu.stride = 88;
+    assert_eq!(
+        Geometry::validate(&header, 4096).unwrap_err().to_string(),
+        "header word vcpu_stride at byte 16 is 88, expected at least 96 (rule I05)"
+    );
+}
+
+#[test]
 fn bounds_are_exact() {
+    let vcpu = |change: fn(&mut ArrayWords)| {
+        let mut header = good();
+        change(&mut header.vcpu);
+        rule(header, 4096)
+    };
     assert!(Geometry::validate(&good(), 448 + 4 * 128).is_ok());
-    assert_eq!(rule(good(), 448 + 4 * 128 - 1), Some("I06"));
-    assert_eq!(rule(DomHeader { dom_size: 120, ..good() }, 4096), Some("I03"));
-    assert_eq!(rule(DomHeader { dom_size: 4104, ..good() }, 4096), Some("I03"));
-    assert_eq!(rule(DomHeader { vcpu_offs: 392, ..good() }, 4096), Some("I04"));
-    assert_eq!(rule(DomHeader { vcpu_size: 24, ..good() }, 4096), Some("I05"));
-    assert_eq!(rule(DomHeader { vcpu_stride: 88, ..good() }, 4096), Some("I05"));
-    assert_eq!(rule(DomHeader { nr_vcpus: 0, ..good() }, 4096), Some("I07"));
-    assert_eq!(rule(DomHeader { nr_vcpus: u32::MAX, ..good() }, 4096), Some("I07"));
-    assert_eq!(rule(DomHeader { vcpu_offs: 452, ..good() }, 4096), Some("I08"));
+    assert_eq!(rule(good(), 448 + 4 * 128 - 1), Some(Rule::I06));
+    assert_eq!(rule(DomHeader { dom_size: 120, ..good() }, 4096), Some(Rule::I03));
+    assert_eq!(rule(DomHeader { dom_size: 4104, ..good() }, 4096), Some(Rule::I03));
+    assert_eq!(vcpu(|w| w.offs = 392), Some(Rule::I04));
+    assert_eq!(vcpu(|w| w.size = 24), Some(Rule::I05));
+    assert_eq!(vcpu(|w| w.stride = 88), Some(Rule::I05));
+    assert_eq!(vcpu(|w| w.nr = 0), Some(Rule::I07));
+    assert_eq!(vcpu(|w| w.nr = u32::MAX), Some(Rule::I07));
+    assert_eq!(vcpu(|w| w.offs = 452), Some(Rule::I08));
     let swapped = DomHeader { magic: DOM_MAGIC.swap_bytes(), ..good() };
     assert_eq!(Geometry::validate(&swapped, 4096), Err(GeometryError::WrongEndian));
     let unpublished = DomHeader { magic: 0, ..good() };
@@ -56,10 +69,9 @@ proptest! {
         words in prop::array::uniform5(prop_oneof![0u32..10_000, any::<u32>()]),
         len in 0usize..200_000,
     ) {
-        let [dom_size, vcpu_offs, vcpu_size, vcpu_stride, nr_vcpus] = words.map(|w| w & !7);
-        let header = DomHeader {
-            dom_size, vcpu_offs, vcpu_size, vcpu_stride, nr_vcpus: nr_vcpus >> 3, ..good()
-        };
+        let [dom_size, offs, size, stride, nr] = words.map(|w| w & !7);
+        let vcpu = ArrayWords { offs, size, stride, nr: nr >> 3 };
+        let header = DomHeader { dom_size, vcpu, ..good() };
         if let Ok(g) = Geometry::validate(&header, len) {
             prop_assert!(g.dom_size() >= DOM_HEADER_LEN && g.dom_size() <= g.vcpu_offs());
             let last = g.vcpu_offset(g.nr_vcpus() - 1).unwrap();
@@ -89,30 +101,30 @@ fn every_part_is_held_to_its_bounds() {
     assert_eq!(g.array(RecordKind::Blk).offset(1), Some(1280));
     assert_eq!(g.array(RecordKind::ArchVcpu).offset(3), Some(448 + 3 * 128 + 96));
     assert_eq!(g.array(RecordKind::ArchDom).nr, 1);
-    assert_eq!(rule(whole(), 1895), Some("I06"));
+    assert_eq!(rule(whole(), 1895), Some(Rule::I06));
     let blk = |change: fn(&mut ArrayWords)| {
         let mut header = whole();
         change(&mut header.blk);
         rule(header, 4096)
     };
-    assert_eq!(blk(|w| w.size = 24), Some("I05"));
-    assert_eq!(blk(|w| w.stride = 232), Some("I05"));
-    assert_eq!(blk(|w| w.nr = 0), Some("I07"));
-    assert_eq!(blk(|w| w.nr = u32::MAX), Some("I07"));
-    assert_eq!(blk(|w| w.offs = 1028), Some("I08"));
-    assert_eq!(blk(|w| w.offs = !7), Some("I06"));
-    assert_eq!(blk(|w| w.offs = 952), Some("I10"), "the last 8 bytes of the vcpu array");
-    assert_eq!(blk(|w| w.offs = 0), Some("I10"), "the dom record");
+    assert_eq!(blk(|w| w.size = 24), Some(Rule::I05));
+    assert_eq!(blk(|w| w.stride = 232), Some(Rule::I05));
+    assert_eq!(blk(|w| w.nr = 0), Some(Rule::I07));
+    assert_eq!(blk(|w| w.nr = u32::MAX), Some(Rule::I07));
+    assert_eq!(blk(|w| w.offs = 1028), Some(Rule::I08));
+    assert_eq!(blk(|w| w.offs = !7), Some(Rule::I06));
+    assert_eq!(blk(|w| w.offs = 952), Some(Rule::I10), "the last 8 bytes of the vcpu array");
+    assert_eq!(blk(|w| w.offs = 0), Some(Rule::I10), "the dom record");
     let arch =
         |offs, size| rule(DomHeader { arch_vcpu: SectionWords { offs, size }, ..whole() }, 4096);
-    assert_eq!(arch(88, 32), Some("I23"), "inside the vcpu record");
-    assert_eq!(arch(96, 40), Some("I23"), "past the stride");
-    assert_eq!(arch(96, 24), Some("I23"), "no room for its header");
-    assert_eq!(arch(!7, !7), Some("I23"));
+    assert_eq!(arch(88, 32), Some(Rule::I23), "inside the vcpu record");
+    assert_eq!(arch(96, 40), Some(Rule::I23), "past the stride");
+    assert_eq!(arch(96, 24), Some(Rule::I23), "no room for its header");
+    assert_eq!(arch(!7, !7), Some(Rule::I23));
     let dom = |offs| rule(DomHeader { arch_dom: SectionWords { offs, size: 48 }, ..whole() }, 4096);
-    assert_eq!((dom(400), dom(408), dom(392)), (None, Some("I10"), Some("I10")));
+    assert_eq!((dom(400), dom(408), dom(392)), (None, Some(Rule::I10), Some(Rule::I10)));
     let short = SectionWords { offs: 1792, size: 24 };
-    assert_eq!(rule(DomHeader { schema: short, ..whole() }, 4096), Some("I23"));
+    assert_eq!(rule(DomHeader { schema: short, ..whole() }, 4096), Some(Rule::I23));
 }
 
 proptest! {

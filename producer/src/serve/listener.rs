@@ -18,18 +18,18 @@ use super::{ServeError, os};
 const BACKLOG: i32 = 4096;
 
 /// A socket's entry in the filesystem; dropping it removes the entry.
-pub(super) struct Place {
+pub(super) struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
 }
 
-impl Place {
+impl SocketFile {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
@@ -50,7 +50,7 @@ pub(super) fn bind(
     path: &Path,
     mode: u32,
     group: Option<u32>,
-) -> Result<(OwnedFd, Place), ServeError> {
+) -> Result<(OwnedFd, SocketFile), ServeError> {
     refuse_to_replace(path)?;
     let listener = socket(SocketFlags::NONBLOCK)?;
     let at = |what: &str| format!("{what} {}", path.display());
@@ -72,7 +72,7 @@ pub(super) fn bind(
         listen(&listener, BACKLOG).map_err(os(at("listen at")))?;
         let meta = std::fs::symlink_metadata(&first)?;
         std::fs::rename(&first, path)?;
-        Ok(Place { path: path.to_owned(), inode: (meta.dev(), meta.ino()) })
+        Ok(SocketFile { path: path.to_owned(), inode: (meta.dev(), meta.ino()) })
     };
     match place() {
         Ok(place) => Ok((listener, place)),

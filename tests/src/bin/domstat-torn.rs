@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use domstat_consumer::{Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{Form, Ns, ReadGroup, ReadMem, ReadTwins, WriteMem, WriteTwins};
+use domstat_layout::{CopyWidth, Ns, ReadGroup, ReadMem, ReadTwins, WriteMem, WriteTwins};
 use domstat_producer::RegionBuilder;
 use domstat_tests::runstate;
 
@@ -321,10 +321,10 @@ fn hunt(place: &Place, reads: u64) -> Fallible<bool> {
     let mem = place.read_raw()?;
     let mut writer = place.write("--write", mem)?;
     let (mut total, begin) = (Tally::default(), Instant::now());
-    let cases = Form::all().count() * CASES.len();
+    let cases = CopyWidth::all().count() * CASES.len();
     let share = reads.div_ceil(cases as u64);
     println!("form     group            reads         fresh       retries  torn      reads/s");
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         for case in CASES {
             let since = Instant::now();
             let mut told = since;
@@ -366,7 +366,7 @@ fn attempts<'a>(
     case: &str,
     place: &Place,
     mem: ReadMem<'a>,
-    form: Form,
+    form: CopyWidth,
 ) -> Fallible<Box<dyn FnMut() -> Found + 'a>> {
     let mut words = [0; PAYLOAD];
     Ok(match case {
@@ -399,11 +399,11 @@ fn attempts<'a>(
     })
 }
 
-fn group(mem: ReadMem<'_>, form: Form, offset: usize) -> Fallible<ReadGroup<'_>> {
+fn group(mem: ReadMem<'_>, form: CopyWidth, offset: usize) -> Fallible<ReadGroup<'_>> {
     Ok(mem.with_form(form).group(offset, GROUP_SIZE).ok_or("the raw file is too short")?)
 }
 
-fn twins(mem: ReadMem<'_>, form: Form) -> Fallible<ReadTwins<'_>> {
+fn twins(mem: ReadMem<'_>, form: CopyWidth) -> Fallible<ReadTwins<'_>> {
     Ok(ReadTwins { first: group(mem, form, FIRST)?, second: group(mem, form, SECOND)? })
 }
 
@@ -412,7 +412,7 @@ fn hunt_without_protocol(place: &Place) -> Fallible<bool> {
     let mem = place.read_raw()?;
     let mut writer = place.write("--write", mem)?;
     let mut all_tear = true;
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mem = mem.with_form(form);
         let (since, mut first) = (Instant::now(), None);
         let mut tally = Tally::default();
@@ -444,7 +444,7 @@ fn hunt_without_protocol(place: &Place) -> Fallible<bool> {
 fn kill(place: &Place, kills: u64) -> Fallible<bool> {
     let mem = place.read_raw()?;
     let random = RandomState::new();
-    let forms: Vec<Form> = Form::all().collect();
+    let forms: Vec<CopyWidth> = CopyWidth::all().collect();
     let (mut torn, mut lost) = (0u64, 0u64);
     // How often the writer was met in each group.
     let mut busy = [0u64; 3];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domstat_producer::{
     Announcement, BlkWriter, DomWriter, NetWriter, Placement, Region, Served, Unpublished,
-    VcpuWriter, activation,
+    VcpuWriter, systemd,
 };
 use domstat_sources::qemu::{Event, Fleet, Options, Publisher, Sinks};
 use domstat_sources::{Description, SourceError};
@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     for path in &args.qmp {
         control::write(&fleet).add(path, publisher())?;
     }
-    activation::ready()
+    systemd::ready()
         .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
     eprintln!(
         "domstat: {} QMP sockets and {} directories; control socket {}; stop with Ctrl-C",

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domstat_producer::{Server, activation};
+use domstat_producer::{Server, systemd};
 use domstat_sources::xen::{Roots, XenProbe, XenSource, domains};
 use domstat_sources::{Source, SourceError};
 
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(locate::directory(places.dir)?),
     };
-    activation::ready()
+    systemd::ready()
         .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
     Host { roots, interval, place, shown: BTreeMap::new() }.serve(&args.common)
 }

@@ -52,7 +52,7 @@ impl Array {
 
     /// Copies the array as if its records were `size` long; returns what was copied and which
     /// records were odd.
-    fn copy(&mut self, size: usize, form: Form) -> (Vec<u64>, Vec<usize>) {
+    fn copy(&mut self, size: usize, form: CopyWidth) -> (Vec<u64>, Vec<usize>) {
         let base = NonNull::from(self.0.as_mut_slice()).cast::<u8>();
         // SAFETY: the words are borrowed mutably, and not used otherwise, while `mem` is.
         let mem = unsafe { ReadMem::new(base, self.0.len() * 8) }.with_form(form);
@@ -66,7 +66,7 @@ impl Array {
 
 #[test]
 fn every_form_copies_the_bytes_that_are_there() {
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mut array = Array::new();
         let (to, odd) = array.copy(VCPU_SIZE, form);
         assert_eq!(odd, [0; 0], "{}", form.name());
@@ -79,7 +79,7 @@ fn every_form_copies_the_bytes_that_are_there() {
 
 #[test]
 fn a_record_in_mid_update_is_odd_and_its_neighbors_are_not() {
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mut array = Array::new();
         for i in [0, 40, NR - 1] {
             array.suspend(i);
@@ -94,7 +94,7 @@ fn a_record_in_mid_update_is_odd_and_its_neighbors_are_not() {
 
 #[test]
 fn a_group_that_is_not_active_is_not_looked_at() {
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mut array = Array::new();
         array.suspend(3);
         array.record(3).store_u64(record::STATS_ACTIVE, 0).unwrap();
@@ -104,7 +104,7 @@ fn a_group_that_is_not_active_is_not_looked_at() {
 
 #[test]
 fn of_shorter_records_only_what_they_have_is_copied() {
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mut array = Array::new();
         // Where a longer record would have its group there is something else.
         array.suspend(3);
@@ -117,7 +117,7 @@ fn of_shorter_records_only_what_they_have_is_copied() {
 
 #[test]
 fn records_past_the_end_are_odd() {
-    for form in Form::all() {
+    for form in CopyWidth::all() {
         let mut array = Array::new();
         array.0.truncate((NR - 3) * STRIDE / 8 + RECORD);
         assert_eq!(array.copy(VCPU_SIZE, form).1, [NR - 2, NR - 1], "{}", form.name());

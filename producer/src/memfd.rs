@@ -7,7 +7,7 @@ use memmap2::MmapOptions;
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
 
 use crate::CreateError;
-use crate::mapping::Piece;
+use crate::pieces::Piece;
 
 pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError {
     move |source| CreateError::Os { action: action(), source }

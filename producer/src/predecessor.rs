@@ -1,4 +1,4 @@
-//! A region that a process left behind: what of it can be gone on with.
+//! Regions of an earlier process, and how a new region takes over their contents.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -9,24 +9,25 @@ use domstat_layout::header::{DOM_HEADER_LEN, dom, record};
 use domstat_layout::latest::Identity;
 use domstat_layout::{DOM_MAGIC, Group, GroupDesc, RecordKind, State, Word};
 
-use crate::Plan;
+use crate::memfd::os;
+use crate::{CreateError, Created, Plan, RegionBuilder};
 
-/// A copy of a region whose writer is gone, so that nothing in it changes any more. Its bytes are
-/// looked at as those of any other process are.
-pub(crate) struct Kept {
+/// A copy of a region whose writer has exited. Its bytes are as untrusted as those of any other
+/// process.
+pub(crate) struct Predecessor {
     bytes: Vec<u8>,
 }
 
-/// A group as its writer left it.
+/// The last contents of a group.
 #[derive(Clone, Debug)]
-pub(crate) struct KeptGroup {
+pub(crate) struct LastGroup {
     pub(crate) desc: &'static GroupDesc,
     pub(crate) updated_ns: u64,
     /// Raw words.
     pub(crate) words: Vec<u64>,
 }
 
-impl Kept {
+impl Predecessor {
     /// Reads the region in `fd`; `None` if it has another length than `plan`.
     pub(crate) fn read(fd: impl AsFd, plan: &Plan) -> io::Result<Option<Self>> {
         let mut file = File::from(fd.as_fd().try_clone_to_owned()?);
@@ -65,8 +66,8 @@ impl Kept {
         self.u32(base + record::GENERATION)
     }
 
-    /// Whether it is live, of this shape, and of this domain: `header` is that of the region that
-    /// is to go on with it, `schema` likewise.
+    /// Whether it is live, of this shape, and of this domain: `header` and `schema` are those of
+    /// the new region.
     pub(crate) fn is_same(
         &self,
         plan: &Plan,
@@ -74,7 +75,7 @@ impl Kept {
         schema: &[u8],
         who: &Identity,
     ) -> bool {
-        // What is of one region alone.
+        // Words that differ from one region to the next.
         let own = [dom::MAGIC..4, dom::STATS_ACTIVE..32, dom::STATE..52];
         let same = |at: usize| {
             own.iter().any(|own| own.contains(&at)) || self.bytes.get(at) == header.get(at)
@@ -86,8 +87,8 @@ impl Kept {
             && header.len() == DOM_HEADER_LEN
             && (0..DOM_HEADER_LEN).all(same)
             && self.bytes.get(section.offs..section.end()) == Some(schema)
-            && identity.is_some_and(|kept| {
-                zerocopy::IntoBytes::as_bytes(kept.words.as_slice())
+            && identity.is_some_and(|last| {
+                zerocopy::IntoBytes::as_bytes(last.words.as_slice())
                     == zerocopy::IntoBytes::as_bytes(who)
             })
     }
@@ -98,7 +99,7 @@ impl Kept {
         base: usize,
         kind: RecordKind,
         groups: &'static [&'static GroupDesc],
-    ) -> Vec<KeptGroup> {
+    ) -> Vec<LastGroup> {
         let first_copies = groups.iter().filter(|desc| desc.twin_of.is_none());
         first_copies.filter_map(|desc| self.group(base, desc, desc.twin_in(groups), kind)).collect()
     }
@@ -109,7 +110,7 @@ impl Kept {
         desc: &'static GroupDesc,
         twin: Option<&GroupDesc>,
         kind: RecordKind,
-    ) -> Option<KeptGroup> {
+    ) -> Option<LastGroup> {
         let active = self.u64(base + kind.active_offset());
         if active & desc.mask() == 0 {
             return None;
@@ -118,7 +119,7 @@ impl Kept {
             let words = (0..of.payload_words())
                 .map(|i| self.u64(base + of.offset + GROUP_HEADER_LEN + i * 8).to_le());
             let updated_ns = self.u64(base + of.offset + GROUP_UPDATED_NS);
-            KeptGroup { desc, updated_ns, words: words.collect() }
+            LastGroup { desc, updated_ns, words: words.collect() }
         };
         let is_whole = |of: &GroupDesc| self.u32(base + of.offset) & 1 == 0;
         if is_whole(desc) {
@@ -128,14 +129,14 @@ impl Kept {
         if let Some(twin) = twin.filter(|twin| active & twin.mask() != 0 && is_whole(twin)) {
             return Some(copy(twin));
         }
-        mend(copy(desc))
+        repair(copy(desc))
     }
 }
 
-/// What is left of a group that was killed in mid-update and has no other copy: each word is from
-/// before the update or of it. Of counters either will do, since neither goes back; what the other
-/// words said together is not known.
-fn mend(mut group: KeptGroup) -> Option<KeptGroup> {
+/// The usable part of a group whose writer was killed in mid-update and that has no other copy.
+/// Each word is from before the update or from the update itself. For counters either will do,
+/// since neither goes back; the other words are marked as not produced.
+fn repair(mut group: LastGroup) -> Option<LastGroup> {
     if group.desc.fields.iter().any(|field| field.width != 8) {
         return None;
     }
@@ -145,4 +146,59 @@ fn mend(mut group: KeptGroup) -> Option<KeptGroup> {
         }
     }
     Some(group)
+}
+
+impl RegionBuilder {
+    /// Creates the region in a memfd, as [`RegionBuilder::create_memfd`] does, and continues the
+    /// region in `memfd`, which an earlier process left: the same incarnation and generations, and
+    /// the last values of every group. A group that the earlier process left in mid-update is
+    /// repaired. Sealed memory cannot be mapped writable again, so the new region is a copy;
+    /// consumers of the old one reattach.
+    ///
+    /// Only a live region of exactly the same shape, schema and identity is continued; otherwise
+    /// the region is a new one. [`crate::Unpublished::continues`] tells the two cases apart. Put
+    /// writers behind [`crate::MonotonicSink`] if the source's counters can be lower than before.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing is left behind.
+    pub fn continue_memfd(self, memfd: impl AsFd) -> Result<Created, CreateError> {
+        let plan = self.plan()?;
+        let schema = match plan.geometry().schema().size {
+            0 => Vec::new(),
+            _ => self.encode_schema(&plan),
+        };
+        let identity = self.identity;
+        let mut created = self.create_memfd()?;
+        let read = Predecessor::read(memfd, &plan)
+            .map_err(os(|| "read the region of the earlier process".into()))?;
+        let header = created.unpublished.header_bytes();
+        if let Some(old) = read.filter(|old| old.is_same(&plan, &header, &schema, &identity)) {
+            created.restore(&old, &plan);
+        }
+        Ok(created)
+    }
+}
+
+impl Created {
+    fn restore(&mut self, old: &Predecessor, plan: &Plan) {
+        let (g, groups) = (plan.geometry(), |kind| plan.revision.groups(kind));
+        let of = |kind, index| {
+            let base = g.array(kind).offset(index).unwrap_or(0);
+            (old.generation(base), old.groups(base, kind, groups(kind)))
+        };
+        self.dom.restore(of(RecordKind::Dom, 0).1);
+        for (index, vcpu) in (0..).zip(&mut self.vcpus) {
+            let (generation, groups) = of(RecordKind::Vcpu, index);
+            vcpu.restore(generation, groups);
+        }
+        for (index, blk) in (0..).zip(&mut self.blks) {
+            let (generation, groups) = of(RecordKind::Blk, index);
+            blk.restore(generation, groups);
+        }
+        for (index, net) in (0..).zip(&mut self.nets) {
+            let (generation, groups) = of(RecordKind::Net, index);
+            net.restore(generation, groups);
+        }
+        self.unpublished.take_over(old.incarnation(), old.notify());
+    }
 }

@@ -6,7 +6,7 @@ use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{DomGroup, Group, Ns, Stat, VcpuGroup, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::kept::KeptGroup;
+use crate::predecessor::LastGroup;
 use crate::{DomWriter, VcpuWriter};
 
 /// How far the beginnings of one vCPU may seem apart: a tick of the slowest kernel.
@@ -17,36 +17,36 @@ const SAME_BEGINNING_NS: u64 = 10_000_000;
 ///
 /// Meant for sources that count from the domain's beginning, as the kernel does for a process, and
 /// may differ a little from what their predecessor made of it: what is lower than the last value is
-/// held until it catches up. A slot whose runstate shows another vCPU than before, by when it
+/// raised until it catches up. A slot whose runstate shows another vCPU than before, by when it
 /// began, is renewed. Arch groups are passed on as they are.
 ///
 /// In front of a writer of a new region it changes nothing.
-pub struct Continued<W> {
+pub struct MonotonicSink<W> {
     writer: W,
     /// What was last said of groups that have not caught up yet.
-    floors: Vec<KeptGroup>,
+    floors: Vec<LastGroup>,
 }
 
-impl Continued<DomWriter> {
+impl MonotonicSink<DomWriter> {
     /// Goes on with the dom record.
     #[must_use]
     pub fn dom(mut writer: DomWriter) -> Self {
-        let floors = writer.take_kept();
+        let floors = writer.take_last();
         Self { writer, floors }
     }
 }
 
-impl Continued<VcpuWriter> {
+impl MonotonicSink<VcpuWriter> {
     /// Goes on with a vCPU's record.
     #[must_use]
     pub fn vcpu(mut writer: VcpuWriter) -> Self {
-        let floors = writer.take_kept();
+        let floors = writer.take_last();
         Self { writer, floors }
     }
 
     /// Whether a runstate as of `now` is that of another vCPU than the one that was shown.
     fn is_another<G: Group>(&self, group: &G, now: Ns) -> bool {
-        let Some(kept) = self.floors.iter().find(|kept| kept.desc.bit == Runstate::DESC.bit) else {
+        let Some(last) = self.floors.iter().find(|last| last.desc.bit == Runstate::DESC.bit) else {
             return false;
         };
         if G::DESC.bit != Runstate::DESC.bit {
@@ -56,7 +56,7 @@ impl Continued<VcpuWriter> {
             let runstate = Runstate::read_from_bytes(bytes).ok()?;
             as_of.checked_sub(runstate.total_ns()?)
         };
-        let before = began(kept.words.as_slice().as_bytes(), kept.updated_ns);
+        let before = began(last.words.as_slice().as_bytes(), last.updated_ns);
         let after = began(group.as_bytes(), now.0);
         match (before, after) {
             (Some(before), Some(after)) => before.abs_diff(after) > SAME_BEGINNING_NS,
@@ -65,39 +65,39 @@ impl Continued<VcpuWriter> {
     }
 }
 
-impl<W> Continued<W> {
+impl<W> MonotonicSink<W> {
     /// What was last said of a group, while it is still gone on with.
     #[must_use]
     pub fn last<G: Group>(&self) -> Option<G> {
-        let kept = self.floors.iter().find(|kept| kept.desc == G::DESC)?;
-        G::read_from_bytes(kept.words.as_slice().as_bytes()).ok()
+        let last = self.floors.iter().find(|last| last.desc == G::DESC)?;
+        G::read_from_bytes(last.words.as_slice().as_bytes()).ok()
     }
 
     /// The group with every counter at least as high as it was.
-    fn held<G: Group>(&mut self, group: &G) -> G {
+    fn raised<G: Group>(&mut self, group: &G) -> G {
         let mut group = *group;
-        let Some(at) = self.floors.iter().position(|kept| kept.desc == G::DESC) else {
+        let Some(at) = self.floors.iter().position(|last| last.desc == G::DESC) else {
             return group;
         };
         let mut owed = 0;
-        if let (Some(kept), Ok(words)) =
+        if let (Some(last), Ok(words)) =
             (self.floors.get(at), <[u64]>::mut_from_bytes(group.as_mut_bytes()))
         {
             let counters = || G::DESC.fields.iter().filter(|f| f.kind == Kind::Cumulative);
             let index = |offset: usize| (offset - G::DESC.offset - GROUP_HEADER_LEN) / 8;
             for field in counters() {
                 let i = index(field.offset);
-                if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i)) {
+                if let (Some(word), Some(floor)) = (words.get_mut(i), last.words.get(i)) {
                     owed = u64::saturating_add(owed, raise(word, *floor));
                 }
             }
             if G::DESC == Runstate::DESC {
-                // The times sum to the vCPU's age: what one is held at is taken from those that
+                // The times sum to the vCPU's age: what one is raised at is taken from those that
                 // went on. It only becomes less, so that none of them goes back.
                 let mut left = owed;
                 for field in counters() {
                     let i = index(field.offset);
-                    if let (Some(word), Some(floor)) = (words.get_mut(i), kept.words.get(i)) {
+                    if let (Some(word), Some(floor)) = (words.get_mut(i), last.words.get(i)) {
                         left -= lower(word, *floor, left);
                     }
                 }
@@ -137,13 +137,13 @@ fn lower(word: &mut u64, floor: u64, most: u64) -> u64 {
     }
 }
 
-impl DomSink for Continued<DomWriter> {
+impl DomSink for MonotonicSink<DomWriter> {
     fn write<G: DomGroup>(&mut self, group: &G, now: Ns) {
         if self.floors.is_empty() {
             return self.writer.write(group, now);
         }
-        let held = self.held(group);
-        self.writer.write(&held, now);
+        let raised = self.raised(group);
+        self.writer.write(&raised, now);
     }
     fn deactivate<G: DomGroup>(&mut self) {
         self.writer.deactivate::<G>();
@@ -153,7 +153,7 @@ impl DomSink for Continued<DomWriter> {
     }
 }
 
-impl VcpuSink for Continued<VcpuWriter> {
+impl VcpuSink for MonotonicSink<VcpuWriter> {
     fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns) {
         if self.floors.is_empty() {
             return self.writer.write(group, now);
@@ -161,8 +161,8 @@ impl VcpuSink for Continued<VcpuWriter> {
         if self.is_another(group, now) {
             self.renew();
         }
-        let held = self.held(group);
-        self.writer.write(&held, now);
+        let raised = self.raised(group);
+        self.writer.write(&raised, now);
     }
     fn deactivate<G: VcpuGroup>(&mut self) {
         self.writer.deactivate::<G>();

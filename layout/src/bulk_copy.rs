@@ -1,10 +1,10 @@
 //! Whole records, header and groups alike, copied as fast as without a check.
 #![allow(unsafe_code)]
 
-use crate::copy::{self, Form};
+use crate::copy::{self, CopyWidth};
 use crate::descriptor::{GroupDesc, RecordKind};
 use crate::mem::ReadMem;
-use crate::seqlock::{self, Looks};
+use crate::seqlock::{self, SeqBatch};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Where the records of an array lie, from the start of the memory that they are copied from.
@@ -130,7 +130,7 @@ impl<'a> Records<'a> {
     #[inline(always)]
     fn copy<const RECORD: usize, const GROUPS: usize>(
         self,
-        form: Form,
+        form: CopyWidth,
         groups: &'static [&'static GroupDesc; GROUPS],
         to: &mut [[u64; RECORD]],
     ) -> bool {
@@ -146,12 +146,12 @@ impl<'a> Records<'a> {
     fn copy_words<const RECORD: usize, const GROUPS: usize>(
         self,
         words: usize,
-        form: Form,
+        form: CopyWidth,
         groups: &'static [&'static GroupDesc; GROUPS],
         to: &mut [[u64; RECORD]],
     ) -> bool {
         let active_at = self.kind.active_offset();
-        let mut looks = Looks::default();
+        let mut looks = SeqBatch::default();
         for (start, to) in self.starts().zip(to) {
             let seqs = groups.map(|group| {
                 // What lies past the record's end is not looked at; its magic never changes.
@@ -186,8 +186,8 @@ impl<'a> Records<'a> {
     }
 }
 
-impl Form {
-    /// Copies the words of one record. [`Form::settle`] is called after the last.
+impl CopyWidth {
+    /// Copies the words of one record. [`CopyWidth::settle`] is called after the last.
     #[inline(always)]
     fn load_record(
         self,

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use crate::CreateError;
-use crate::storage::os;
+use crate::memfd::os;
 
 /// What temporary names start with, and how long they are.
 const PREFIX: &str = ".domstat-";
