@@ -1,4 +1,4 @@
-//! One pass over all domains of a host.
+//! Exporter: passes over all domains of a host.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,18 +8,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use domstat_consumer::{Fleet, Patience};
 
-use crate::book::Book;
-use crate::view::{Names, Stamp, View};
+use crate::domain_state::DomainState;
+use crate::scrape::{Names, Scrape, Stamp};
 
-/// How long one domain's writers are waited for. A writer that lost its CPU is back by then or
-/// will not be missed: twins are read meanwhile, where there are twins.
+/// Wait for one domain's writers. A writer that lost its CPU is back by then, or its twin is read
+/// where it has one.
 const PATIENCE: Patience = Patience { spins: 64, yielding: Duration::from_millis(2) };
-/// For a domain whose writer was stalled the last time, and for all when the pass was held up.
+/// Wait for a domain with a writer that was stalled in the last pass, and for all domains once
+/// the pass is late.
 const NO_PATIENCE: Patience = Patience { spins: 64, yielding: Duration::ZERO };
-/// How long one pass waits for all writers together.
+/// Wait of one pass for all writers together.
 const PASS: Duration = Duration::from_millis(50);
 
-/// Attached to all domains of a host.
+/// Exporter of all domains of a host, attached to their regions.
 pub struct Exporter {
     state: Mutex<Inner>,
     refused: AtomicU64,
@@ -28,25 +29,25 @@ pub struct Exporter {
 
 struct Inner {
     fleet: Fleet,
-    books: HashMap<String, Book>,
+    domains: HashMap<String, DomainState>,
     directory_failures: u64,
     duplicates: u64,
-    spare: Vec<View>,
+    spare: Vec<Scrape>,
 }
 
 impl Exporter {
-    /// For what is published in `dir`, by entries or at the sockets of daemons.
+    /// An exporter of the domains in `dir`, found by their entries and at the sockets of daemons.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self::of(Fleet::new(dir))
     }
 
-    /// For the domains of a fleet.
+    /// An exporter of the domains of a fleet.
     #[must_use]
     pub fn of(fleet: Fleet) -> Self {
         let state = Inner {
             fleet,
-            books: HashMap::new(),
+            domains: HashMap::new(),
             directory_failures: 0,
             duplicates: 0,
             spare: Vec::new(),
@@ -56,68 +57,69 @@ impl Exporter {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // What a panic left behind is a pass that was not finished; the next begins anew.
+        // A panic leaves an unfinished pass behind, and the next pass starts over.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads all domains. Give the view back when it was used.
+    /// Reads all domains. [`give_back`](Self::give_back) returns the scrape's buffers.
     #[must_use]
-    pub fn pass(&self) -> View {
+    pub fn pass(&self) -> Scrape {
         let mut inner = self.lock();
-        let mut view = inner.spare.pop().unwrap_or_default();
-        inner.pass(&mut view);
-        view.started = self.started;
-        // ORDERING: relaxed; a number alone, here and in `refuse`.
-        view.refused = self.refused.load(Ordering::Relaxed);
-        view
+        let mut scrape = inner.spare.pop().unwrap_or_default();
+        inner.pass(&mut scrape);
+        scrape.started = self.started;
+        // ORDERING: relaxed; the number orders nothing else, here and in `refuse`.
+        scrape.refused = self.refused.load(Ordering::Relaxed);
+        scrape
     }
 
-    /// Keeps the view's buffers for the next pass.
-    pub fn give_back(&self, mut view: View) {
-        view.shrink();
-        self.lock().spare.push(view);
+    /// Keeps the scrape's buffers for the next pass.
+    pub fn give_back(&self, mut scrape: Scrape) {
+        scrape.shrink();
+        self.lock().spare.push(scrape);
     }
 
-    /// Counts a scrape that was refused.
+    /// Counts a refused scrape.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Inner {
-    fn pass(&mut self, view: &mut View) {
-        view.clear();
+    fn pass(&mut self, scrape: &mut Scrape) {
+        scrape.clear();
         if self.fleet.refresh().is_err() {
             self.directory_failures += 1;
         }
-        self.books.values_mut().for_each(|book| book.seen = false);
+        self.domains.values_mut().for_each(|domain| domain.seen = false);
         let begin = Instant::now();
-        let mut held_up = false;
+        let mut late = false;
         for (entry, member) in self.fleet.iter_mut() {
-            if !self.books.contains_key(entry) {
-                self.books.insert(entry.to_owned(), Book::default());
+            if !self.domains.contains_key(entry) {
+                self.domains.insert(entry.to_owned(), DomainState::default());
             }
-            let Some(book) = self.books.get_mut(entry) else { continue };
+            let Some(domain) = self.domains.get_mut(entry) else { continue };
             if let Ok(region) = member.region_mut() {
-                let patient = !(held_up || book.stalled);
+                let patient = !(late || domain.stalled);
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }
-            book.look_at(entry, member, view.next());
-            held_up = held_up || (book.stalled && begin.elapsed() > PASS);
+            domain.fill(entry, member, scrape.next());
+            late = late || (domain.stalled && begin.elapsed() > PASS);
         }
-        self.books.retain(|_, book| book.seen);
-        self.duplicates += hide_duplicates(view);
-        view.directory_failures = self.directory_failures;
-        view.duplicates = self.duplicates;
+        self.domains.retain(|_, domain| domain.seen);
+        self.duplicates += hide_duplicates(scrape);
+        scrape.directory_failures = self.directory_failures;
+        scrape.duplicates = self.duplicates;
     }
 }
 
-/// Of domains with the same names, as while one moves from a producer to another, only one is
-/// shown: one that is up, else the one whose region is the newest. Returns how many are not.
-fn hide_duplicates(view: &mut View) -> u64 {
+/// Hides all but one of the domains with the same names, as there are while a domain moves to
+/// another producer. One that is up is preferred, then the newest region. Returns the number of
+/// hidden domains.
+fn hide_duplicates(scrape: &mut Scrape) -> u64 {
     let mut hidden = 0;
     let mut best: HashMap<Arc<Names>, usize> = HashMap::new();
-    let domains = view.domains_mut();
+    let domains = scrape.domains_mut();
     for at in 0..domains.len() {
         let Some((rank, names)) = domains.get(at).map(|d| ((d.up, d.created), &d.names)) else {
             continue;

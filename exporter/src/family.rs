@@ -1,23 +1,23 @@
-//! What a metric family is: its name and kind, and which fields its series come from.
+//! Metric family: name, kind, unit and the fields behind its series.
 
 use domstat_layout::{Field, Group, GroupDesc};
 
-/// A metric family: series of one name, that differ in their labels.
+/// Series of one name that differ in their labels.
 #[derive(Debug)]
 pub struct Family {
-    /// Its name, with the unit as its suffix and without what its kind appends (`_total`).
+    /// Name with the unit as its suffix, without the kind's suffix (`_total`).
     pub name: &'static str,
-    /// Its kind.
+    /// Behavior of the values.
     pub kind: Kind,
-    /// Its unit.
+    /// Unit of the values.
     pub unit: Unit,
-    /// What it is, as one sentence.
+    /// Help text, one sentence.
     pub help: &'static str,
-    /// Where its series come from.
-    pub from: From,
+    /// Source of the values.
+    pub origin: Origin,
 }
 
-/// How a family's values behave.
+/// Behavior of a family's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Never decreases while `_created` stays.
@@ -26,11 +26,11 @@ pub enum Kind {
     Gauge,
     /// One of the named states is 1, the others are 0.
     StateSet,
-    /// Always 1; the labels say something.
+    /// Always 1; the labels carry the information.
     Info,
 }
 
-/// What a value counts. Only base units.
+/// Base unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// A plain number.
@@ -42,7 +42,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The suffix of a family's name; empty for none.
+    /// Suffix of a family's name; empty for [`Unit::None`].
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,9 +53,9 @@ impl Unit {
     }
 }
 
-/// Where a family's series come from.
+/// Source of a family's values.
 #[derive(Debug)]
-pub enum From {
+pub enum Origin {
     /// Fields of the dom record, as they are published.
     Dom(&'static [Row]),
     /// Fields of each vCPU's record.
@@ -64,60 +64,60 @@ pub enum From {
     Blk(&'static [Row]),
     /// Fields of each network interface's record.
     Net(&'static [Row]),
-    /// Not a field: computed.
+    /// Values that are not fields.
     Computed(Computed),
 }
 
-/// Series that are no field's.
+/// A value that is not a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Computed {
     /// Numbers of the domain as labels.
     Info,
-    /// Whether the domain is there and live.
+    /// Whether the domain is attached and live.
     Up,
     /// The region's state.
     State,
-    /// vCPUs that there are.
+    /// Current vCPUs.
     Vcpus,
     /// vCPU slots.
     VcpusMaximum,
-    /// The runstate's times, up to now.
+    /// Times of the runstate, up to now.
     StateSeconds,
-    /// Time that a vCPU wanted a CPU and had none.
+    /// Time that a vCPU was runnable but not running.
     StealSeconds,
-    /// Whether a vCPU is plugged in and running, runnable or blocked.
+    /// Whether a vCPU is running, runnable or blocked.
     Online,
-    /// How old each group is.
+    /// Age of each group.
     Age,
-    /// Reads that were tried again.
+    /// Retried reads.
     Retries,
-    /// Reads that failed.
+    /// Failed reads.
     Failures,
-    /// Fields at their largest number.
+    /// Saturated fields.
     Saturated,
-    /// This program.
+    /// Version of the exporter.
     Build,
-    /// Scrapes that were refused.
+    /// Refused scrapes.
     Refused,
 }
 
 /// One series of a family in each record.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// A label of its own, name and value.
+    /// An additional label, name and value.
     pub label: Option<(&'static str, &'static str)>,
     /// The field.
     pub field: FieldRef,
-    /// Whether 0 says that there is none.
+    /// Whether 0 means absent.
     pub zero_is_none: bool,
 }
 
-/// A field of whichever group.
+/// A field of any group.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldRef {
-    /// Its group.
+    /// The group.
     pub group: &'static GroupDesc,
-    /// Its offset from the start of its record.
+    /// Offset from the start of the record.
     pub offset: usize,
 }
 
@@ -126,7 +126,7 @@ impl FieldRef {
         Self { group: G::DESC, offset: field.offset() }
     }
 
-    /// The field's name.
+    /// Name of the field.
     #[must_use]
     pub fn name(&self) -> &'static str {
         let field = self.group.fields.iter().find(|f| f.offset == self.offset);
@@ -134,12 +134,12 @@ impl FieldRef {
     }
 }
 
-/// A series without a label of its own.
+/// A series without an additional label.
 pub(crate) const fn row<G: Group>(field: Field<G>) -> Row {
     Row { label: None, field: FieldRef::of(field), zero_is_none: false }
 }
 
-/// A series with a label of its own.
+/// A series with an additional label.
 pub(crate) const fn labeled<G: Group>(
     name: &'static str,
     value: &'static str,
@@ -148,7 +148,7 @@ pub(crate) const fn labeled<G: Group>(
     Row { label: Some((name, value)), field: FieldRef::of(field), zero_is_none: false }
 }
 
-/// A series that is left out while it is 0.
+/// A series that is absent while it is 0.
 pub(crate) const fn unless_zero<G: Group>(field: Field<G>) -> Row {
     Row { label: None, field: FieldRef::of(field), zero_is_none: true }
 }

@@ -1,26 +1,28 @@
-//! Statistics of all domains of a host as metrics.
+//! Exporter of the statistics of all domains of a host, as metrics.
 //!
-//! An [`Exporter`] stays attached to every region that is announced in a directory. A
-//! [pass](Exporter::pass) copies all their numbers in one go, so that what one scrape shows is as
-//! of one moment; then the points are [walked](walk()) family by family, as the formats demand,
-//! and handed on in pieces. A scrape needs some kilobytes for each domain and the text never as a
-//! whole. [`serve`](server::serve) does so over HTTP.
+//! An [`Exporter`] stays attached to every region in a directory. A [pass](Exporter::pass) copies
+//! all their numbers at once, so that a [`Scrape`](scrape::Scrape) shows one moment. The points
+//! are then [walked](walk()) family by family, as the formats demand, and written in pieces: a
+//! scrape needs some kilobytes per domain, and the text is never in memory as a whole.
+//! [`serve`](server::serve) does this over HTTP.
 //!
-//! What is absent has no series; what cannot be read has none in this scrape, and is counted.
+//! Absent values have no series. A value that cannot be read has none in this scrape, and the
+//! failure is counted.
 //!
-//! The names are in [`families`]. The text is written here and not by a crate: those that there
-//! are know neither `_created` nor state sets, and hold their values themselves.
+//! [`families`] lists the names. The text is written here and not by a crate, because the
+//! available ones know neither `_created` nor state sets, and store the values themselves.
 
-mod book;
+mod domain_state;
 mod exporter;
 pub mod families;
 pub mod family;
+pub mod label;
+pub mod openmetrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod points;
+pub mod scrape;
 pub mod server;
-pub mod text;
-pub mod view;
-pub mod walk;
 
 pub use exporter::Exporter;
-pub use walk::walk;
+pub use points::walk;

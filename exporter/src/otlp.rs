@@ -1,8 +1,8 @@
-//! Points for an OpenTelemetry collector, over OTLP/HTTP.
+//! OTLP/HTTP client: pushes points to an OpenTelemetry collector.
 //!
-//! The messages are built here from a pass, and not by OpenTelemetry's SDK: that knows one start
-//! for all series of an instrument, where each domain and slot has its own, and puts those beyond
-//! a limit together.
+//! The messages are built here and not by OpenTelemetry's SDK. The SDK has one start time for all
+//! series of an instrument, while each domain and slot has its own, and it merges the series beyond
+//! a limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,42 +24,43 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
 use crate::family::{Family, Kind, Unit};
-use crate::view::{Stamp, View};
-use crate::walk::{Label, Point, Sink, Value, walk};
+use crate::label::Label;
+use crate::points::{Point, Sink, Value, walk};
+use crate::scrape::{Scrape, Stamp};
 
-/// Points of one request: some hundred kilobytes.
+/// Points of one request, some hundred kilobytes.
 const POINTS: usize = 5000;
 
-/// Why a collector did not take the points.
+/// Failure to push points.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// No address that can be pushed to.
+    /// The address is not one that points can be pushed to.
     #[error(
         "{0} is not http://HOST:PORT/PATH: a collector takes metrics at http://127.0.0.1:4318/v1/metrics"
     )]
     Address(String),
-    /// It cannot be reached, or went away.
+    /// The collector cannot be reached, or closed the connection.
     #[error("cannot push to {to}: {why}")]
     Transport {
         /// The collector.
         to: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// It said no.
+    /// The collector refused the points.
     #[error("{to} answered {status}: {body}")]
     Refused {
         /// The collector.
         to: String,
-        /// Its HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The beginning of what it said.
+        /// The first bytes of the response's body.
         body: String,
     },
 }
 
-/// A family's name in OpenTelemetry's manner: dots, no unit, no `total`.
+/// A family's name in OpenTelemetry's style: with dots, without unit and `total`.
 #[must_use]
 pub fn name(family: &Family) -> String {
     let stem = match family.unit {
@@ -84,12 +85,12 @@ const fn unit(unit: Unit) -> &'static str {
     }
 }
 
-/// Turns a view into requests and hands them to `take` as they are full.
+/// Builds requests from a scrape and passes each full one to `take`.
 ///
 /// # Errors
-/// What `take` says; the rest is not built.
+/// The error of `take`, which ends the building.
 pub fn requests<E>(
-    view: &View,
+    scrape: &Scrape,
     now: Stamp,
     resource: &[(&str, &str)],
     take: impl FnMut(ExportMetricsServiceRequest) -> Result<(), E>,
@@ -97,8 +98,8 @@ pub fn requests<E>(
     let attributes = resource.iter().map(|(key, value)| attribute(key, text(value))).collect();
     let resource = Resource { attributes, ..Resource::default() };
     let mut builder = Builder { now, resource, metrics: Vec::new(), points: 0, last: None, take };
-    walk(view, &mut builder)?;
-    builder.hand_on()
+    walk(scrape, &mut builder)?;
+    builder.flush()
 }
 
 struct Builder<F> {
@@ -111,7 +112,7 @@ struct Builder<F> {
 }
 
 impl<E, F: FnMut(ExportMetricsServiceRequest) -> Result<(), E>> Builder<F> {
-    fn hand_on(&mut self) -> Result<(), E> {
+    fn flush(&mut self) -> Result<(), E> {
         self.last = None;
         self.points = 0;
         let metrics = std::mem::take(&mut self.metrics);
@@ -192,7 +193,7 @@ impl<E, F: FnMut(ExportMetricsServiceRequest) -> Result<(), E>> Sink for Builder
             _ => {}
         }
         self.points += 1;
-        if self.points >= POINTS { self.hand_on() } else { Ok(()) }
+        if self.points >= POINTS { self.flush() } else { Ok(()) }
     }
 }
 
@@ -201,6 +202,7 @@ fn label_value(label: Label<'_>) -> Any {
         Label::Text(value) => text(value),
         Label::Number(number) => Any::IntValue(i64::try_from(number).unwrap_or(i64::MAX)),
         Label::Hex(number) => Any::StringValue(format!("{number:016x}")),
+        Label::Group(group) => Any::StringValue(format!("{}.{}", group.record.name(), group.name)),
     }
 }
 
@@ -216,7 +218,7 @@ fn data(family: &Family) -> Data {
     }
 }
 
-/// A collector that takes metrics.
+/// A collector of metrics.
 #[derive(Clone, Debug)]
 pub struct Collector {
     uri: Uri,
@@ -226,8 +228,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The collector at `address`, for example `http://127.0.0.1:4318/v1/metrics`, which may ask
-    /// for a bearer token.
+    /// A collector at `address`, for example `http://127.0.0.1:4318/v1/metrics`, with the bearer
+    /// token that it expects.
     ///
     /// # Errors
     /// [`PushError::Address`].
@@ -239,17 +241,17 @@ impl Collector {
         Ok(Self { uri, host, token, timeout: Duration::from_secs(10) })
     }
 
-    /// Pushes every point of `view`, request by request.
+    /// Pushes every point of `scrape` in one or more requests.
     ///
     /// # Errors
-    /// [`PushError`]; requests before the one that failed were taken.
-    pub fn push(&self, view: &View, resource: &[(&str, &str)]) -> Result<(), PushError> {
+    /// [`PushError`]; the collector has accepted the requests before the failed one.
+    pub fn push(&self, scrape: &Scrape, resource: &[(&str, &str)]) -> Result<(), PushError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| self.transport(e))?;
         let now = Stamp::from(std::time::SystemTime::now());
-        requests(view, now, resource, |request| {
+        requests(scrape, now, resource, |request| {
             let sent = self.send(request.encode_to_vec());
             let limited = async { tokio::time::timeout(self.timeout, sent).await };
             runtime.block_on(limited).map_err(|e| self.transport(e))?
@@ -281,7 +283,7 @@ impl Collector {
         let answered = async {
             let response = sender.send_request(request).await.map_err(|e| self.transport(e))?;
             let status = response.status();
-            // Of what a collector says, only the beginning is of use.
+            // The start of the body is enough for a message.
             let body = Limited::new(response.into_body(), 4096).collect().await;
             if status.is_success() {
                 return Ok(());
@@ -293,7 +295,7 @@ impl Collector {
         tokio::pin!(answered);
         tokio::select! {
             answer = &mut answered => answer,
-            // It may have been closed right after the answer, which is there then.
+            // The collector may close right after its answer, which is available then.
             ended = connection => match ended {
                 Ok(()) => answered.await,
                 Err(e) => Err(self.transport(e)),

@@ -1,4 +1,4 @@
-//! Metrics over HTTP.
+//! HTTP server of the metrics.
 
 use std::io;
 use std::net::TcpListener;
@@ -12,24 +12,24 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::Exporter;
 
-mod answer;
+mod handler;
 #[cfg(feature = "tls")]
 mod tls;
 
-use answer::Answers;
+use handler::Handler;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
 
-/// How metrics are served.
+/// Options of the server.
 #[derive(Debug)]
 pub struct Options {
-    /// Scrapes that may be under way at one time; each needs some kilobytes for each domain.
+    /// Concurrent scrapes; each needs some kilobytes per domain.
     pub max_scrapes: usize,
-    /// How long a client may take to read its answer.
+    /// Time for a client to read its answer.
     pub timeout: Duration,
-    /// Whether counters say when they began (`_created`).
+    /// Whether counters have a start time (`_created`).
     pub created: bool,
-    /// What a client must send as `Authorization: Bearer`.
+    /// Bearer token that clients must send.
     pub token: Option<String>,
     /// Certificate and key.
     #[cfg(feature = "tls")]
@@ -49,17 +49,17 @@ impl Default for Options {
     }
 }
 
-/// Connections at one time; further ones wait to be accepted.
+/// Concurrent connections; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
-/// A request's head is no longer than this.
+/// Largest head of a request in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// How long a connection may stay without a request, and a request without its end.
+/// Time for a connection without a request, and for a request without an end.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Serves the exporter's domains on `listener` until `stop` is told or dropped.
+/// Serves the exporter's domains on `listener` until `stop` is sent or dropped.
 ///
 /// # Errors
-/// If the listener or the runtime cannot be used.
+/// The listener or the runtime cannot be used.
 pub fn serve(
     exporter: Exporter,
     listener: TcpListener,
@@ -79,7 +79,7 @@ pub fn serve(
             _ = stop => Ok(()),
         }
     })?;
-    // Scrapes that are under way are not waited for: a client may never read on.
+    // Not waiting for scrapes in progress: a client may never read its answer.
     runtime.shutdown_background();
     Ok(())
 }
@@ -91,20 +91,20 @@ async fn accept(
 ) -> io::Result<()> {
     #[cfg(feature = "tls")]
     let acceptor = options.tls.as_ref().map(Tls::acceptor);
-    let answers = Arc::new(Answers::new(exporter, options));
+    let handler = Arc::new(Handler::new(exporter, options));
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // The client's fault, or a lack of descriptors that passes.
+            // An error of the client, or a temporary lack of descriptors.
             Err(_) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
         let _ = stream.set_nodelay(true);
-        let answers = Arc::clone(&answers);
+        let handler = Arc::clone(&handler);
         #[cfg(feature = "tls")]
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
@@ -112,23 +112,23 @@ async fn accept(
             if let Some(acceptor) = acceptor {
                 let handshake = tokio::time::timeout(IDLE, acceptor.accept(stream));
                 if let Ok(Ok(stream)) = handshake.await {
-                    connection(stream, answers).await;
+                    connection(stream, handler).await;
                 }
                 drop(permit);
                 return;
             }
-            connection(stream, answers).await;
+            connection(stream, handler).await;
             drop(permit);
         });
     }
 }
 
-async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, answers: Arc<Answers>) {
-    // Told when a client does not read its answer: then nothing but the connection's end helps.
-    let given_up = Arc::new(Notify::new());
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handler: Arc<Handler>) {
+    // Notified when a client does not read its answer: only closing the connection ends that.
+    let abandoned = Arc::new(Notify::new());
     let service = service_fn(|request| {
-        let answer = answers.answer(&request, &given_up);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+        let response = handler.answer(&request, &abandoned);
+        async move { Ok::<_, std::convert::Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -137,6 +137,6 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, answers: Arc<A
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = connection => {}
-        () = given_up.notified() => {}
+        () = abandoned.notified() => {}
     }
 }

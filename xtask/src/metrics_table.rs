@@ -1,23 +1,24 @@
 //! Reference of the exporter's metrics.
 
 use domstat_exporter::families::FAMILIES;
-use domstat_exporter::family::{Computed, Family, From, Kind, Row};
+use domstat_exporter::family::{Computed, Family, Kind, Origin, Row};
 
 const HEAD: &str = "
 # Metrics
 
-What `domstat export` serves at `/metrics`. Every series of a domain has the labels `domain` and,
-if the domain has one, `uuid`; those of a vCPU `vcpu`, those of a device `device` (its name, or `#`
-and the slot's number), and those below. Absent is never 0: what is not produced, saturated, not
-active, or was not readable in time has no series. Units are seconds and bytes.
+`domstat export` serves these series at `/metrics`. Every series of a domain has the label `domain`
+and, if the domain has a UUID, `uuid`. Series of a vCPU have `vcpu`, those of a device `device` (its
+name, or `#` and the slot's number); the table lists the other labels. Absent is never 0: a value
+that is not produced, saturated, inactive or not readable in time has no series. Units are seconds
+and bytes.
 
-A counter never decreases while its `_created` stays; that moves when the domain's producer is
-started anew, and when a slot is seen to be given to another vCPU or device. A domain that is gone
-has no series from the next scrape on. One whose producer died and left its entry behind has
-`domstat_up` 0 and nothing else but what is counted about reading it.
+A counter never decreases while its `_created` stays the same. `_created` changes when the domain's
+producer starts again, and when a slot is seen to have a new vCPU or device. A removed domain has no
+series from the next scrape on. A domain whose producer died without removing its entry has
+`domstat_up` 0 and otherwise only the counters of reads.
 
-Whoever accepts `application/openmetrics-text` gets OpenMetrics 1.0; others get the older text
-format, which has no `_created`, and where states and infos are gauges.
+Clients that accept `application/openmetrics-text` get OpenMetrics 1.0. Others get the older text
+format without `_created`, in which states and infos are gauges.
 
 | series | kind | labels | from | |
 |---|---|---|---|---|";
@@ -25,18 +26,18 @@ format, which has no `_created`, and where states and infos are gauges.
 pub(crate) fn print() {
     println!("{HEAD}");
     for family in FAMILIES.into_iter().flatten() {
-        let Family { name, kind, help, from, .. } = family;
+        let Family { name, kind, help, origin, .. } = family;
         let (suffix, kind) = match kind {
             Kind::Counter => ("_total", "counter"),
             Kind::Gauge => ("", "gauge"),
             Kind::StateSet => ("", "state set"),
             Kind::Info => ("_info", "info"),
         };
-        let (labels, fields) = match from {
-            From::Dom(rows) => rows_of("", rows),
-            From::Vcpu(rows) => rows_of("vcpu", rows),
-            From::Blk(rows) | From::Net(rows) => rows_of("device", rows),
-            From::Computed(computed) => computed_of(*computed),
+        let (labels, fields) = match origin {
+            Origin::Dom(rows) => rows_of("", rows),
+            Origin::Vcpu(rows) => rows_of("vcpu", rows),
+            Origin::Blk(rows) | Origin::Net(rows) => rows_of("device", rows),
+            Origin::Computed(computed) => computed_of(*computed),
         };
         println!("| `{name}{suffix}` | {kind} | {labels} | {fields} | {help} |");
     }
@@ -64,11 +65,11 @@ fn rows_of(slot: &str, rows: &[Row]) -> (String, String) {
 fn computed_of(computed: Computed) -> (String, String) {
     let (labels, from) = match computed {
         Computed::Info => ("domid, incarnation, revision", "header, dom.identity"),
-        Computed::Up => ("", "whether it can be attached, state, lock on a file"),
+        Computed::Up => ("", "attachment, state, lock on a file"),
         Computed::State => ("domstat_domain_state", "state of the header"),
         Computed::Vcpus => ("", "vCPU records whose runstate is active"),
         Computed::VcpusMaximum => ("", "nr_vcpus of the header"),
-        Computed::StateSeconds => ("vcpu; state", "vcpu.runstate, the time since the write added"),
+        Computed::StateSeconds => ("vcpu; state", "vcpu.runstate, extrapolated to now"),
         Computed::StealSeconds => ("vcpu", "vcpu.sched.delay_ns, else vcpu.runstate.runnable_ns"),
         Computed::Online => ("vcpu", "vcpu.runstate.state"),
         Computed::Age => ("group", "updated_ns of each group"),

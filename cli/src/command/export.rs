@@ -18,32 +18,32 @@ Examples:
   curl -s http://127.0.0.1:9956/metrics | promtool check metrics
   domstat export --listen '[::]:9956' --tls-cert host.pem --tls-key host.key --token-file token
 
-A scrape shows all domains of the host as of one moment. What is not produced has no series, and a
-domain that is gone has none from the next scrape on. `_created` of a counter moves when its
-producer was started anew. docs/reference.md lists the names.
+A scrape shows all domains of the host at one moment. Statistics that are not produced have no
+series; a removed domain has none from the next scrape on. `_created` of a counter changes when its
+producer starts again. docs/reference.md lists the names.
 
-systemd can pass the listening socket; then --listen is not looked at.";
+systemd can pass the listening socket; --listen is then ignored.";
 
-/// Serve the statistics of all domains to Prometheus and the like, as OpenMetrics over HTTP
+/// Serve the statistics of all domains as OpenMetrics over HTTP, for Prometheus and others
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9956")]
     listen: SocketAddr,
-    /// Scrapes that may be under way at one time; further ones are told to come back
+    /// Concurrent scrapes; further ones are refused with status 503
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     max_scrapes: u8,
-    /// How long a client may take to read its answer
+    /// Time for a client to read its answer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = super::show::seconds)]
     timeout: Duration,
-    /// Leave out when counters began: half the series in Prometheus
+    /// Omit the start times of counters (_created): half as many series in Prometheus
     #[arg(long)]
     no_created: bool,
-    /// Ask for the token in FILE, sent as `Authorization: Bearer`
+    /// Require the token in FILE as `Authorization: Bearer`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Serve HTTPS with the certificates in this PEM file
+    /// Serve HTTPS with the certificate chain in this PEM file
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key, a PEM file
@@ -61,10 +61,10 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let token = args.token_file.as_deref().map(token).transpose()?;
     let listener = listener(args.listen)?;
     let os = |action| move |source| Failure::Os { action, source };
-    let at = listener.local_addr().map_err(os("look at the listening socket"))?;
+    let at = listener.local_addr().map_err(os("read the address of the listening socket"))?;
     if !at.ip().is_loopback() && (tls.is_none() || token.is_none()) {
         eprintln!(
-            "domstat: {at} can be reached from other hosts: \
+            "domstat: {at} is reachable from other hosts: \
              use --tls-cert, --tls-key and --token-file, or a firewall"
         );
     }
@@ -77,20 +77,20 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         token,
         tls,
     };
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         while !stop.wait(Duration::from_secs(3600)) {}
-        let _ = tell.send(());
+        let _ = stopping.send(());
     });
     let place = fleet.place().display();
     eprintln!("domstat: {place} at {scheme}://{at}/metrics; stop with Ctrl-C");
-    // Fails only where nobody waits to be told.
+    // Fails only where no service manager waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    serve(Exporter::of(fleet), listener, options, told).map_err(os("serve metrics"))?;
+    serve(Exporter::of(fleet), listener, options, stopped).map_err(os("serve metrics"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The socket that systemd passed, or a new one.
+/// The listening socket: passed by systemd, or a new one.
 fn listener(address: SocketAddr) -> Result<TcpListener, Failure> {
     if let Ok(Some(passed)) = listenfd::ListenFd::from_env().take_tcp_listener(0) {
         return Ok(passed);

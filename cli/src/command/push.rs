@@ -15,21 +15,22 @@ const EXAMPLES: &str = "\
 Examples:
   domstat push
   domstat push --to http://collector:4318/v1/metrics --interval 60
-  domstat push -n 1 && echo the collector took them
+  domstat push -n 1 && echo accepted
 
-Names are those of `domstat export` with dots, without units and `total`: domstat.vcpu.state.time.";
+Names are those of `domstat export` with dots and without units and `total`, for example
+domstat.vcpu.state.time.";
 
 /// Push the statistics of all domains to an OpenTelemetry collector (OTLP over HTTP)
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where the collector takes metrics
+    /// URL of the collector
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4318/v1/metrics")]
     to: String,
-    /// Time between two pushes
+    /// Interval of pushes
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = super::show::seconds)]
     interval: Duration,
-    /// End after this many pushes, and fail if one fails
+    /// Push N times and fail if one push fails
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Send the token in FILE as `Authorization: Bearer`
@@ -48,13 +49,13 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let resource = [("service.name", "domstat"), ("host.name", host.as_str())];
     let mut pushed = 0;
     loop {
-        let view = exporter.pass();
-        let result = collector.push(&view, &resource);
-        exporter.give_back(view);
+        let scrape = exporter.pass();
+        let result = collector.push(&scrape, &resource);
+        exporter.give_back(scrape);
         match result {
             Ok(()) => {}
             Err(error) if args.count.is_some() => return Err(error.into()),
-            // A collector may be down for a while; the counters go on meanwhile.
+            // A collector may be down for a while; the counters continue meanwhile.
             Err(error) => eprintln!("domstat: {error}"),
         }
         pushed += 1;

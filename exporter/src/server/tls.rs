@@ -1,4 +1,4 @@
-//! Certificates.
+//! TLS certificate and key.
 
 use std::fmt;
 use std::io;
@@ -11,34 +11,34 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// Certificate and key, ready for use.
+/// Certificate chain and private key.
 #[derive(Clone)]
 pub struct Tls(Arc<ServerConfig>);
 
-/// Why a certificate or key cannot be used.
+/// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// No PEM file, or one without what is needed.
+    /// The file is not a PEM file, or lacks the expected item.
     #[error("{}: {source}: expected a PEM file with {expected}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
-        /// What is wrong.
+        /// The cause.
         source: pem::Error,
     },
-    /// Certificate and key do not go together.
+    /// Certificate and key do not match.
     #[error("the certificate and the key cannot be used: {0}")]
     Pair(#[from] rustls::Error),
-    /// The system has no randomness or the like.
+    /// The system fails, for example without randomness.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl Tls {
-    /// Reads a chain of certificates and the first one's key from PEM files.
+    /// Reads a certificate chain and the private key of its first certificate from PEM files.
     ///
     /// # Errors
     /// [`TlsError`].

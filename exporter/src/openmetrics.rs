@@ -1,10 +1,12 @@
-//! Points as text: OpenMetrics 1.0, and the older format of Prometheus for who does not ask for it.
+//! Text formats: OpenMetrics 1.0, and the older format of Prometheus for clients that do not accept
+//! it.
 
 use std::fmt::Write;
 
 use crate::family::{Family, Kind, Unit};
-use crate::view::{DomainView, Stamp, View};
-use crate::walk::{Label, Point, Sink, Value, walk};
+use crate::label::push_label;
+use crate::points::{Point, Sink, Value, walk};
+use crate::scrape::{DomainScrape, Scrape, Stamp};
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +18,13 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one that an `Accept` header asks for.
+    /// The format that an `Accept` header asks for.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// Its `Content-Type`.
+    /// The format's `Content-Type`.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -32,15 +34,15 @@ impl Format {
     }
 }
 
-/// Text is handed on in pieces of about this many bytes, so that none of it is ever whole in memory.
+/// Approximate length of a piece in bytes. The whole text is never in memory.
 pub const PIECE: usize = 64 << 10;
 
-/// Writes `view` and hands it to `take` in pieces.
+/// Writes `scrape` as text and passes it to `take` in pieces.
 ///
 /// # Errors
-/// What `take` says; the rest is not written.
+/// The error of `take`, which ends the writing.
 pub fn write<E>(
-    view: &View,
+    scrape: &Scrape,
     format: Format,
     created: bool,
     take: impl FnMut(Vec<u8>) -> Result<(), E>,
@@ -48,11 +50,11 @@ pub fn write<E>(
     let created = created && format == Format::OpenMetrics;
     let out = String::with_capacity(PIECE + (PIECE >> 3));
     let mut encoder = Encoder { out, format, created, family: None, take };
-    walk(view, &mut encoder)?;
+    walk(scrape, &mut encoder)?;
     if format == Format::OpenMetrics {
         encoder.out.push_str("# EOF\n");
     }
-    encoder.hand_on()
+    encoder.flush()
 }
 
 struct Encoder<F> {
@@ -64,12 +66,12 @@ struct Encoder<F> {
 }
 
 impl<E, F: FnMut(Vec<u8>) -> Result<(), E>> Encoder<F> {
-    fn hand_on(&mut self) -> Result<(), E> {
+    fn flush(&mut self) -> Result<(), E> {
         let next = String::with_capacity(PIECE + (PIECE >> 3));
         (self.take)(std::mem::replace(&mut self.out, next).into_bytes())
     }
 
-    /// What comes before the points of a family.
+    /// Writes the comments before the points of a family.
     fn head(&mut self, family: &'static Family) {
         let Family { name, kind, unit, help, .. } = family;
         let openmetrics = self.format == Format::OpenMetrics;
@@ -92,7 +94,7 @@ impl<E, F: FnMut(Vec<u8>) -> Result<(), E>> Encoder<F> {
         self.out.push_str(name);
         self.out.push_str(suffix);
         let mut next = '{';
-        if let Some(DomainView { names, .. }) = point.domain {
+        if let Some(DomainScrape { names, .. }) = point.domain {
             self.out.push(next);
             self.out.push_str(&names.labels);
             next = ',';
@@ -100,21 +102,13 @@ impl<E, F: FnMut(Vec<u8>) -> Result<(), E>> Encoder<F> {
         for (name, label) in point.labels {
             self.out.push(next);
             next = ',';
-            match label {
-                Label::Text(text) => push_label(&mut self.out, name, text),
-                Label::Number(number) => {
-                    let _ = write!(self.out, "{name}=\"{number}\"");
-                }
-                Label::Hex(number) => {
-                    let _ = write!(self.out, "{name}=\"{number:016x}\"");
-                }
-            }
+            push_label(&mut self.out, name, *label);
         }
         self.out.push_str(if next == ',' { "} " } else { " " });
     }
 }
 
-/// What a kind appends to the family's name.
+/// Suffix of a kind to the family's name.
 const fn suffix(kind: Kind) -> &'static str {
     match kind {
         Kind::Counter => "_total",
@@ -145,25 +139,6 @@ impl<E, F: FnMut(Vec<u8>) -> Result<(), E>> Sink for Encoder<F> {
             let Stamp(since) = point.created;
             let _ = writeln!(self.out, "{}.{:09}", since.as_secs(), since.subsec_nanos());
         }
-        if self.out.len() >= PIECE { self.hand_on() } else { Ok(()) }
+        if self.out.len() >= PIECE { self.flush() } else { Ok(()) }
     }
-}
-
-/// Appends `name="text"`, escaped.
-pub(crate) fn push_label(out: &mut String, name: &str, text: &str) {
-    out.push_str(name);
-    out.push_str("=\"");
-    if text.bytes().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
-        for c in text.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
-        }
-    } else {
-        out.push_str(text);
-    }
-    out.push('"');
 }

@@ -1,4 +1,4 @@
-//! What a request is answered with.
+//! Request handler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Options;
 use crate::Exporter;
-use crate::text::{self, Format};
+use crate::openmetrics::{self, Format};
 
 pub(super) type Body = Either<Full<Bytes>, Channel<Bytes, Unread>>;
 
 const ABOUT: &str = "<!doctype html><title>domstat</title><h1>domstat</h1>\
 <p>Statistics of virtual machines: <a href=\"/metrics\">/metrics</a>\n";
 
-/// Pieces of text between the thread that writes them and the client.
+/// Pieces of text queued between the writing thread and the client.
 const AHEAD: usize = 4;
 
-/// Answers requests.
-pub(super) struct Answers {
+/// Handler of all requests.
+pub(super) struct Handler {
     exporter: Arc<Exporter>,
     scrapes: Arc<Semaphore>,
     timeout: Duration,
@@ -32,12 +32,12 @@ pub(super) struct Answers {
     token: Option<String>,
 }
 
-/// Why no more pieces are written.
+/// The client reads no more pieces.
 #[derive(Debug, thiserror::Error)]
-#[error("the client has gone, or does not read")]
+#[error("the client closed the connection or does not read")]
 pub(super) struct Unread;
 
-impl Answers {
+impl Handler {
     pub(super) fn new(exporter: Exporter, options: Options) -> Self {
         Self {
             exporter: Arc::new(exporter),
@@ -48,17 +48,21 @@ impl Answers {
         }
     }
 
-    pub(super) fn answer<B>(&self, request: &Request<B>, given_up: &Arc<Notify>) -> Response<Body> {
-        if !self.may(request) {
+    pub(super) fn answer<B>(
+        &self,
+        request: &Request<B>,
+        abandoned: &Arc<Notify>,
+    ) -> Response<Body> {
+        if !self.is_permitted(request) {
             let head = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n", Some(head));
+            return plain(StatusCode::UNAUTHORIZED, "a bearer token is required\n", Some(head));
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let head = (ALLOW, HeaderValue::from_static("GET, HEAD"));
             return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", Some(head));
         }
         match request.uri().path() {
-            "/metrics" => self.metrics(request, given_up),
+            "/metrics" => self.metrics(request, abandoned),
             "/" => {
                 let head = (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
                 plain(StatusCode::OK, ABOUT, Some(head))
@@ -68,8 +72,8 @@ impl Answers {
         }
     }
 
-    /// Whether the request has the token, if one is needed.
-    fn may<B>(&self, request: &Request<B>) -> bool {
+    /// Whether the request carries the token, if one is required.
+    fn is_permitted<B>(&self, request: &Request<B>) -> bool {
         let Some(token) = &self.token else { return true };
         let sent = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let sent = sent.and_then(|sent| {
@@ -79,7 +83,7 @@ impl Answers {
         sent.is_some_and(|sent| same(sent, token.as_bytes()))
     }
 
-    fn metrics<B>(&self, request: &Request<B>, given_up: &Arc<Notify>) -> Response<Body> {
+    fn metrics<B>(&self, request: &Request<B>, abandoned: &Arc<Notify>) -> Response<Body> {
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
         let format = Format::accepted(accept.unwrap_or(""));
         let head = (CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -89,26 +93,26 @@ impl Answers {
         let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
             self.exporter.refuse();
             let head = (RETRY_AFTER, HeaderValue::from_static("1"));
-            let what = "too many scrapes are under way\n";
+            let what = "too many scrapes are in progress\n";
             return plain(StatusCode::SERVICE_UNAVAILABLE, what, Some(head));
         };
         let (mut pieces, body) = Channel::new(AHEAD);
         let (exporter, created) = (Arc::clone(&self.exporter), self.created);
-        let (given_up, runtime) = (Arc::clone(given_up), Handle::current());
+        let (abandoned, runtime) = (Arc::clone(abandoned), Handle::current());
         let deadline = tokio::time::Instant::now() + self.timeout;
         tokio::task::spawn_blocking(move || {
-            let view = exporter.pass();
+            let scrape = exporter.pass();
             let send = |piece| {
                 let sending = pieces.send_data(Bytes::from(piece));
                 let sent = async { tokio::time::timeout_at(deadline, sending).await };
                 runtime.block_on(sent).map_err(|_| Unread)?.map_err(|_| Unread)
             };
-            let written = text::write(&view, format, created, send);
-            exporter.give_back(view);
+            let written = openmetrics::write(&scrape, format, created, send);
+            exporter.give_back(scrape);
             drop(permit);
-            // Ends the connection, so that no client takes a part for the whole.
+            // Closes the connection, so that no client takes a part for the whole.
             if let Err(unread) = written {
-                given_up.notify_one();
+                abandoned.notify_one();
                 pieces.abort(unread);
             }
         });
@@ -116,7 +120,7 @@ impl Answers {
     }
 }
 
-/// Whether both are the same, in a time that does not tell where they differ.
+/// Compares in constant time.
 fn same(sent: &[u8], token: &[u8]) -> bool {
     let differ = sent.iter().zip(token).fold(0, |differ, (a, b)| differ | (a ^ b));
     std::hint::black_box(differ) == 0 && sent.len() == token.len()

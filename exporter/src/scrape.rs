@@ -1,99 +1,103 @@
-//! What one pass over all domains found: the numbers of one scrape.
+//! Scrape of all domains: the numbers of one pass.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use domstat_consumer::{Reading, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{Runstate, Sched, VcpuState};
-use domstat_layout::{RecordKind, Stat, State};
+use domstat_layout::{GroupDesc, RecordKind, Stat, State};
 
 use crate::family::FieldRef;
 
-/// A point in time since 1970.
+/// States of a vCPU with a time of their own, in the order of the times in a scrape.
+pub(crate) const RUNSTATES: [VcpuState; 4] =
+    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
+
+/// A point in time, as the duration since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub Duration);
 
-impl std::convert::From<SystemTime> for Stamp {
+impl From<SystemTime> for Stamp {
     fn from(time: SystemTime) -> Self {
         Self(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
     }
 }
 
-/// Why a read or an attachment failed, as a label says it.
+/// Reasons of failed reads and attachments, as label values.
 pub const REASONS: [&str; 5] = ["stalled", "gone", "not_permitted", "invalid", "other"];
 
-/// Who a domain is.
+/// Identity of a domain.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// Its name; the entry's, if its region says none.
+    /// Name in the region, or else of the entry.
     pub domain: String,
-    /// Its UUID.
+    /// UUID.
     pub uuid: Option<String>,
-    /// Both as labels in the text formats.
+    /// Name and UUID as labels in the text formats.
     pub labels: String,
-    /// The host's number for it.
+    /// The host's number of the domain.
     pub domid: Option<u64>,
-    /// Its region's incarnation and revision.
+    /// Incarnation and revision of the region.
     pub region: Option<(u64, u32)>,
 }
 
-/// One domain as a scrape shows it. Buffers in it are used again by the next.
+/// One domain in a scrape. The next scrape reuses its buffers.
 #[derive(Debug, Default)]
-pub struct DomainView {
-    /// Who it is.
+pub struct DomainScrape {
+    /// Identity.
     pub names: Arc<Names>,
-    /// Whether its numbers are shown: it is live, and held by its producer.
+    /// Whether its numbers are exported: it is live and held by its producer.
     pub up: bool,
-    /// The state of its region, if there is one.
+    /// State of the region, if it is attached.
     pub state: Option<State>,
-    /// Its groups, if it is up.
+    /// All groups, valid while the domain is up.
     pub snapshot: Snapshot,
-    /// When its counters began.
+    /// Start of the domain's counters.
     pub created: Stamp,
-    /// vCPUs that there are.
+    /// Current vCPUs.
     pub nr_vcpus: u32,
-    /// Age of each group that is produced, by name, in nanoseconds.
-    pub ages: Vec<(&'static str, u64)>,
-    /// Fields that are saturated.
+    /// Age of each group that is produced, in nanoseconds.
+    pub ages: Vec<(&'static GroupDesc, u64)>,
+    /// Saturated fields.
     pub saturated: u64,
-    /// Reads that were tried again, since the domain is known.
+    /// Retried reads since the domain is known.
     pub retries: u64,
-    /// Failures by [`REASONS`], since the domain is known.
+    /// Failures since the domain is known, by [`REASONS`].
     pub failures: [u64; REASONS.len()],
-    /// Left out: another domain has the same names.
+    /// Not exported: another domain has the same names.
     pub(crate) hidden: bool,
     /// Each vCPU's times by state, up to now.
     pub(crate) times: Vec<[Option<u64>; 4]>,
-    /// Slots whose counters began later than the domain's, in order.
+    /// Slots whose counters started later than the domain's, in order.
     pub(crate) later: Vec<(RecordKind, u32, Stamp)>,
     /// Names of the block devices and of the network interfaces.
     pub(crate) devices: [Vec<String>; 2],
 }
 
-/// What one pass found.
+/// Result of one pass over all domains.
 #[derive(Debug, Default)]
-pub struct View {
-    domains: Vec<DomainView>,
+pub struct Scrape {
+    domains: Vec<DomainScrape>,
     len: usize,
-    /// When this program began to count.
+    /// Start of the exporter's own counters.
     pub started: Stamp,
-    /// Scrapes that were refused.
+    /// Refused scrapes.
     pub refused: u64,
-    /// Times that the directory could not be read.
+    /// Failed reads of the directory.
     pub directory_failures: u64,
-    /// Domains that were left out because another has the same names.
+    /// Domains not exported because another has the same names.
     pub duplicates: u64,
 }
 
-impl View {
+impl Scrape {
     pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// The next domain's buffers, to be filled.
-    pub(crate) fn next(&mut self) -> &mut DomainView {
+    /// Buffers of the next domain, to be filled.
+    pub(crate) fn next(&mut self) -> &mut DomainScrape {
         if self.len == self.domains.len() {
-            self.domains.push(DomainView::default());
+            self.domains.push(DomainScrape::default());
         }
         self.len += 1;
         let last = self.len - 1;
@@ -101,23 +105,23 @@ impl View {
         &mut self.domains[last]
     }
 
-    pub(crate) fn domains_mut(&mut self) -> &mut [DomainView] {
+    pub(crate) fn domains_mut(&mut self) -> &mut [DomainScrape] {
         self.domains.get_mut(..self.len).unwrap_or_default()
     }
 
-    /// Gives back the buffers of domains that have gone.
+    /// Frees the buffers of removed domains.
     pub(crate) fn shrink(&mut self) {
         self.domains.truncate(self.len.saturating_mul(2).max(16));
     }
 
     /// The domains, in the order of their entries.
-    pub fn domains(&self) -> impl Iterator<Item = &DomainView> {
+    pub fn domains(&self) -> impl Iterator<Item = &DomainScrape> {
         self.domains.iter().take(self.len).filter(|domain| !domain.hidden)
     }
 }
 
-impl DomainView {
-    /// When the counters of a slot began.
+impl DomainScrape {
+    /// Start of a slot's counters.
     #[must_use]
     pub fn created(&self, kind: RecordKind, index: u32) -> Stamp {
         let at = self.later.binary_search_by_key(&(kind, index), |(kind, i, _)| (*kind, *i));
@@ -125,27 +129,7 @@ impl DomainView {
         later.map_or(self.created, |(_, _, stamp)| *stamp)
     }
 
-    /// Number of records of a kind.
-    pub(crate) fn nr(&self, kind: RecordKind) -> u32 {
-        match kind {
-            RecordKind::Vcpu => self.snapshot.nr_vcpus(),
-            RecordKind::Blk => self.snapshot.nr_blks(),
-            RecordKind::Net => self.snapshot.nr_nets(),
-            _ => 1,
-        }
-    }
-
-    pub(crate) fn record(&self, kind: RecordKind, index: u32) -> Option<SnapshotRecord<'_>> {
-        match kind {
-            RecordKind::Dom => Some(self.snapshot.dom()),
-            RecordKind::Vcpu => self.snapshot.vcpu(index),
-            RecordKind::Blk => self.snapshot.blk(index),
-            RecordKind::Net => self.snapshot.net(index),
-            RecordKind::ArchDom | RecordKind::ArchVcpu => None,
-        }
-    }
-
-    /// A field's number, if there is one.
+    /// Number of a field, if it has one.
     pub(crate) fn value(&self, record: SnapshotRecord<'_>, field: FieldRef) -> Option<u64> {
         match record.word(field.group, field.offset) {
             Ok(Reading::Active(word)) => word.value(),
@@ -159,14 +143,14 @@ impl DomainView {
         *self.times.get(index as usize)?.get(state as usize)?
     }
 
-    /// What a vCPU is doing, if there is one.
+    /// State of a vCPU, if it is present.
     #[must_use]
     pub fn vcpu_state(&self, index: u32) -> Option<VcpuState> {
         self.snapshot.vcpu(index)?.vcpu_group::<Runstate>().ok()?.active()?.vcpu_state()
     }
 
-    /// Time that a vCPU wanted a CPU and had none: as the scheduler counted it, or else as its
-    /// runstate says.
+    /// Time that a vCPU was runnable but not running: as the scheduler counted it, or else from
+    /// its runstate.
     #[must_use]
     pub fn steal(&self, index: u32) -> Option<u64> {
         let sched = self.snapshot.vcpu(index)?.vcpu_group::<Sched>().ok();
@@ -177,11 +161,36 @@ impl DomainView {
         }
     }
 
-    /// The name of a device, for a label.
+    /// Label of a device.
     #[must_use]
     pub fn device(&self, kind: RecordKind, index: u32) -> &str {
         let [blks, nets] = &self.devices;
         let names = if kind == RecordKind::Blk { blks } else { nets };
         names.get(index as usize).map_or("", String::as_str)
+    }
+}
+
+/// Number of records of a kind.
+pub(crate) fn nr_records(snapshot: &Snapshot, kind: RecordKind) -> u32 {
+    match kind {
+        RecordKind::Vcpu => snapshot.nr_vcpus(),
+        RecordKind::Blk => snapshot.nr_blks(),
+        RecordKind::Net => snapshot.nr_nets(),
+        _ => 1,
+    }
+}
+
+/// One record of a snapshot.
+pub(crate) fn record(
+    snapshot: &Snapshot,
+    kind: RecordKind,
+    index: u32,
+) -> Option<SnapshotRecord<'_>> {
+    match kind {
+        RecordKind::Dom => Some(snapshot.dom()),
+        RecordKind::Vcpu => snapshot.vcpu(index),
+        RecordKind::Blk => snapshot.blk(index),
+        RecordKind::Net => snapshot.net(index),
+        RecordKind::ArchDom | RecordKind::ArchVcpu => None,
     }
 }

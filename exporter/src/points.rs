@@ -1,114 +1,103 @@
-//! From a view to points, family by family.
+//! Points of a scrape, family by family.
 
 use domstat_layout::latest::VcpuState;
 use domstat_layout::{RecordKind, State};
 
-use crate::book::STATES;
 use crate::families::FAMILIES;
-use crate::family::{Computed, Family, From, Row, Unit};
-use crate::view::{DomainView, REASONS, Stamp, View};
+use crate::family::{Computed, Family, Origin, Row, Unit};
+use crate::label::Label;
+use crate::scrape::{DomainScrape, REASONS, RUNSTATES, Scrape, Stamp, nr_records, record};
 
-/// Takes the points of a view, as they come.
+/// Receiver of points.
 pub trait Sink {
-    /// Why it takes no more.
+    /// Reason to stop.
     type Error;
 
-    /// One point of `family`; all points of a family come in a row.
+    /// Takes one point of `family`. All points of a family come in sequence.
     ///
     /// # Errors
-    /// Ends the walk.
+    /// The reason to end the walk.
     fn point(&mut self, family: &'static Family, point: &Point<'_>) -> Result<(), Self::Error>;
 }
 
-/// One point.
+/// One value of a series.
 #[derive(Debug)]
 pub struct Point<'a> {
-    /// The domain, unless it is about this program.
-    pub domain: Option<&'a DomainView>,
-    /// Its other labels.
+    /// The domain; `None` for the exporter's own points.
+    pub domain: Option<&'a DomainScrape>,
+    /// Labels other than the domain's.
     pub labels: &'a [(&'static str, Label<'a>)],
-    /// Its value.
+    /// The value.
     pub value: Value,
-    /// When a counter began.
+    /// Start of the counter.
     pub created: Stamp,
 }
 
-/// What a label says.
-#[derive(Clone, Copy, Debug)]
-pub enum Label<'a> {
-    /// Text.
-    Text(&'a str),
-    /// A number.
-    Number(u64),
-    /// A number in hexadecimal digits.
-    Hex(u64),
-}
-
-/// A value in its exact form.
+/// An exact value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A number.
     Count(u64),
-    /// Nanoseconds, to be shown as seconds.
+    /// Nanoseconds, exported as seconds.
     Nanos(u64),
 }
 
-/// Every point of `view`, in the order of the families.
+/// Passes every point of `scrape` to `sink`, in the order of the families.
 ///
 /// # Errors
-/// What the sink says.
-pub fn walk<S: Sink>(view: &View, sink: &mut S) -> Result<(), S::Error> {
+/// The error of the sink, which ends the walk.
+pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
     for family in FAMILIES.into_iter().flatten() {
-        match family.from {
-            From::Dom(rows) => fields(view, family, RecordKind::Dom, rows, sink)?,
-            From::Vcpu(rows) => fields(view, family, RecordKind::Vcpu, rows, sink)?,
-            From::Blk(rows) => fields(view, family, RecordKind::Blk, rows, sink)?,
-            From::Net(rows) => fields(view, family, RecordKind::Net, rows, sink)?,
-            From::Computed(Computed::Build) => {
+        match family.origin {
+            Origin::Dom(rows) => fields(scrape, family, RecordKind::Dom, rows, sink)?,
+            Origin::Vcpu(rows) => fields(scrape, family, RecordKind::Vcpu, rows, sink)?,
+            Origin::Blk(rows) => fields(scrape, family, RecordKind::Blk, rows, sink)?,
+            Origin::Net(rows) => fields(scrape, family, RecordKind::Net, rows, sink)?,
+            Origin::Computed(Computed::Build) => {
                 let labels = [("version", Label::Text(env!("CARGO_PKG_VERSION")))];
-                own(view, family, &labels, 1, sink)?;
+                own(scrape, family, &labels, 1, sink)?;
             }
-            From::Computed(Computed::Refused) => own(view, family, &[], view.refused, sink)?,
-            From::Computed(computed) => {
+            Origin::Computed(Computed::Refused) => own(scrape, family, &[], scrape.refused, sink)?,
+            Origin::Computed(computed) => {
                 if computed == Computed::Failures {
                     for (reason, count) in
-                        [("directory", view.directory_failures), ("duplicate", view.duplicates)]
+                        [("directory", scrape.directory_failures), ("duplicate", scrape.duplicates)]
                     {
                         let labels = [("reason", Label::Text(reason))];
-                        own(view, family, &labels, count, sink)?;
+                        own(scrape, family, &labels, count, sink)?;
                     }
                 }
-                let mut to = To { family, started: view.started, sink };
-                view.domains().try_for_each(|domain| to.computed(computed, domain))?;
+                let mut points = ComputedFamily { family, started: scrape.started, sink };
+                scrape.domains().try_for_each(|domain| points.emit(computed, domain))?;
             }
         }
     }
     Ok(())
 }
 
-/// A point about this program.
+/// Emits one of the exporter's own points.
 fn own<S: Sink>(
-    view: &View,
+    scrape: &Scrape,
     family: &'static Family,
     labels: &[(&'static str, Label<'_>)],
     value: u64,
     sink: &mut S,
 ) -> Result<(), S::Error> {
     let value = Value::Count(value);
-    sink.point(family, &Point { domain: None, labels, value, created: view.started })
+    sink.point(family, &Point { domain: None, labels, value, created: scrape.started })
 }
 
-/// The points of fields.
+/// Emits the points of fields.
 fn fields<S: Sink>(
-    view: &View,
+    scrape: &Scrape,
     family: &'static Family,
     kind: RecordKind,
     rows: &'static [Row],
     sink: &mut S,
 ) -> Result<(), S::Error> {
-    for domain in view.domains().filter(|domain| domain.up) {
-        for index in 0..domain.nr(kind) {
-            let Some(record) = domain.record(kind, index) else { continue };
+    for domain in scrape.domains().filter(|domain| domain.up) {
+        for index in 0..nr_records(&domain.snapshot, kind) {
+            let Some(record) = record(&domain.snapshot, kind, index) else { continue };
             for row in rows {
                 let value = domain.value(record, row.field);
                 let Some(value) = value.filter(|v| !(row.zero_is_none && *v == 0)) else {
@@ -139,8 +128,8 @@ fn fields<S: Sink>(
     Ok(())
 }
 
-/// The label that says which record of its array a point is of.
-fn slot(domain: &DomainView, kind: RecordKind, index: u32) -> Option<(&'static str, Label<'_>)> {
+/// The label of a record's slot in its array.
+fn slot(domain: &DomainScrape, kind: RecordKind, index: u32) -> Option<(&'static str, Label<'_>)> {
     match kind {
         RecordKind::Vcpu => Some(("vcpu", Label::Number(u64::from(index)))),
         RecordKind::Blk | RecordKind::Net => {
@@ -150,17 +139,17 @@ fn slot(domain: &DomainView, kind: RecordKind, index: u32) -> Option<(&'static s
     }
 }
 
-/// Where the points of one family go.
-struct To<'s, S> {
+/// The points of one computed family.
+struct ComputedFamily<'s, S> {
     family: &'static Family,
     started: Stamp,
     sink: &'s mut S,
 }
 
-impl<S: Sink> To<'_, S> {
+impl<S: Sink> ComputedFamily<'_, S> {
     fn point(
         &mut self,
-        domain: &DomainView,
+        domain: &DomainScrape,
         labels: &[(&'static str, Label<'_>)],
         value: Value,
         created: Stamp,
@@ -169,7 +158,7 @@ impl<S: Sink> To<'_, S> {
         self.sink.point(self.family, &point)
     }
 
-    fn computed(&mut self, computed: Computed, domain: &DomainView) -> Result<(), S::Error> {
+    fn emit(&mut self, computed: Computed, domain: &DomainScrape) -> Result<(), S::Error> {
         let (started, created) = (self.started, domain.created);
         let count = |flag: bool| Value::Count(u64::from(flag));
         match computed {
@@ -186,7 +175,7 @@ impl<S: Sink> To<'_, S> {
                 return self.point(domain, &[], Value::Count(domain.retries), started);
             }
             Computed::Failures => {
-                // The first is counted from the beginning, so that its first increase is seen.
+                // The first series exists from the start, so that its first increase is visible.
                 for (i, (reason, failures)) in REASONS.iter().zip(domain.failures).enumerate() {
                     if i == 0 || failures > 0 {
                         let labels = [("reason", Label::Text(reason))];
@@ -198,11 +187,11 @@ impl<S: Sink> To<'_, S> {
             _ if !domain.up => return Ok(()),
             _ => {}
         }
-        self.live(computed, domain)
+        self.emit_live(computed, domain)
     }
 
-    /// What only a domain that is up has.
-    fn live(&mut self, computed: Computed, domain: &DomainView) -> Result<(), S::Error> {
+    /// Emits the points that only a domain that is up has.
+    fn emit_live(&mut self, computed: Computed, domain: &DomainScrape) -> Result<(), S::Error> {
         let created = domain.created;
         match computed {
             Computed::Info => {
@@ -225,7 +214,7 @@ impl<S: Sink> To<'_, S> {
             }
             Computed::Age => {
                 for (group, ns) in &domain.ages {
-                    let labels = [("group", Label::Text(group))];
+                    let labels = [("group", Label::Group(group))];
                     self.point(domain, &labels, Value::Nanos(*ns), created)?;
                 }
                 Ok(())
@@ -233,24 +222,24 @@ impl<S: Sink> To<'_, S> {
             Computed::Saturated => self.point(domain, &[], Value::Count(domain.saturated), created),
             _ => {
                 for index in 0..domain.snapshot.nr_vcpus() {
-                    self.vcpu(computed, domain, index)?;
+                    self.emit_vcpu(computed, domain, index)?;
                 }
                 Ok(())
             }
         }
     }
 
-    fn vcpu(
+    fn emit_vcpu(
         &mut self,
         computed: Computed,
-        domain: &DomainView,
+        domain: &DomainScrape,
         index: u32,
     ) -> Result<(), S::Error> {
         let created = domain.created(RecordKind::Vcpu, index);
         let vcpu = ("vcpu", Label::Number(u64::from(index)));
         match computed {
             Computed::StateSeconds => {
-                for state in STATES {
+                for state in RUNSTATES {
                     let Some(ns) = domain.time_in(index, state) else { continue };
                     let labels = [vcpu, ("state", Label::Text(state.name()))];
                     self.point(domain, &labels, Value::Nanos(ns), created)?;

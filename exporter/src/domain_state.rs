@@ -1,0 +1,358 @@
+//! Per-domain state kept between scrapes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use domstat_consumer::{AttachError, Member, Reading, Region, Snapshot, SnapshotRecord};
+use domstat_layout::descriptor::Kind;
+use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV, Runstate};
+use domstat_layout::{GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
+
+use crate::label::{Label, push_label};
+use crate::scrape::{DomainScrape, Names, REASONS, RUNSTATES, Stamp, nr_records, record};
+
+/// The arrays whose slots have tenants.
+const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
+
+/// State of one domain, from the first pass that saw it to the last.
+#[derive(Debug, Default)]
+pub(crate) struct DomainState {
+    names: Arc<Names>,
+    tenants: Tenants,
+    /// Largest times shown for each vCPU: they never decrease.
+    shown: Vec<[u64; 4]>,
+    retries: u64,
+    failures: [u64; REASONS.len()],
+    /// Whether a group could not be read in the last pass.
+    pub(crate) stalled: bool,
+    /// Whether the current pass has met the domain.
+    pub(crate) seen: bool,
+}
+
+impl DomainState {
+    /// Fills the scrape of `member`, attached or not.
+    pub(crate) fn fill(&mut self, entry: &str, member: &Member, scrape: &mut DomainScrape) {
+        self.seen = true;
+        match member.region() {
+            Ok(region) => self.fill_attached(entry, region, member.born(), scrape),
+            Err(error) => self.fill_failed(entry, error, scrape),
+        }
+    }
+
+    /// Fills the scrape of a domain that cannot be attached.
+    fn fill_failed(&mut self, entry: &str, error: &AttachError, scrape: &mut DomainScrape) {
+        // A domain that was attached before keeps its names, so that its series go on.
+        if self.names.domain.is_empty() {
+            self.names = Arc::new(names(entry, None, None));
+        }
+        if let Some(count) = self.failures.get_mut(reason(error)) {
+            *count = count.saturating_add(1);
+        }
+        scrape.created = Stamp::default();
+        self.fill_down(scrape, None);
+    }
+
+    /// Fills the scrape of an attached domain.
+    fn fill_attached(
+        &mut self,
+        entry: &str,
+        region: &Region,
+        born: SystemTime,
+        scrape: &mut DomainScrape,
+    ) {
+        region.snapshot(&mut scrape.snapshot);
+        let header = region.header();
+        let incarnation = Some((header.incarnation, header.revision));
+        if self.names.region != incarnation || self.names.domain.is_empty() {
+            let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
+            self.names = Arc::new(names(entry, identity.as_deref(), incarnation));
+            self.tenants = Tenants::default();
+            self.shown.clear();
+        }
+        // Read after the copy: a region that is live now was live during the whole copy.
+        let state = region.status().state;
+        scrape.created = Stamp::from(born);
+        self.retries = self.retries.saturating_add(scrape.snapshot.retries());
+        if state != Some(State::Live) || region.is_held() == Some(false) {
+            return self.fill_down(scrape, state);
+        }
+        scrape.state = state;
+        let stalled = self.scan_groups(scrape);
+        self.stalled = stalled > 0;
+        self.failures[0] = self.failures[0].saturating_add(stalled);
+        self.fill_times(scrape);
+        label_devices(scrape);
+        scrape.up = true;
+        self.fill_common(scrape);
+    }
+
+    fn fill_down(&self, scrape: &mut DomainScrape, state: Option<State>) {
+        (scrape.up, scrape.state, scrape.nr_vcpus, scrape.saturated) = (false, state, 0, 0);
+        scrape.ages.clear();
+        self.fill_common(scrape);
+    }
+
+    fn fill_common(&self, scrape: &mut DomainScrape) {
+        scrape.names = Arc::clone(&self.names);
+        (scrape.retries, scrape.failures, scrape.hidden) = (self.retries, self.failures, false);
+    }
+
+    /// Collects ages, saturated fields and tenants from all groups. Returns the number of groups
+    /// that could not be read.
+    fn scan_groups(&mut self, scrape: &mut DomainScrape) -> u64 {
+        let DomainScrape { snapshot, ages, later, saturated, .. } = scrape;
+        ages.clear();
+        later.clear();
+        *saturated = 0;
+        let mut stalled = 0;
+        for kind in [RecordKind::Dom, RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net] {
+            let groups = REV.groups(kind);
+            let mut newest = vec![None; groups.len()];
+            for index in 0..nr_records(snapshot, kind) {
+                let Some(record) = record(snapshot, kind, index) else { continue };
+                let scan = RecordScan::of(record, groups, &mut newest);
+                stalled += scan.stalled;
+                *saturated += scan.saturated;
+                let change = self.tenants.observe(kind, index, scan.generation);
+                if let (Change::Replaced, RecordKind::Vcpu) = (change.now, kind)
+                    && let Some(shown) = self.shown.get_mut(index as usize)
+                {
+                    *shown = [0; 4];
+                }
+                if let Some(since) = change.since {
+                    later.push((kind, index, since));
+                }
+            }
+            let Some(now) = snapshot.taken() else { continue };
+            let aged = groups.iter().zip(newest).filter(|(desc, _)| has_age(desc));
+            ages.extend(aged.filter_map(|(desc, newest)| Some((*desc, now.since(newest?)))));
+        }
+        stalled
+    }
+
+    /// Fills each vCPU's times up to now. Time since the last write counts in the written state;
+    /// if the next write takes some of it back, the shown time stands still until it catches up.
+    fn fill_times(&mut self, scrape: &mut DomainScrape) {
+        let DomainScrape { snapshot, times, nr_vcpus, .. } = scrape;
+        let now = snapshot.taken();
+        self.shown.resize(snapshot.nr_vcpus() as usize, [0; 4]);
+        times.clear();
+        *nr_vcpus = 0;
+        for (index, shown) in (0..).zip(&mut self.shown) {
+            let record = snapshot.vcpu(index);
+            let sample = record.and_then(|r| r.vcpu_group::<Runstate>().ok()?.active());
+            let runstate = sample.map(|sample| now.map_or(sample.group, |now| sample.at(now)));
+            let current = RUNSTATES.map(|state| runstate.and_then(|r| r.time_in(state).value()));
+            let mut published = [None; 4];
+            for ((published, time), shown) in published.iter_mut().zip(current).zip(shown) {
+                *shown = time.map_or(*shown, |time| time.max(*shown));
+                *published = time.map(|_| *shown);
+            }
+            *nr_vcpus += u32::from(runstate.is_some());
+            times.push(published);
+        }
+    }
+}
+
+/// Tenants of the slots of each array, by [`ARRAYS`].
+#[derive(Debug, Default)]
+struct Tenants([Vec<Slot>; 3]);
+
+/// A slot's tenant.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    generation: Option<u32>,
+    /// When the last change of tenants was seen.
+    since: Option<Stamp>,
+}
+
+/// What a look at a slot's generation shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Same,
+    Replaced,
+}
+
+/// The change of one slot in this pass, and the time of its last change.
+struct SlotChange {
+    now: Change,
+    since: Option<Stamp>,
+}
+
+impl Tenants {
+    /// Records the generation of a slot.
+    fn observe(&mut self, kind: RecordKind, index: u32, generation: Option<u32>) -> SlotChange {
+        let mut change = SlotChange { now: Change::Same, since: None };
+        let slots = ARRAYS.iter().position(|k| *k == kind).and_then(|i| self.0.get_mut(i));
+        let Some(slots) = slots else { return change };
+        let at = index as usize;
+        if at >= slots.len() {
+            slots.resize(at + 1, Slot::default());
+        }
+        let Some(slot) = slots.get_mut(at) else { return change };
+        if let Some(now) = generation {
+            // The first tenant seen began at an unknown time: it has the domain's.
+            if slot.generation.is_some_and(|before| before != now) {
+                slot.since = Some(Stamp::from(SystemTime::now()));
+                change.now = Change::Replaced;
+            }
+            slot.generation = Some(now);
+        }
+        change.since = slot.since;
+        change
+    }
+}
+
+/// Findings in one record.
+struct RecordScan {
+    stalled: u64,
+    saturated: u64,
+    generation: Option<u32>,
+}
+
+impl RecordScan {
+    /// Scans all groups of `record` and advances `newest`, the time of each group's last write.
+    fn of(
+        record: SnapshotRecord<'_>,
+        groups: &'static [&'static GroupDesc],
+        newest: &mut [Option<Ns>],
+    ) -> Self {
+        let mut scan = Self { stalled: 0, saturated: 0, generation: None };
+        for (desc, newest) in groups.iter().zip(newest).filter(|(desc, _)| desc.twin_of.is_none()) {
+            let fields = match record.fields(desc) {
+                Ok(Reading::Active(fields)) => fields,
+                Ok(_) => continue,
+                Err(_) => {
+                    scan.stalled += 1;
+                    continue;
+                }
+            };
+            *newest = (*newest).max(Some(fields.updated));
+            scan.generation = Some(fields.generation);
+            for (field, bytes) in fields.iter().filter(|(f, _)| f.kind != Kind::Text) {
+                let Ok(word) = <[u8; 8]>::try_from(bytes) else { continue };
+                let stat = Word::from_raw(u64::from_ne_bytes(word)).get();
+                scan.saturated += u64::from(stat == Stat::Saturated && field.width == 8);
+            }
+        }
+        scan
+    }
+}
+
+/// Whether a group's age is of interest: not if all its fields are written once, nor if it is a
+/// second copy.
+fn has_age(desc: &GroupDesc) -> bool {
+    let changes = desc.fields.iter().any(|field| !matches!(field.kind, Kind::Id | Kind::Text));
+    changes && desc.twin_of.is_none()
+}
+
+/// Fills in the devices' names. A missing name becomes the slot's number, a duplicate one gets it
+/// appended.
+fn label_devices(scrape: &mut DomainScrape) {
+    let DomainScrape { snapshot, devices: [blks, nets], .. } = scrape;
+    let snapshot: &Snapshot = snapshot;
+    label_array(blks, snapshot.nr_blks(), |i| {
+        let identity = snapshot.blk(i)?.blk_group::<BlkIdentity>().ok()?.active()?;
+        Some(identity.name)
+    });
+    label_array(nets, snapshot.nr_nets(), |i| {
+        let identity = snapshot.net(i)?.net_group::<NetIdentity>().ok()?.active()?;
+        Some(identity.name)
+    });
+}
+
+fn label_array(labels: &mut Vec<String>, nr: u32, name: impl Fn(u32) -> Option<Name>) {
+    labels.resize_with(nr as usize, String::new);
+    let mut taken = HashSet::new();
+    for (index, label) in (0..).zip(labels) {
+        label.clear();
+        match name(index).as_ref().and_then(Name::as_str).filter(|name| !name.is_empty()) {
+            Some(name) if taken.insert(name.to_owned()) => label.push_str(name),
+            // A `#` and just this number do not end a producer's name by accident, and twice.
+            Some(name) => label.push_str(&format!("{name}#{index}")),
+            None => label.push_str(&format!("#{index}")),
+        }
+    }
+}
+
+fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -> Names {
+    let name = identity.and_then(|i| i.name.as_str()).filter(|name| !name.is_empty());
+    let domain = name.unwrap_or(entry).to_owned();
+    let uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
+    let mut labels = String::new();
+    push_label(&mut labels, "domain", Label::Text(&domain));
+    if let Some(uuid) = &uuid {
+        labels.push(',');
+        push_label(&mut labels, "uuid", Label::Text(uuid));
+    }
+    let domid = identity.and_then(|i| i.domid.value());
+    Names { domain, uuid, labels, domid, region }
+}
+
+/// The position in [`REASONS`].
+fn reason(error: &AttachError) -> usize {
+    match error {
+        AttachError::NotFound { .. }
+        | AttachError::ProducerGone { .. }
+        | AttachError::NoDaemon { .. }
+        | AttachError::DaemonGone { .. } => 1,
+        AttachError::NotPermitted { .. } => 2,
+        AttachError::NotMappable { .. }
+        | AttachError::Empty { .. }
+        | AttachError::Geometry { .. }
+        | AttachError::Legacy { .. } => 3,
+        _ => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domstat_layout::descriptor::{FieldDesc, Unit};
+
+    use super::*;
+
+    const fn field(kind: Kind) -> FieldDesc {
+        FieldDesc { name: "f", offset: 16, width: 8, kind, unit: Unit::None, doc: "" }
+    }
+
+    const fn group(name: &'static str, fields: &'static [FieldDesc]) -> GroupDesc {
+        let (record, twin_of) = (RecordKind::Net, None);
+        GroupDesc {
+            name,
+            record,
+            bit: 9,
+            offset: 512,
+            size: 48,
+            since: 5,
+            twin_of,
+            doc: "",
+            fields,
+        }
+    }
+
+    /// Groups that no revision has.
+    static WEATHER: GroupDesc =
+        group("weather", &[field(Kind::Id), field(Kind::Text), field(Kind::Instant)]);
+    static NUMBER_PLATE: GroupDesc = group("number_plate", &[field(Kind::Id), field(Kind::Text)]);
+
+    #[test]
+    fn a_new_group_has_an_age_without_being_listed_anywhere() {
+        assert!(has_age(&WEATHER));
+        let mut label = String::new();
+        push_label(&mut label, "group", Label::Group(&WEATHER));
+        assert_eq!(label, "group=\"net.weather\"");
+        assert!(!has_age(&NUMBER_PLATE), "written once");
+        let twin = GroupDesc { twin_of: Some(&WEATHER), ..WEATHER };
+        assert!(!has_age(&twin), "a second copy");
+    }
+
+    #[test]
+    fn all_groups_of_the_latest_revision_but_identities_have_ages() {
+        for kind in RecordKind::ALL {
+            for desc in REV.groups(kind).iter().filter(|desc| desc.twin_of.is_none()) {
+                assert_eq!(has_age(desc), desc.name != "identity", "{}", desc.name);
+            }
+        }
+    }
+}
