@@ -63,7 +63,7 @@ pub fn run(effort: Effort, report: &mut Report) {
         effort,
         &mut [
             again(|| {
-                let now = domstat_consumer::now(Clock::Monotonic);
+                let now = domstat_consumer::clock::now(Clock::Monotonic);
                 let snapshot = black_box(&mut snapshot);
                 regions.iter().for_each(|region| region.snapshot_at(now, snapshot));
             }),

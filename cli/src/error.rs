@@ -7,7 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use domstat_consumer::{AttachError, Lost};
+use domstat_consumer::AttachError;
+use domstat_consumer::attach::Truncated;
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
 use domstat_producer::{AnnounceError, CreateError, ServeError};
@@ -18,7 +19,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error("{domain}: {source}")]
-    Lost { domain: String, source: Lost },
+    Lost { domain: String, source: Truncated },
     #[error("{path}: {source}")]
     NotAttachable { path: String, source: NotAttachable },
     #[error(transparent)]

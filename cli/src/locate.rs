@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domstat_consumer::{AttachError, Attachment, Connection, Fleet, Mapped, find_daemon};
+use domstat_consumer::fleet::{Fleet, find_daemon};
+use domstat_consumer::handover::Connection;
+use domstat_consumer::region::MappedFile;
+use domstat_consumer::{AttachError, Attachment};
 use domstat_layout::directory::REGION_SUFFIX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -52,7 +55,7 @@ impl Places<'_> {
         let offered = connection.list()?.into_iter();
         Ok(offered
             .map(|offered| {
-                let attachment = Attachment::on(&connection, &offered.name);
+                let attachment = Attachment::from_connection(&connection, &offered.name);
                 Entry { name: offered.name, place: socket.to_owned(), attachment }
             })
             .collect())
@@ -129,9 +132,9 @@ pub(crate) fn xen_domid(domain: &str) -> Option<u16> {
 }
 
 /// Maps the region that the user means; `path` is what [`region_path`] made of it.
-pub(crate) fn map(domain: &str, path: &Path) -> Result<Mapped, AttachError> {
+pub(crate) fn map(domain: &str, path: &Path) -> Result<MappedFile, AttachError> {
     match xen_domid(domain) {
-        Some(domid) => Mapped::xen(Path::new("/dev/xen"), domid),
-        None => Mapped::open(path),
+        Some(domid) => MappedFile::xen(Path::new("/dev/xen"), domid),
+        None => MappedFile::open(path),
     }
 }

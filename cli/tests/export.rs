@@ -60,7 +60,7 @@ fn counters_never_go_back() {
     let export = Export::start(dir.path(), &[]);
     let mut created =
         RegionBuilder::new("d").clock(domstat_layout::Clock::Monotonic).create_memfd().unwrap();
-    let now = || domstat_consumer::now(domstat_layout::Clock::Monotonic).unwrap();
+    let now = || domstat_consumer::clock::now(domstat_layout::Clock::Monotonic).unwrap();
     let runstate = |running: u64, blocked: u64| Runstate {
         state: Word::from(0),
         running_ns: Word::from(running),

@@ -25,7 +25,7 @@ fn serve(dir: &Path, pid: u32, name: &str, socket: &Path) -> Background {
     let args = ["run", "process", "--pid", &pid, "--name", name, "--interval", "20", "--socket"];
     let daemon = Background::start(domstat(dir).args(args).arg(socket).stderr(Stdio::null()));
     wait_for("the daemon", || {
-        let connection = domstat_consumer::Connection::connect(socket).ok()?;
+        let connection = domstat_consumer::handover::Connection::connect(socket).ok()?;
         connection.attach(name).ok().map(drop)
     });
     daemon

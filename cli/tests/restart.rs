@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Background, output, stdout, wait_for};
-use domstat_consumer::{Attachment, Liveness, Reattached};
+use domstat_consumer::attach::Reattached;
+use domstat_consumer::{Attachment, Liveness};
 use domstat_layout::latest::Runstate;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
@@ -120,7 +121,7 @@ fn a_killed_daemon_goes_on_where_it_was_again_and_again() {
     let incarnation = attachment.region().header().incarnation;
     let mut last: Option<[u64; 4]> = None;
     let mut look = |attachment: &Attachment| {
-        let sample = attachment.live(|r| r.vcpu(0).unwrap().read::<Runstate>());
+        let sample = attachment.read_live(|r| r.vcpu(0).unwrap().read::<Runstate>());
         let runstate = sample.unwrap().unwrap().active().unwrap();
         let now =
             [runstate.running_ns, runstate.runnable_ns, runstate.blocked_ns, runstate.offline_ns]
@@ -146,7 +147,7 @@ fn a_killed_daemon_goes_on_where_it_was_again_and_again() {
         assert_eq!(attachment.liveness(), Liveness::Dead);
         daemon = manager.start(dir.path(), child.0.id());
         manager.wait_until_ready();
-        let found = wait_for("the next daemon", || attachment.refresh().1);
+        let found = wait_for("the next daemon", || attachment.refresh().reattached);
         assert_eq!(found, Reattached::Continued);
         assert_eq!(attachment.region().header().incarnation, incarnation);
         assert_eq!(manager.store.len(), 1, "the old memory is forgotten");

@@ -28,7 +28,7 @@ fn every_state_is_told_from_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let _live = MadeUp::start(dir.path(), "web1", "web1");
     // Written long ago.
-    let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+    let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
     let old = Ns(now.0.saturating_sub(3_600_000_000_000));
     let mut stale = builder("stale1").create_memfd().unwrap();
     stale.dom.write(&Memory { rss_bytes: Word::from(5), ..Memory::NOT_PRODUCED }, old);

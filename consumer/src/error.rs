@@ -1,4 +1,4 @@
-//! One error type per operation.
+//! Errors: one type per operation.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use domstat_layout::handover::{MessageError, Refusal};
 use domstat_layout::{GeometryError, RecordKind, rfc_v3};
 
-use crate::Lost;
+use crate::attach::truncation::Truncated;
 
 /// Why a region cannot be attached.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum AttachError {
     },
     /// The path leads to a producer that has gone.
     #[error("the producer of {} is gone; the entry is left over and can be removed", path.display())]
-    ProducerGone {
+    ProducerExited {
         /// The path.
         path: PathBuf,
     },
@@ -73,7 +73,7 @@ pub enum AttachError {
     },
     /// The file was truncated while it was attached.
     #[error(transparent)]
-    Lost(Lost),
+    Truncated(Truncated),
     /// Nobody listens at the socket.
     #[error("no daemon listens at {}: {source}", path.display())]
     NoDaemon {
@@ -84,7 +84,7 @@ pub enum AttachError {
     },
     /// The daemon closed the connection.
     #[error("the daemon at {} is gone", path.display())]
-    DaemonGone {
+    Disconnected {
         /// The socket.
         path: PathBuf,
     },
@@ -182,7 +182,7 @@ impl AttachError {
             Self::NoDaemon { path, source } => {
                 Self::NoDaemon { path: path.clone(), source: os(source) }
             }
-            Self::DaemonGone { path } => Self::DaemonGone { path: path.clone() },
+            Self::Disconnected { path } => Self::Disconnected { path: path.clone() },
             Self::Refused { path, refusal } => {
                 Self::Refused { path: path.clone(), refusal: *refusal }
             }
@@ -205,45 +205,57 @@ impl AttachError {
 pub enum ReadError {
     /// The group's writer is stopped or gone; other groups may be read.
     #[error(transparent)]
-    Stalled(#[from] WriterStalled),
+    Stalled(#[from] StalledWriter),
     /// The memory went away under the reader; nothing in it can be read any more.
     #[error(transparent)]
-    Lost(#[from] Lost),
+    Truncated(#[from] Truncated),
 }
 
 impl ReadError {
     /// What is known of the writer, if it is that.
     #[must_use]
-    pub const fn stalled(&self) -> Option<&WriterStalled> {
+    pub const fn stalled(&self) -> Option<&StalledWriter> {
         match self {
             Self::Stalled(stalled) => Some(stalled),
-            Self::Lost(_) => None,
+            Self::Truncated(_) => None,
         }
     }
 }
 
-/// A group stayed in mid-update for as long as the reader was willing to wait: its writer is
+/// A writer that has been in mid-update for longer than the reader was willing to wait: it is
 /// stopped, was killed, or never pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the writer of {}{}'s {group} group is stalled: in mid-update (seq {seq}) after {retries} retries in {waited:?}",
-    record.name(), display_index(*index)
+    "the writer of {} is stalled: in mid-update (seq {seq}) {}",
+    group_name(*record, *index, *group), waited_for(*retries, *waited)
 )]
-pub struct WriterStalled {
-    /// The record's kind.
-    pub record: RecordKind,
+pub struct StalledWriter {
+    /// The record's kind; `None` for one that only the region's schema describes.
+    pub record: Option<RecordKind>,
     /// The record's index in its array; `None` for the dom record.
     pub index: Option<u32>,
-    /// The group's name.
-    pub group: &'static str,
+    /// The group's name; `None` for one that only the region's schema describes.
+    pub group: Option<&'static str>,
     /// The sequence number last seen.
     pub seq: u32,
-    /// How often the read was tried again.
+    /// How often a read was tried again; 0 if several looks saw the same update.
     pub retries: u32,
     /// How long.
     pub waited: Duration,
 }
 
-fn display_index(index: Option<u32>) -> String {
-    index.map_or_else(String::new, |i| format!(" {i}"))
+fn group_name(record: Option<RecordKind>, index: Option<u32>, group: Option<&str>) -> String {
+    let index = index.map_or_else(String::new, |index| format!(" {index}"));
+    match (record, group) {
+        (Some(record), Some(group)) => format!("{}{index}'s {group} group", record.name()),
+        (Some(record), None) => format!("a group of {}{index}", record.name()),
+        (None, _) => "the group".to_owned(),
+    }
+}
+
+fn waited_for(retries: u32, waited: Duration) -> String {
+    match retries {
+        0 => format!("for {waited:?}"),
+        retries => format!("after {retries} retries in {waited:?}"),
+    }
 }

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Stat;
 
-use crate::find::{list, socket};
-use crate::{AttachError, Attachment, Region};
+use crate::attach::Attachment;
+use crate::error::AttachError;
+use crate::region::Region;
 
 mod daemon;
+mod directory;
+
+pub use directory::find_daemon;
 
 use daemon::{ANSWER, Daemon, Served};
+use directory::{list, socket};
 
 /// How long one daemon's new regions may keep a refresh; what is left is attached in the next one.
 const ATTACHING: Duration = Duration::from_secs(1);
@@ -195,8 +200,10 @@ impl Fleet {
                 (Err(error), _) => Err(error),
                 (Ok(_), Origin::Entry(_)) => Attachment::open(&path),
                 (Ok(region), Origin::Daemon(_)) => match self.daemons.get_mut(&path) {
-                    Some(daemon) => daemon.ask(|on| Ok(Attachment::served(region, on, &name))),
-                    None => Err(AttachError::DaemonGone { path: path.clone() }),
+                    Some(daemon) => {
+                        daemon.ask(|on| Ok(Attachment::from_handover(region, on, &name)))
+                    }
+                    None => Err(AttachError::Disconnected { path: path.clone() }),
                 },
             };
             (name, path, attachment)
@@ -215,7 +222,7 @@ impl Member {
     /// Attaches to a domain of a daemon's; not after `until`.
     fn ask(daemon: &mut Daemon, name: &str, served: Served, until: Instant) -> Self {
         if !served.told {
-            let gone = || AttachError::DaemonGone { path: daemon.path().to_owned() };
+            let gone = || AttachError::Disconnected { path: daemon.path().to_owned() };
             return Self::failed(daemon, daemon.trouble().unwrap_or_else(gone));
         }
         let region = if Instant::now() < until {

@@ -30,55 +30,25 @@
 //!
 //! A region in a sealed memfd cannot shrink, and if all of its memory was allocated no access to it
 //! can fail. Everything else is read in a guarded mode: a plain file, and a memfd with holes. If
-//! the owner truncates it while it is mapped, reads give the error [`Lost`], and no SIGBUS kills
+//! the owner truncates it while it is mapped, reads give the error [`Truncated`](attach::Truncated), and no SIGBUS kills
 //! the reader. This costs a system call for each read or snapshot, and a handler of SIGBUS in the
 //! process, which hands on what is not its own; it is installed when the first such file is
 //! attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
 //! handler afterwards without calling it.
 
-mod attachment;
-mod block_params;
-mod block_stats;
-mod clock;
-mod connection;
-mod described;
-mod error;
-mod events;
-mod find;
-mod fleet;
-mod guard;
-mod intact;
-mod life;
-mod liveness;
-mod mapped;
-mod mapping;
-mod privcmd;
-mod read;
-mod records;
-mod region;
-mod rfc_v3;
-mod snapshot;
-mod threshold;
-mod wait;
-mod words;
+pub mod attach;
+pub mod clock;
+pub mod error;
+pub mod fleet;
+pub mod handover;
+pub mod legacy;
+pub mod libvirt;
+pub mod read;
+pub mod region;
+pub mod schema;
+pub mod watch;
 
-pub use attachment::{Attachment, Reattached};
-pub use block_params::{BLOCK_PARAMS, BlockParam};
-pub use block_stats::{BlockStats, BlockStatsError, BlockStatsV1, BlockStatsV2};
-pub use clock::now;
-pub use connection::{Change, Connection, Follower, Offered};
-pub use described::{Described, DescribedError, Stalled};
-pub use error::{AttachError, ReadError, WriterStalled};
-pub use events::{Event, Events};
-pub use find::{Found, find, find_daemon};
-pub use fleet::{Fleet, Member};
-pub use intact::Lost;
-pub use liveness::{Limits, Liveness, StalledWriter};
-pub use mapped::Mapped;
-pub use read::{Patience, Reading, Sample};
-pub use records::{Blk, Dom, Net, Vcpu};
+pub use attach::{Attachment, Liveness};
+pub use error::{AttachError, ReadError};
+pub use read::{Blk, Dom, Fields, Net, Patience, Reading, Sample, Snapshot, SnapshotRecord, Vcpu};
 pub use region::{Backing, Region, Status};
-pub use rfc_v3::LegacyRegion;
-pub use snapshot::{Fields, Snapshot, SnapshotRecord};
-pub use threshold::{Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, WHOLE};
-pub use wait::Waited;

@@ -1,33 +1,29 @@
-//! Reading groups and fields.
+//! Reads of groups, fields and whole domains.
 
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_utils::Backoff;
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::latest::Runstate;
 use domstat_layout::revision::twin_of;
-use domstat_layout::{Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, Stat, Word};
+use domstat_layout::{
+    Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, RecordKind, Stat, Word,
+};
 use zerocopy::FromBytes;
 
-use crate::{ReadError, Region, WriterStalled};
+use crate::error::{ReadError, StalledWriter};
+use crate::region::Region;
 
-/// How long a read waits for a writer that is in mid-update: first by spinning, then, so that a
-/// writer on the same CPU can go on, by yielding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Attempts made by spinning, without a system call.
-    pub spins: u32,
-    /// Time spent yielding after that.
-    pub yielding: Duration,
-}
+mod aligned_buf;
+pub(crate) mod patience;
+mod records;
+mod snapshot;
 
-impl Default for Patience {
-    /// 64 attempts by spinning, then 20 ms: long enough for a writer that lost its CPU.
-    fn default() -> Self {
-        Self { spins: 64, yielding: Duration::from_millis(20) }
-    }
-}
+pub use patience::Patience;
+pub use records::{Blk, Dom, Net, Vcpu};
+pub use snapshot::{Fields, Snapshot, SnapshotRecord};
+
+use patience::Waiting;
 
 /// What a producer says of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,61 +93,6 @@ impl Sample<Runstate> {
     }
 }
 
-/// The deadline of one read or one snapshot; the clock is first looked at when spinning was in
-/// vain.
-pub(crate) struct Waiting {
-    patience: Patience,
-    since: Option<Instant>,
-    /// Reads that were tried again, of all that waited.
-    retries: u64,
-}
-
-impl Waiting {
-    pub(crate) const fn new(patience: Patience) -> Self {
-        Self { patience, since: None, retries: 0 }
-    }
-
-    /// How often a read was tried again.
-    pub(crate) const fn retries(&self) -> u64 {
-        self.retries
-    }
-
-    /// Calls `attempt`, which was busy once already, until it is not or patience is at its end.
-    pub(crate) fn retry<T, E>(
-        &mut self,
-        mut busy: Busy,
-        mut attempt: impl FnMut() -> Result<T, Busy>,
-        stalled: impl FnOnce(Busy, u32, Duration) -> E,
-    ) -> Result<T, E> {
-        if let Some(waited) = self.since.map(|since| since.elapsed())
-            && waited >= self.patience.yielding
-        {
-            // Others were waited for until patience was at its end.
-            return Err(stalled(busy, 0, waited));
-        }
-        let backoff = Backoff::new();
-        let mut retries = 0;
-        loop {
-            if retries < self.patience.spins {
-                backoff.spin();
-            } else {
-                let since = *self.since.get_or_insert_with(Instant::now);
-                let waited = since.elapsed();
-                if waited >= self.patience.yielding {
-                    return Err(stalled(busy, retries, waited));
-                }
-                std::thread::yield_now();
-            }
-            retries = retries.saturating_add(1);
-            self.retries = self.retries.saturating_add(1);
-            match attempt() {
-                Ok(value) => return Ok(value),
-                Err(b) => busy = b,
-            }
-        }
-    }
-}
-
 /// One record of a region: the part of the mapping that it lies in, as long as the producer said.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
@@ -159,6 +100,16 @@ pub(crate) struct Record<'a> {
     pub(crate) region: &'a Region,
     pub(crate) mem: ReadMem<'a>,
     pub(crate) index: Option<u32>,
+}
+
+impl Region {
+    /// A record by its kind and index, for copies by descriptor.
+    pub(crate) fn record(&self, kind: RecordKind, index: u32) -> Option<Record<'_>> {
+        let array = self.geometry().array(kind);
+        let mem = self.sub(array.offset(index)?, array.size);
+        let index = (kind != RecordKind::Dom).then_some(index);
+        Some(Record { region: self, mem, index })
+    }
 }
 
 /// A copy of a group: its sequence number, when it was written, and the slot's generation.
@@ -399,7 +350,8 @@ impl<'a> Record<'a> {
         if let Err(lost) = self.region.intact() {
             return lost.into();
         }
-        let (record, index) = (desc.record, self.index);
-        WriterStalled { record, index, group: desc.name, seq: busy.seq, retries, waited }.into()
+        let (record, group) = (Some(desc.record), Some(desc.name));
+        let (index, seq) = (self.index, busy.seq);
+        StalledWriter { record, index, group, seq, retries, waited }.into()
     }
 }

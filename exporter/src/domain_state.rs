@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use domstat_consumer::{AttachError, Member, Reading, Region, Snapshot, SnapshotRecord};
+use domstat_consumer::fleet::Member;
+use domstat_consumer::{AttachError, Reading, Region, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV, Runstate};
 use domstat_layout::{GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
@@ -294,9 +295,9 @@ fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -
 fn reason(error: &AttachError) -> usize {
     match error {
         AttachError::NotFound { .. }
-        | AttachError::ProducerGone { .. }
+        | AttachError::ProducerExited { .. }
         | AttachError::NoDaemon { .. }
-        | AttachError::DaemonGone { .. } => 1,
+        | AttachError::Disconnected { .. } => 1,
         AttachError::NotPermitted { .. } => 2,
         AttachError::NotMappable { .. }
         | AttachError::Empty { .. }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use domstat_consumer::{Fleet, Patience};
+use domstat_consumer::Patience;
+use domstat_consumer::fleet::Fleet;
 
 use crate::domain_state::DomainState;
 use crate::scrape::{Names, Scrape, Stamp};

@@ -61,7 +61,7 @@ fn metrics(body: &[u8]) -> Vec<Metric> {
 #[test]
 fn a_collector_gets_every_point() {
     let dir = tempfile::tempdir().unwrap();
-    let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+    let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
     let mut created =
         RegionBuilder::new("web1").uuid([1; 16]).clock(Clock::Monotonic).create_memfd().unwrap();
     let memory =

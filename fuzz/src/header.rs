@@ -17,7 +17,7 @@ use crate::live::{Input, mapped};
 pub fn target(data: &[u8]) {
     let Some(input) = Input::parse(data) else { return };
     let file = input.while_it_changes(|file| {
-        if let Some(Ok(region)) = mapped(file).map(domstat_consumer::Mapped::attach) {
+        if let Some(Ok(region)) = mapped(file).map(domstat_consumer::region::MappedFile::attach) {
             assert_inside(&region.geometry(), region.mem().len());
             // What was validated is a copy: it still is what it was.
             let again = Geometry::validate(region.header(), region.mem().len());

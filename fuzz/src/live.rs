@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use domstat_consumer::{AttachError, Mapped};
+use domstat_consumer::region::MappedFile;
+use domstat_consumer::AttachError;
 use rustix::fs::MemfdFlags;
 
 /// Bytes of the script's entries.
@@ -128,10 +129,10 @@ impl<'a> Input<'a> {
 }
 
 /// Maps the file, if there is a byte in it, and it is not truncated meanwhile.
-pub(crate) fn mapped(file: &File) -> Option<Mapped> {
-    match Mapped::from_fd(file.try_clone().expect("a descriptor")) {
+pub(crate) fn mapped(file: &File) -> Option<MappedFile> {
+    match MappedFile::from_fd(file.try_clone().expect("a descriptor")) {
         Ok(mapped) => Some(mapped),
-        Err(AttachError::Empty { .. } | AttachError::Lost(_)) => None,
+        Err(AttachError::Empty { .. } | AttachError::Truncated(_)) => None,
         Err(error) => panic!("a memfd can be mapped: {error}"),
     }
 }

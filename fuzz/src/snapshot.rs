@@ -161,7 +161,7 @@ fn described(said: &mut Said, region: &Region) {
         for record in schema.records().filter(|record| record.kind == group.record) {
             for index in (0..record.nr.min(SOME)).chain([record.nr]) {
                 words.clear();
-                let read = region.read_described(&record, index, &group, &mut words);
+                let read = region.read_by_schema(&record, index, &group, &mut words);
                 said.reading(read, |said, read| {
                     said.0.extend([read.updated.0, read.seq.into(), read.generation.into()]);
                     said.0.extend(&words);

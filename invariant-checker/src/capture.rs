@@ -152,7 +152,8 @@ impl Capture {
             }
         }
         capture.wait_for(mem, busy, deadline);
-        capture.now = domstat_consumer::now(domstat_layout::Clock::from_number(header.clock));
+        capture.now =
+            domstat_consumer::clock::now(domstat_layout::Clock::from_number(header.clock));
         Ok(capture)
     }
 

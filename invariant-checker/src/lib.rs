@@ -9,11 +9,11 @@
 //! time need.
 //!
 //! ```no_run
-//! use domstat_consumer::Mapped;
+//! use domstat_consumer::region::MappedFile;
 //! use domstat_invariant_checker::{Options, Subject, check};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mapped = Mapped::open("/run/domstat/web1.domstat")?;
+//! let mapped = MappedFile::open("/run/domstat/web1.domstat")?;
 //! let report = check(&Subject::new(mapped.mem()).with_file(mapped.file()), &Options::default())?;
 //! print!("{report}");
 //! # Ok(())

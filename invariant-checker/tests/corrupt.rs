@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use domstat_consumer::{AttachError, Mapped, Reading, Region};
+use domstat_consumer::region::MappedFile;
+use domstat_consumer::{AttachError, Reading, Region};
 use domstat_invariant_checker::{Options, Subject, check, fixtures};
 use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity};
 use domstat_layout::{Name, Schema};
@@ -45,7 +46,7 @@ fn refusal(file: &File) -> Option<String> {
 
 /// What the checker says: the broken rules, each with its first finding.
 fn verdict(file: &File) -> String {
-    let mapped = Mapped::from_fd(file.try_clone().unwrap()).unwrap();
+    let mapped = MappedFile::from_fd(file.try_clone().unwrap()).unwrap();
     let report = match check(&Subject::new(mapped.mem()), &Options::default()) {
         Ok(report) => report,
         Err(error) => return error.to_string(),

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use domstat_consumer::Mapped;
+use domstat_consumer::region::MappedFile;
 use domstat_invariant_checker::fixtures::{self, Fixture, Place};
 use domstat_invariant_checker::{
     FrameId, NotAttachable, Options, RULES, Report, Subject, check, watch_steps,
@@ -29,7 +29,7 @@ fn file_for(bytes: &[u8], place: Place) -> File {
 /// Two looks at a region, with the patches between them.
 fn judge(bytes: &[u8], then: &[fixtures::Patch], place: Place) -> Result<Report, NotAttachable> {
     let file = file_for(bytes, place);
-    let mapped = Mapped::from_fd(file.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let mapped = MappedFile::from_fd(file.as_fd().try_clone_to_owned().unwrap()).unwrap();
     let mut subject = Subject::new(mapped.mem()).with_file(mapped.file());
     if place == Place::SharedFrames {
         let frame = |inode| FrameId { device: 1, inode, offset: 0 };
@@ -69,7 +69,7 @@ fn the_good_region_passes_every_rule_that_can_be_checked() {
     assert_eq!(unchecked, ["I24"], "{report}");
     // A single look leaves the rules about change open, and says so.
     let file = file_for(&fixtures::good(), Place::File);
-    let mapped = Mapped::from_fd(file).unwrap();
+    let mapped = MappedFile::from_fd(file).unwrap();
     let report = check(&Subject::new(mapped.mem()), &Options::default()).unwrap();
     assert!(report.passed());
     for rule in report.rules.iter().filter(|r| ["I14", "I17", "I18", "I19"].contains(&r.id)) {
@@ -92,7 +92,7 @@ fn a_sealed_memfd_cannot_be_written_and_one_with_half_the_seals_is_found_out() {
     let judge = |seals: SealFlags| {
         let file = file_for(&fixtures::good(), Place::UnsealedMemfd);
         rustix::fs::fcntl_add_seals(&file, seals).unwrap();
-        let mapped = Mapped::from_fd(file).unwrap();
+        let mapped = MappedFile::from_fd(file).unwrap();
         let subject = Subject::new(mapped.mem()).with_file(mapped.file());
         let report = check(&subject, &Options::default()).unwrap();
         report.rules.iter().find(|r| r.id == "I24").unwrap().outcome

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use domstat_consumer::{AttachError, Mapped};
+use domstat_consumer::AttachError;
+use domstat_consumer::region::MappedFile;
 use domstat_invariant_checker::{Options, Report, Subject, check, fixtures, watch_steps};
 use domstat_layout::header::{dom, record};
 use domstat_layout::latest::{Memory, Runstate};
@@ -43,7 +44,7 @@ fn region(nr_vcpus: u32, stride: u32) -> File {
 
 fn two_looks(bytes: &[u8], patches: &[(usize, Vec<u8>)]) -> Report {
     let file = file_of(bytes);
-    let mapped = Mapped::from_fd(file.try_clone().unwrap()).unwrap();
+    let mapped = MappedFile::from_fd(file.try_clone().unwrap()).unwrap();
     watch_steps(&Subject::new(mapped.mem()), &Options::default(), |looks| {
         for (at, bytes) in patches {
             file.write_all_at(bytes, *at as u64).unwrap();
@@ -55,7 +56,9 @@ fn two_looks(bytes: &[u8], patches: &[(usize, Vec<u8>)]) -> Report {
 
 #[test]
 fn a_huge_sparse_region_is_refused_not_mapped() {
-    let Err(refused) = Mapped::from_fd(region(16, 0xffff_f000)) else { panic!("it was mapped") };
+    let Err(refused) = MappedFile::from_fd(region(16, 0xffff_f000)) else {
+        panic!("it was mapped")
+    };
     assert!(matches!(refused, AttachError::TooLong { .. }), "{refused}");
 }
 
@@ -70,7 +73,7 @@ fn many_stalled_groups_are_waited_for_together() {
         array[at + Runstate::DESC.offset] = 1;
     }
     file.write_all_at(&array, 4096).unwrap();
-    let mapped = Mapped::from_fd(file).unwrap();
+    let mapped = MappedFile::from_fd(file).unwrap();
     let options = Options { seq_deadline: Duration::from_secs(2), ..Options::default() };
     let report = check(&Subject::new(mapped.mem()), &options).unwrap();
     let rule = report.rules.iter().find(|r| r.id == "I16").unwrap();
@@ -97,7 +100,7 @@ fn a_group_that_was_active_between_two_looks_is_no_fault() {
 fn what_lies_behind_the_last_record_is_judged() {
     let mut bytes = fixtures::good();
     let file = file_of(&bytes);
-    let mapped = Mapped::from_fd(file).unwrap();
+    let mapped = MappedFile::from_fd(file).unwrap();
     let end = mapped.attach().unwrap().geometry().end();
     bytes.resize(end.next_multiple_of(4096), 0);
     assert!(two_looks(&bytes, &[]).passed());
@@ -122,7 +125,7 @@ fn the_same_fault_at_every_look_counts_once() {
         rule.findings.len() as u64 + rule.more_findings
     };
     let once = {
-        let mapped = Mapped::from_fd(file_of(&bytes)).unwrap();
+        let mapped = MappedFile::from_fd(file_of(&bytes)).unwrap();
         check(&Subject::new(mapped.mem()), &Options::default()).unwrap()
     };
     assert!(count(&once) > 0);

@@ -5,7 +5,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use domstat_consumer::Mapped;
+use domstat_consumer::region::MappedFile;
 use domstat_invariant_checker::fixtures::{Fixture, Patch};
 use domstat_invariant_checker::rfc_v3::{RULES, check, fixtures, watch_steps};
 use domstat_invariant_checker::{NotAttachable, Options, Report};
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 fn judge(bytes: &[u8], then: &[Patch]) -> Result<Report, NotAttachable> {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(bytes, 0).unwrap();
-    let mapped = Mapped::from_fd(file.try_clone().unwrap()).unwrap();
+    let mapped = MappedFile::from_fd(file.try_clone().unwrap()).unwrap();
     watch_steps(mapped.mem(), &Options::default(), |looks| {
         for (at, bytes) in then {
             file.write_all_at(bytes, *at as u64).unwrap();
@@ -45,7 +45,7 @@ fn the_good_region_passes_every_rule() {
     // A single look leaves the rules about change open, and says so.
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&fixtures::good(), 0).unwrap();
-    let mapped = Mapped::from_fd(file).unwrap();
+    let mapped = MappedFile::from_fd(file).unwrap();
     let report = check(mapped.mem(), &Options::default()).unwrap();
     let open: Vec<_> = report.rules.iter().filter(|r| r.outcome != "pass").map(|r| r.id).collect();
     assert_eq!(open, ["R10", "R11", "R12"], "{report}");
@@ -116,7 +116,7 @@ proptest! {
         let then: Vec<_> = then.into_iter().map(|(at, value)| (at, vec![value])).collect();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&bytes, 0).unwrap();
-        let mapped = Mapped::from_fd(file.try_clone().unwrap()).unwrap();
+        let mapped = MappedFile::from_fd(file.try_clone().unwrap()).unwrap();
         // Records left in mid-update are not waited for; that is tested elsewhere.
         let options = Options { seq_deadline: std::time::Duration::ZERO, ..Options::default() };
         let report = watch_steps(mapped.mem(), &options, |looks| {

@@ -137,7 +137,7 @@ fn a_writer_that_died_in_mid_update_is_reported_and_spoils_nothing_else() {
     let consumer = Region::open(file.path()).unwrap().with_patience(patience);
     let error = consumer.vcpu(1).unwrap().read::<Runstate>().unwrap_err();
     let stalled = error.stalled().unwrap();
-    assert_eq!((stalled.index, stalled.group), (Some(1), "runstate"));
+    assert_eq!((stalled.index, stalled.group), (Some(1), Some("runstate")));
     assert!(stalled.seq & 1 == 1 && stalled.retries >= 10, "{stalled:?}");
     assert!(consumer.vcpu(1).unwrap().stat(Runstate::running_ns).is_err());
     consumer.snapshot(&mut snapshot);

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
-use domstat_consumer::{BLOCK_PARAMS, BlockParam, BlockStats, Mapped, Reading, Region, Snapshot};
+use domstat_consumer::libvirt::{BLOCK_PARAMS, BlockParam, BlockStats};
+use domstat_consumer::region::MappedFile;
+use domstat_consumer::{Reading, Region, Snapshot};
 use domstat_invariant_checker::{Options, Subject, watch_steps};
 use domstat_layout::latest::{
     BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, Exits, NetIdentity, NetIo, Runstate, Sched,
@@ -96,7 +98,7 @@ fn described(region: &Region) -> Vec<(String, u32, String, String, Vec<u64>)> {
     for record in schema.records() {
         for index in 0..record.nr {
             for group in schema.groups().filter(|g| g.record == record.kind) {
-                let reading = region.read_described(&record, index, &group, &mut words).unwrap();
+                let reading = region.read_by_schema(&record, index, &group, &mut words).unwrap();
                 if !matches!(reading, Reading::Active(_)) {
                     continue;
                 }
@@ -136,7 +138,7 @@ fn in_one_memfd() {
     fill(&mut created);
     let region = created.unpublished.publish().unwrap();
     let fd = region.as_fd().unwrap().try_clone_to_owned().unwrap();
-    let mapped = Mapped::from_fd(fd).unwrap();
+    let mapped = MappedFile::from_fd(fd).unwrap();
     let subject = Subject::new(mapped.mem()).with_file(mapped.file());
     let report = watch_steps(&subject, &Options::default(), |looks| looks < 3).unwrap();
     assert!(report.passed(), "{report}");
@@ -195,7 +197,7 @@ fn an_older_revision_has_what_its_build_had() {
         let region = created.unpublished.publish().unwrap();
         let fd = region.as_fd().unwrap().try_clone_to_owned().unwrap();
         let file = File::from(fd);
-        let mapped = Mapped::from_fd(file).unwrap();
+        let mapped = MappedFile::from_fd(file).unwrap();
         let report = watch_steps(&Subject::new(mapped.mem()), &Options::default(), |n| n < 2);
         let report = report.unwrap();
         assert!(report.passed(), "revision {n}: {report}");

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use domstat_consumer::{AttachError, Fleet, Liveness, Member, Reading};
+use domstat_consumer::fleet::{Fleet, Member};
+use domstat_consumer::{AttachError, Liveness, Reading};
 use domstat_layout::handover::{Domain, Refusal, Reply};
 use domstat_layout::latest::Runstate;
 use domstat_layout::{Clock, Ns};
@@ -22,7 +23,7 @@ const SOON: Duration = Duration::from_secs(2);
 fn published(name: &str) -> Region {
     let builder = RegionBuilder::new(name).clock(Clock::Monotonic);
     let Created { unpublished, mut vcpus, .. } = builder.create_memfd().unwrap();
-    let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+    let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
     vcpus[0].write(&runstate(now.0), now);
     unpublished.publish().unwrap()
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use domstat_consumer::{Mapped, Region};
+use domstat_consumer::Region;
+use domstat_consumer::region::MappedFile;
 use domstat_invariant_checker::{Options, Subject, check};
 use domstat_layout::REVISIONS;
 use domstat_tests::{golden, peer};
@@ -26,7 +27,7 @@ fn every_revision_reads_every_golden_region() {
 #[test]
 fn the_checker_finds_nothing_but_what_the_numbers_are() {
     for (name, _, _) in golden::all() {
-        let mapped = Mapped::open(file(&format!("{name}.bin"))).unwrap();
+        let mapped = MappedFile::open(file(&format!("{name}.bin"))).unwrap();
         let report = check(&Subject::new(mapped.mem()), &Options::default()).unwrap();
         let failed: Vec<_> = report.rules.iter().filter(|r| r.failed()).map(|r| r.id).collect();
         // The times of these runstates are any numbers.

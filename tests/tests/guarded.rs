@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use domstat_consumer::{AttachError, Lost, Mapped, ReadError, Reading, Region, Snapshot};
+use domstat_consumer::attach::Truncated;
+use domstat_consumer::region::MappedFile;
+use domstat_consumer::{AttachError, ReadError, Reading, Region, Snapshot};
 use domstat_layout::Ns;
 use domstat_layout::latest::Runstate;
 use domstat_producer::{Created, Placement, RegionBuilder};
@@ -36,9 +38,9 @@ fn truncate(path: &std::path::Path, len: u64) {
     File::options().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-fn is_lost<T>(result: Result<T, ReadError>) -> Lost {
+fn is_lost<T>(result: Result<T, ReadError>) -> Truncated {
     match result {
-        Err(ReadError::Lost(lost)) => lost,
+        Err(ReadError::Truncated(lost)) => lost,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a value was read from a file that is gone"),
     }
@@ -88,12 +90,12 @@ fn a_truncation_inside_a_group_raises_no_fault_and_is_an_error() {
 #[test]
 fn what_is_mapped_and_not_yet_believed_is_guarded_too() {
     let (_dir, path) = region(1);
-    let mapped = Mapped::open(&path).unwrap();
+    let mapped = MappedFile::open(&path).unwrap();
     mapped.intact().unwrap();
     truncate(&path, 0);
     assert_eq!(mapped.mem().load_u32(0), Some(0));
     assert!(mapped.intact().is_err());
-    assert!(matches!(mapped.attach(), Err(AttachError::Lost(_))));
+    assert!(matches!(mapped.attach(), Err(AttachError::Truncated(_))));
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn readers_beside_truncations_see_whole_groups_or_an_error() {
                                     assert_eq!(sample.updated, Ns(7));
                                 }
                                 Ok(other) => panic!("{other:?} is not what was written"),
-                                Err(ReadError::Lost(_)) => return 1,
+                                Err(ReadError::Truncated(_)) => return 1,
                                 Err(other) => panic!("{other}"),
                             }
                         }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{
-    AttachError, Attachment, Backing, Change, Connection, Liveness, Reading, Reattached,
-};
+use domstat_consumer::attach::{Reattached, Refreshed};
+use domstat_consumer::handover::{Change, Connection};
+use domstat_consumer::{AttachError, Attachment, Backing, Liveness, Reading};
 use domstat_layout::Ns;
 use domstat_layout::handover::{MAX_MESSAGE, Refusal, Reply, Request};
 use domstat_layout::latest::Runstate;
@@ -63,7 +63,7 @@ fn one_daemon_serves_many_domains() {
     let listed = connection.list().unwrap();
     assert_eq!(listed.len(), DOMAINS);
     for offered in &listed {
-        let attached = Attachment::on(&connection, &offered.name).unwrap();
+        let attached = Attachment::from_connection(&connection, &offered.name).unwrap();
         assert_eq!(attached.region().backing(), Backing::Sealed);
         assert_eq!(attached.region().header().incarnation, offered.incarnation);
         read(attached.region(), 1);
@@ -257,7 +257,7 @@ fn followers_are_told_what_changes() {
             Err(end) => break end,
         }
     };
-    assert!(matches!(end, AttachError::DaemonGone { .. }), "{end}");
+    assert!(matches!(end, AttachError::Disconnected { .. }), "{end}");
 }
 
 #[test]
@@ -269,11 +269,12 @@ fn the_end_of_the_daemon_is_no_longer_live() {
     // Written on no clock that can be told, so it is never stale.
     assert_eq!(attached.liveness(), Liveness::Live);
     vcpus[0].write(&runstate(4), Ns(4));
-    let ran = attached.live(|r| r.vcpu(0).unwrap().stat(Runstate::running_ns).unwrap()).unwrap();
+    let ran =
+        attached.read_live(|r| r.vcpu(0).unwrap().stat(Runstate::running_ns).unwrap()).unwrap();
     assert_eq!(ran, domstat_layout::Stat::Value(4));
     drop(server);
     assert_eq!(attached.liveness(), Liveness::Dead);
-    let old = attached.live(|r| r.vcpu(0).unwrap().read::<Runstate>()).map(|_| ());
+    let old = attached.read_live(|r| r.vcpu(0).unwrap().read::<Runstate>()).map(|_| ());
     assert_eq!(old, Err(Liveness::Dead), "what can still be read is not shown as live");
     assert!(matches!(attached.reattach(), Err(AttachError::NoDaemon { .. })));
     // The same memory, served again.
@@ -281,7 +282,7 @@ fn the_end_of_the_daemon_is_no_longer_live() {
     let server = Server::builder().bind(&path).unwrap();
     let _served = server.serve(&region, "web1").unwrap();
     let found = loop {
-        if let (liveness, Some(found)) = attached.refresh() {
+        if let Refreshed { liveness, reattached: Some(found) } = attached.refresh() {
             assert_eq!(liveness, Liveness::Live);
             break found;
         }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{
-    AttachError, Attachment, Event, Events, Limits, Liveness, ReadError, Reattached, Region,
-    Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, WHOLE, Waited,
+use domstat_consumer::attach::{Limits, Reattached, Refreshed};
+use domstat_consumer::watch::{
+    Event, Events, Threshold, ThresholdError, ThresholdEvent, ThresholdWatch, Waited,
 };
+use domstat_consumer::{AttachError, Attachment, Liveness, ReadError, Region};
 use domstat_layout::latest::{BlkExtent, Runstate};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_producer::{Created, RegionBuilder, Server};
@@ -32,7 +33,7 @@ fn producer() {
     let created = if way == "file" { builder.create_file(&at) } else { builder.create_memfd() };
     let Created { unpublished, mut vcpus, .. } = created.unwrap();
     let mut write = move || {
-        let now = domstat_consumer::now(Clock::Monotonic).unwrap();
+        let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
         vcpus[0].write(&runstate(now.0), now);
     };
     write();
@@ -122,9 +123,9 @@ fn a_kill_is_noticed_by_event_whatever_the_way() {
             let start = Instant::now();
             let told = events.wait(Some(Duration::from_secs(60))).unwrap();
             longest = longest.max(start.elapsed());
-            assert_eq!(told, [Event::ProducerGone(7)], "{way}");
+            assert_eq!(told, [Event::ProducerExited(7)], "{way}");
             assert_eq!(attachment.liveness(), Liveness::Dead, "{way}");
-            let value = attachment.live(|region| region.vcpu(0).unwrap().read::<Runstate>());
+            let value = attachment.read_live(|region| region.vcpu(0).unwrap().read::<Runstate>());
             assert_eq!(value.map(|_| ()), Err(Liveness::Dead), "{way}: no old value as live");
         }
     }
@@ -180,9 +181,9 @@ fn a_restart_is_found_and_attached_to() {
         let incarnation = attachment.region().header().incarnation;
         first.signal(Signal::KILL);
         drop(first);
-        assert_eq!(attachment.refresh().0, Liveness::Dead, "{way}");
+        assert_eq!(attachment.refresh().liveness, Liveness::Dead, "{way}");
         let _second = Producer::start(way, &at);
-        let found = wait_for("the second producer", || attachment.refresh().1);
+        let found = wait_for("the second producer", || attachment.refresh().reattached);
         assert_eq!(found, Reattached::Restarted, "{way}");
         assert_ne!(attachment.region().header().incarnation, incarnation);
         assert_eq!(attachment.liveness(), Liveness::Live, "{way}");
@@ -201,7 +202,7 @@ fn a_file_that_nobody_holds_is_not_live() {
     producer.signal(Signal::KILL);
     drop(producer);
     let left = Attachment::open(&at).unwrap();
-    assert_eq!(left.live(|_| ()), Err(Liveness::Unheld));
+    assert_eq!(left.read_live(|_| ()), Err(Liveness::Unheld));
 }
 
 #[test]
@@ -214,10 +215,10 @@ fn without_being_asked_nobody_reattaches() {
     drop(first);
     let _second = Producer::start("file", &at);
     let state = wait_for("the second producer", || match attachment.refresh() {
-        (Liveness::Dead, None) => None,
+        Refreshed { liveness: Liveness::Dead, reattached: None } => None,
         told => Some(told),
     });
-    assert_eq!(state, (Liveness::Restarted, None));
+    assert_eq!(state, Refreshed { liveness: Liveness::Restarted, reattached: None });
 }
 
 #[test]
@@ -231,15 +232,15 @@ fn a_writer_that_stands_in_mid_update_is_stalled() {
     bytes[region.geometry().vcpu_offset(0).unwrap() + 32] |= 1;
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();
-    let attachment = Attachment::of(Region::from_fd(file).unwrap(), None)
+    let attachment = Attachment::from_region(Region::from_fd(file).unwrap(), None)
         .with_limits(Limits { stalled_after: Duration::from_millis(20), stale_after: None });
     assert_eq!(attachment.liveness(), Liveness::Live, "a look is no deadline");
     let stalled = wait_for("the deadline", || match attachment.liveness() {
         Liveness::Stalled(stalled) => Some(stalled),
         _ => None,
     });
-    assert_eq!((stalled.index, stalled.group, stalled.seq & 1), (0, "runstate", 1));
-    assert!(stalled.since >= Duration::from_millis(20));
+    assert_eq!((stalled.index, stalled.group, stalled.seq & 1), (Some(0), Some("runstate"), 1));
+    assert!(stalled.waited >= Duration::from_millis(20));
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn an_entry_that_leads_to_something_else_is_not_believed() {
     assert!(matches!(Attachment::open(&at), Err(AttachError::NotMappable { .. })));
     other.0.kill().unwrap();
     other.0.wait().unwrap();
-    assert!(matches!(Attachment::open(&at), Err(AttachError::ProducerGone { .. })));
+    assert!(matches!(Attachment::open(&at), Err(AttachError::ProducerExited { .. })));
 }
 
 #[test]
@@ -297,7 +298,9 @@ fn one_descriptor_tells_of_many_regions() {
         let Created { unpublished, .. } = RegionBuilder::new("p").create_memfd().unwrap();
         let region = unpublished.publish().unwrap();
         let fd = region.as_fd().unwrap().try_clone_to_owned().unwrap();
-        events.add(key as u64, &Attachment::of(Region::from_fd(fd).unwrap(), None)).unwrap();
+        events
+            .add(key as u64, &Attachment::from_region(Region::from_fd(fd).unwrap(), None))
+            .unwrap();
         published.push(region);
     }
     let readable = |events: &Events, milliseconds: i64| {
@@ -327,10 +330,10 @@ fn connections_shared_by_many_tell_of_each() {
     let at = place(dir.path());
     let producer = Producer::start("socket", &at);
     drop(attached("socket", &at));
-    let connection = Arc::new(domstat_consumer::Connection::connect(&at).unwrap());
+    let connection = Arc::new(domstat_consumer::handover::Connection::connect(&at).unwrap());
     let mut events = Events::new().unwrap();
     for key in 0..3 {
-        events.add(key, &Attachment::on(&connection, "p").unwrap()).unwrap();
+        events.add(key, &Attachment::from_connection(&connection, "p").unwrap()).unwrap();
     }
     producer.signal(Signal::KILL);
     let mut gone = Vec::new();
@@ -339,9 +342,9 @@ fn connections_shared_by_many_tell_of_each() {
         (gone.len() >= 3).then_some(())
     });
     gone.sort_by_key(|event| match event {
-        Event::ProducerGone(key) | Event::Notified(key) => *key,
+        Event::ProducerExited(key) | Event::Notified(key) => *key,
     });
-    assert_eq!(gone, [0, 1, 2].map(Event::ProducerGone));
+    assert_eq!(gone, [0, 1, 2].map(Event::ProducerExited));
 }
 
 #[test]
@@ -350,9 +353,9 @@ fn the_end_of_an_old_connection_is_not_told_of_the_new_one() {
     let at = place(dir.path());
     let first = Producer::start("socket", &at);
     drop(attached("socket", &at));
-    let connection = Arc::new(domstat_consumer::Connection::connect(&at).unwrap());
+    let connection = Arc::new(domstat_consumer::handover::Connection::connect(&at).unwrap());
     let mut attachments: Vec<_> =
-        (0..3).map(|_| Attachment::on(&connection, "p").unwrap()).collect();
+        (0..3).map(|_| Attachment::from_connection(&connection, "p").unwrap()).collect();
     drop(connection);
     let mut events = Events::new().unwrap();
     for (key, attachment) in (0..).zip(&attachments) {
@@ -376,11 +379,11 @@ fn the_end_of_an_old_connection_is_not_told_of_the_new_one() {
     for _ in 0..2 {
         events.add(1, &attachments[1]).unwrap();
         let told = events.wait(Some(Duration::from_secs(60))).unwrap();
-        assert_eq!(told, [Event::ProducerGone(1)]);
+        assert_eq!(told, [Event::ProducerExited(1)]);
     }
     drop(second);
     let told = events.wait(Some(Duration::from_secs(60))).unwrap();
-    assert_eq!(told, [Event::ProducerGone(0)]);
+    assert_eq!(told, [Event::ProducerExited(0)]);
 }
 
 #[test]
@@ -390,7 +393,7 @@ fn thresholds_fire_once_and_at_the_next_update() {
     let published = unpublished.publish().unwrap();
     let region = Region::from_fd(published.as_fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
     let mut blk = blks.remove(0);
-    let mut watch = ThresholdWatch::of(0, BlkExtent::allocation_bytes)
+    let mut watch = ThresholdWatch::new(0, BlkExtent::allocation_bytes)
         .relative_to(0, BlkExtent::capacity_bytes);
     let unknown = watch.set(&region, Threshold::Thousandths(1)).unwrap_err();
     assert!(matches!(unknown, ThresholdError::CapacityUnknown { .. }), "{unknown}");
@@ -406,7 +409,7 @@ fn thresholds_fire_once_and_at_the_next_update() {
     write_of(99_999, 500, 1);
     assert_eq!(watch.set(&region, Threshold::Thousandths(1)), Ok(1));
     write_of(0, 0, 1);
-    let nothing = watch.set(&region, Threshold::Thousandths(WHOLE)).unwrap_err();
+    let nothing = watch.set(&region, Threshold::Thousandths(Threshold::WHOLE)).unwrap_err();
     assert_eq!((nothing, watch.threshold()), (ThresholdError::NoBytes, 1));
     assert_eq!(watch.set(&region, Threshold::Thousandths(0)), Ok(0));
     let mut write = |allocation, now| write_of(1_000_000, allocation, now);
@@ -450,7 +453,7 @@ fn thresholds_fire_once_and_at_the_next_update() {
     blk.write(&BlkExtent { allocation_bytes: Word::from(900), ..BlkExtent::NOT_PRODUCED }, Ns(7));
     assert_eq!(watch.check(&region), Ok(ThresholdEvent::SlotReused));
     assert_eq!(watch.threshold(), 0);
-    let mut no_capacity = ThresholdWatch::of(0, Runstate::running_ns);
+    let mut no_capacity = ThresholdWatch::new(0, Runstate::running_ns);
     let error = no_capacity.set(&region, Threshold::Thousandths(1)).unwrap_err();
     assert_eq!(error, ThresholdError::NoCapacity);
     let _: Result<ThresholdEvent, ReadError> = no_capacity.check(&region);

@@ -237,7 +237,8 @@ fn rust_and_c_agree_on_every_offset_and_size() {
 /// producer is, and none that is newer than the reader.
 #[test]
 fn block_statistics_by_size() {
-    use domstat_consumer::{BlockStatsError, Region};
+    use domstat_consumer::Region;
+    use domstat_consumer::libvirt::BlockStatsError;
     let dir = tempfile::tempdir().unwrap();
     let compiled =
         |revision| compiler(None).map(|tool| compile(&tool, "block_stats", revision, dir.path()));

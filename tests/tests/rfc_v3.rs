@@ -4,7 +4,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{LegacyRegion, Patience};
+use domstat_consumer::Patience;
+use domstat_consumer::legacy::LegacyRegion;
 use domstat_layout::rfc_v3::{Geometry, HEADER_LEN, Header, INACTIVE, MAGIC, Running, recognized};
 use domstat_layout::{Busy, ReadMem, WriteMem};
 use proptest::prelude::*;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{AttachError, Attachment, Connection, Liveness};
+use domstat_consumer::handover::Connection;
+use domstat_consumer::{AttachError, Attachment, Liveness};
 use domstat_layout::handover::{MAX_MESSAGE, Refusal, Request};
 use domstat_producer::{Region, RegionBuilder, Server};
 use rustix::io::Errno;

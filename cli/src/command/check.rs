@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use domstat_consumer::Lost;
+use domstat_consumer::attach::Truncated;
 use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
 use domstat_layout::ReadMem;
 
@@ -84,7 +84,7 @@ fn judge(
     args: &Args,
     what: &What<'_>,
     is_rfc_v3: bool,
-    intact: impl Fn() -> Result<(), Lost>,
+    intact: impl Fn() -> Result<(), Truncated>,
 ) -> Result<Report, Failure> {
     let options = Options::default();
     let start = Instant::now();

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use domstat_consumer::{Attachment, Lost, Region, Snapshot};
+use domstat_consumer::attach::Truncated;
+use domstat_consumer::{Attachment, Region, Snapshot};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
@@ -74,7 +75,7 @@ fn as_json(entry: &Entry) -> Value {
     }
 }
 
-fn look(attachment: &Attachment) -> Result<(Snapshot, Seen), Lost> {
+fn look(attachment: &Attachment) -> Result<(Snapshot, Seen), Truncated> {
     let region = attachment.region();
     let mut snapshot = Snapshot::new();
     region.snapshot(&mut snapshot);

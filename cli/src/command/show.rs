@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_consumer::{Attachment, Liveness, Reattached, Region, Snapshot};
+use domstat_consumer::attach::Reattached;
+use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
 
 use crate::error::Failure;
 use crate::locate::{Located, Places};
@@ -81,14 +82,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let attachment = match places.locate(&args.domain)? {
-        Located::Served(connection) => Attachment::on(&connection, &args.domain)?,
+        Located::Served(connection) => Attachment::from_connection(&connection, &args.domain)?,
         Located::At(path) => {
             let mapped = locate::map(&args.domain, &path)?;
             if mapped.is_rfc_v3() {
                 return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
             }
             match locate::xen_domid(&args.domain) {
-                Some(_) => Attachment::of(mapped.attach()?, None),
+                Some(_) => Attachment::from_region(mapped.attach()?, None),
                 None => Attachment::open(&path)?,
             }
         }
@@ -134,7 +135,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let mut screen = Drawn::default();
     let (mut shown, mut comparable) = (0, false);
     loop {
-        if let (_, Some(found)) = attachment.refresh() {
+        if let Some(found) = attachment.refresh().reattached {
             comparable = found != Reattached::Restarted;
             let counters = if comparable { "continue" } else { "begin anew" };
             eprintln!("domstat: {} is published again: counters {counters}", args.domain);

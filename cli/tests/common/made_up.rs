@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domstat_consumer::now;
+use domstat_consumer::clock::now;
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, Memory, NetIdentity, NetIo,
     Sched, VcpuState,

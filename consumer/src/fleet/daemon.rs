@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::MAX_DOMAINS;
-use crate::find::is_no_daemon;
-use crate::{AttachError, Change, Connection, Follower};
+use super::directory::is_no_daemon;
+use crate::error::AttachError;
+use crate::handover::{Change, Connection, Follower, MAX_DOMAINS};
 
 /// How long one answer is waited for, once.
 pub(super) const ANSWER: Duration = Duration::from_millis(200);
@@ -177,7 +177,7 @@ impl Daemon {
                     self.lose(self.no_daemon(io::ErrorKind::ConnectionReset));
                 }
                 Ok(None) => break,
-                Err(AttachError::DaemonGone { .. }) => {
+                Err(AttachError::Disconnected { .. }) => {
                     self.lose(self.no_daemon(io::ErrorKind::ConnectionReset));
                 }
                 Err(error) => {
@@ -236,7 +236,7 @@ impl Daemon {
         }
         self.pauses.failed();
         self.error = Some(match error {
-            AttachError::DaemonGone { .. } => self.no_daemon(io::ErrorKind::ConnectionReset),
+            AttachError::Disconnected { .. } => self.no_daemon(io::ErrorKind::ConnectionReset),
             error => error,
         });
     }
@@ -290,7 +290,7 @@ impl Daemon {
         let is_out_of_step = matches!(
             answer,
             Err(AttachError::TimedOut { .. }
-                | AttachError::DaemonGone { .. }
+                | AttachError::Disconnected { .. }
                 | AttachError::Message { .. }
                 | AttachError::Protocol { .. }
                 | AttachError::Os { .. })

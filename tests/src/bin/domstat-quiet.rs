@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             black_box(region.status());
         }
         "snapshot" => region.snapshot(&mut snapshot),
-        "clock" => drop(black_box(domstat_consumer::now(Clock::Monotonic))),
+        "clock" => drop(black_box(domstat_consumer::clock::now(Clock::Monotonic))),
         "break-alloc" => drop(black_box(Box::new(1))),
         "break-syscall" => drop(black_box(rustix::process::getppid().is_some())),
         _ => {}

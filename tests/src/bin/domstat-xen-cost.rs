@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use domstat_consumer::{Mapped, Reading};
+use domstat_consumer::Reading;
+use domstat_consumer::region::MappedFile;
 use domstat_layout::latest::Runstate;
 use domstat_sources::xen::{Hypervisor, Xen};
 use serde_json::json;
@@ -17,7 +18,7 @@ const HYPERCALLS: u32 = 2_000;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let domid: u16 = std::env::args().nth(1).ok_or("a domain's number is expected")?.parse()?;
     let dev = Path::new("/dev/xen");
-    let region = Mapped::xen(dev, domid)?.attach()?;
+    let region = MappedFile::xen(dev, domid)?.attach()?;
     let mut xen = Xen::open(dev)?;
     let vcpu = region.vcpu(0).ok_or("there is no vCPU 0")?;
 

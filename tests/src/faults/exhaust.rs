@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use domstat_consumer::{AttachError, Region, find};
+use domstat_consumer::fleet::Fleet;
+use domstat_consumer::{AttachError, Region};
 use domstat_producer::CreateError;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -39,7 +40,7 @@ pub fn descriptors(place: &Place) -> Fallible<Row> {
             ("frames", failed_to_create(builder().create_memfd_frames().map(|_| ()))),
             ("file", failed_to_create(builder().create_file(place.path("more")).map(|_| ()))),
             ("attach", failed_to_attach(Region::open(&path).map(|_| ()))),
-            ("list", failed_to_attach(find(place.dir()).map(|_| ()))),
+            ("list", failed_to_attach(Fleet::new(place.dir()).refresh())),
         ];
         for (what, failed) in tried {
             match failed {

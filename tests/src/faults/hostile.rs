@@ -142,7 +142,7 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
                 for group in schema.groups() {
                     for record in schema.records().filter(|r| r.kind == group.record) {
                         for index in 0..record.nr.min(8) {
-                            let _ = region.read_described(&record, index, &group, &mut words);
+                            let _ = region.read_by_schema(&record, index, &group, &mut words);
                             row.values += 1;
                         }
                     }

@@ -7,9 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{
-    AttachError, Attachment, Event, Events, Liveness, Patience, Region, Snapshot,
-};
+use domstat_consumer::watch::{Event, Events};
+use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Region, Snapshot};
 use domstat_layout::Ns;
 use rustix::process::Signal;
 
@@ -177,7 +176,7 @@ impl Shared<'_> {
         while !told && !self.is_done() {
             let events = events.wait(Some(Duration::from_millis(500)))?;
             told = is_gone();
-            if told && !events.contains(&Event::ProducerGone(0)) {
+            if told && !events.contains(&Event::ProducerExited(0)) {
                 self.asked.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -68,7 +68,7 @@ impl Writers {
     /// Writes round `n`: every group, in the order of their ranks. `torn`: with the words of two
     /// rounds in one of them, which readers must find.
     pub fn write(&mut self, n: u64, torn: bool) {
-        let now = domstat_consumer::now(Clock::Monotonic).unwrap_or(Ns(n));
+        let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap_or(Ns(n));
         for (index, vcpu) in (0..).zip(&mut self.vcpus) {
             let mut runstate = value::<Runstate>(index, n, now);
             if torn {
@@ -110,7 +110,7 @@ fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, ReadError>) -
         // Every group is active from the first look on.
         Ok(Reading::Inactive | Reading::Unknown) => return Found::Wrong,
         Err(ReadError::Stalled(_)) => return Found::Stalled,
-        Err(ReadError::Lost(_)) => return Found::Lost,
+        Err(ReadError::Truncated(_)) => return Found::Lost,
         Err(_) => return Found::Wrong,
     };
     let bytes = sample.group.as_bytes();

@@ -90,7 +90,7 @@ impl Extras {
             // As everywhere: the schema may say that there are more records than the region holds.
             let Some(record) = record.filter(|r| r.fits(region.mem().len())) else { continue };
             for index in 0..record.nr {
-                let reading = region.read_described(&record, index, &group, &mut words);
+                let reading = region.read_by_schema(&record, index, &group, &mut words);
                 let Ok(Reading::Active(_)) = reading else { continue };
                 if group.name == "libvirt_state" {
                     if let [state, reason] = words.as_slice() {

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use domstat_consumer::{LegacyRegion, ReadError};
+use domstat_consumer::ReadError;
+use domstat_consumer::legacy::LegacyRegion;
 use domstat_layout::rfc_v3::{Record, Running, is_scaled};
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use domstat_consumer::{Described, Reading, Region};
+use domstat_consumer::schema::SchemaSample;
+use domstat_consumer::{Reading, Region};
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::schema::{FieldKind, SchemaField, SchemaGroup, SchemaRecord};
 use domstat_layout::{Ns, Schema, Stat, Uuid, Word};
@@ -63,7 +64,7 @@ pub(super) fn print(
     Ok(ExitCode::SUCCESS)
 }
 
-type Read = Result<Reading<Described>, domstat_consumer::DescribedError>;
+type Read = Result<Reading<SchemaSample>, domstat_consumer::ReadError>;
 
 /// Reads every group of every record, but for second copies.
 fn for_each_group(
@@ -79,7 +80,7 @@ fn for_each_group(
                 if group.twin_of.is_some() {
                     continue;
                 }
-                let reading = region.read_described(&record, index, &group, &mut words);
+                let reading = region.read_by_schema(&record, index, &group, &mut words);
                 each(&at, &group, reading, &words);
             }
         }
@@ -165,7 +166,7 @@ fn json_of(region: &Region, schema: &Schema<'_>) -> Value {
 fn active(
     schema: &Schema<'_>,
     group: &SchemaGroup<'_>,
-    sample: &Described,
+    sample: &SchemaSample,
     words: &[u64],
     now: Option<Ns>,
 ) -> Value {

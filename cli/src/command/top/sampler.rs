@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{AttachError, Fleet, Patience, Reading, Region, Snapshot};
+use domstat_consumer::fleet::Fleet;
+use domstat_consumer::{AttachError, Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::Identity;
 use domstat_layout::{Ns, State};
 
@@ -172,10 +173,10 @@ impl Row {
     fn fail(&mut self, error: &AttachError) {
         let gone = matches!(
             error,
-            AttachError::ProducerGone { .. }
+            AttachError::ProducerExited { .. }
                 | AttachError::NotFound { .. }
                 | AttachError::NoDaemon { .. }
-                | AttachError::DaemonGone { .. }
+                | AttachError::Disconnected { .. }
         );
         self.forget(if gone { Health::Gone } else { Health::Unreadable });
         if self.error.is_none() {

@@ -8,10 +8,11 @@ use std::path::Path;
 use domstat_layout::rfc_v3::{self, Geometry, GeometryError, Header, Record};
 use domstat_layout::{Busy, CopyWidth, ReadMem, RecordKind};
 
-use crate::intact::Shrinkable;
-use crate::mapping::Mapping;
-use crate::read::Waiting;
-use crate::{AttachError, Backing, Lost, Mapped, Patience, ReadError, WriterStalled};
+use crate::attach::truncation::{Shrinkable, Truncated};
+use crate::error::{AttachError, ReadError, StalledWriter};
+use crate::read::patience::{Patience, Waiting};
+use crate::region::mapping::Mapping;
+use crate::region::{Backing, MappedFile};
 
 /// A region in the layout of RFC v3, attached: mapped read-only, its header copied and validated.
 pub struct LegacyRegion {
@@ -24,7 +25,7 @@ pub struct LegacyRegion {
     patience: Patience,
 }
 
-impl Mapped {
+impl MappedFile {
     /// Whether the file holds the layout of RFC v3, as far as its magic says.
     #[must_use]
     pub fn is_rfc_v3(&self) -> bool {
@@ -47,7 +48,7 @@ impl LegacyRegion {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
-        Mapped::open(path)?.attach_rfc_v3()
+        MappedFile::open(path)?.attach_rfc_v3()
     }
 
     /// Attaches to the region in `fd`.
@@ -55,7 +56,7 @@ impl LegacyRegion {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
-        Mapped::from_fd(fd)?.attach_rfc_v3()
+        MappedFile::from_fd(fd)?.attach_rfc_v3()
     }
 
     pub(crate) fn validate(
@@ -72,15 +73,15 @@ impl LegacyRegion {
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
         let patience = Patience::default();
         let region = Self { shrinkable, mapping, file, header, geometry, backing, patience };
-        region.intact().map_err(AttachError::Lost)?;
+        region.intact().map_err(AttachError::Truncated)?;
         Ok(region)
     }
 
     /// Whether the memory is still the file's; reads ask by themselves.
     ///
     /// # Errors
-    /// [`Lost`] if the file was truncated: zeros may have been read in its place.
-    pub fn intact(&self) -> Result<(), Lost> {
+    /// [`Truncated`] if the file was truncated: zeros may have been read in its place.
+    pub fn intact(&self) -> Result<(), Truncated> {
         self.shrinkable.as_ref().map_or(Ok(()), |s| s.check(&self.file))
     }
 
@@ -116,8 +117,8 @@ impl LegacyRegion {
                 // A record that was read once lies inside: `None` cannot come any more.
                 let again = || self.geometry.try_read(mem, index).unwrap_or(Err(busy));
                 let stalled = |Busy { seq }, retries, waited| {
-                    let (record, group) = (RecordKind::Vcpu, "running time");
-                    WriterStalled { record, index: Some(index), group, seq, retries, waited }
+                    let (record, group) = (Some(RecordKind::Vcpu), Some("running time"));
+                    StalledWriter { record, index: Some(index), group, seq, retries, waited }
                 };
                 waiting.retry(busy, again, stalled)
             }

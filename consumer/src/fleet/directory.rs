@@ -1,4 +1,4 @@
-//! Finding regions in a directory.
+//! Entries and sockets in a directory of regions.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,35 +9,8 @@ use domstat_layout::handover::Refusal;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::{AttachError, Connection, Region};
-
-/// An entry of the directory.
-pub struct Found {
-    /// The domain's name, from the entry's.
-    pub name: String,
-    /// The entry.
-    pub path: PathBuf,
-    /// The region, or why it cannot be attached.
-    pub region: Result<Region, AttachError>,
-}
-
-/// Attaches to every region that has an entry in `dir`, in order of their names. A directory that
-/// does not exist holds none. [`Fleet`](crate::Fleet) also finds what daemons serve there.
-///
-/// # Errors
-/// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read.
-pub fn find(dir: &Path) -> Result<Vec<Found>, AttachError> {
-    let attach = |(name, path): (String, PathBuf)| {
-        let region = Region::open(&path);
-        Found { name, path, region }
-    };
-    Ok(entries(dir)?.into_iter().map(attach).collect())
-}
-
-/// Names and paths of the entries in `dir`, in order of their names.
-fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, AttachError> {
-    Ok(list(dir)?.entries)
-}
+use crate::error::AttachError;
+use crate::handover::Connection;
 
 /// What there is in a directory, in order of the names.
 #[derive(Default)]
@@ -118,7 +91,9 @@ pub fn find_daemon(
             match connection.attach(name).map(drop) {
                 Err(AttachError::BadName { .. }) => Ok(None),
                 Err(AttachError::Refused { refusal: Refusal::NoSuchDomain, .. }) => Ok(None),
-                Err(e @ (AttachError::TimedOut { .. } | AttachError::DaemonGone { .. })) => Err(e),
+                Err(e @ (AttachError::TimedOut { .. } | AttachError::Disconnected { .. })) => {
+                    Err(e)
+                }
                 // It is served there; why it cannot be attached is for the caller to see.
                 _ => Ok(Some(connection)),
             }

@@ -1,22 +1,23 @@
 //! Whether a region's producer lives, as the kernel knows it: neither a process id that was used
 //! again nor one of another namespace is taken for it.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use domstat_layout::directory::RegionLink;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::mapped::is_held;
-use crate::{AttachError, Backing, Connection, Mapped, Region};
+use super::pidfd::{is_over, number, pid_of};
+use crate::error::AttachError;
+use crate::handover::Connection;
+use crate::region::file::is_held;
+use crate::region::{Backing, MappedFile, Region};
 
 /// What ends with the producer.
-pub(crate) enum Life {
+pub(crate) enum ProducerHandle {
     /// The connection on which the region was handed over.
     Connection(Arc<Connection>),
     /// The process to whose descriptor the region's entry leads.
@@ -33,7 +34,7 @@ pub(crate) enum Life {
     Unknown,
 }
 
-impl Life {
+impl ProducerHandle {
     /// Whether the producer is gone.
     pub(crate) fn is_over(&self, region: &Region) -> bool {
         match self {
@@ -53,39 +54,26 @@ impl Life {
     }
 }
 
-/// Whether one of the descriptors is ready.
-pub(crate) fn is_over<'a>(fds: impl IntoIterator<Item = (BorrowedFd<'a>, PollFlags)>) -> bool {
-    let mut fds: Vec<_> =
-        fds.into_iter().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
-    !fds.is_empty() && poll(&mut fds, Some(&timespec(Duration::ZERO))).is_ok_and(|n| n > 0)
-}
-
-pub(crate) fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
-    }
-}
-
 /// Maps the region at `path` and finds its producer.
-pub(crate) fn open(path: &Path) -> Result<(Mapped, Life), AttachError> {
-    let gone = || AttachError::ProducerGone { path: path.to_owned() };
+pub(crate) fn open(path: &Path) -> Result<(MappedFile, ProducerHandle), AttachError> {
+    let gone = || AttachError::ProducerExited { path: path.to_owned() };
     // Some links, then an answer: an entry that changes all the time is not waited for.
     for _ in 0..10 {
         let link = std::fs::read_link(path).ok();
         let Some(pid) = link.as_deref().and_then(pid_in).or_else(|| pid_in(path)) else {
-            let mapped = Mapped::open(path)?;
+            let mapped = MappedFile::open(path)?;
             // A lock that cannot be asked for tells no more of a producer than one that nobody holds.
             let is_file = mapped.backing() == Backing::File;
             let held = is_held(mapped.backing(), mapped.file()).unwrap_or(!is_file);
-            let life = if held { Life::Lock(holder(&mapped)) } else { Life::NoLock };
+            let life =
+                if held { ProducerHandle::Lock(holder(&mapped)) } else { ProducerHandle::NoLock };
             return Ok((mapped, life));
         };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             // Gone, unless the entry means a number of another namespace.
-            return Ok((Mapped::open(path)?, Life::Entry(path.to_owned())));
+            return Ok((MappedFile::open(path)?, ProducerHandle::Entry(path.to_owned())));
         };
-        let mapped = Mapped::open(path)?;
+        let mapped = MappedFile::open(path)?;
         // A process that lives now has had its number since the pidfd was opened. So what was
         // mapped is its descriptor, if the entry still leads there.
         if std::fs::read_link(path).ok() != link {
@@ -95,8 +83,8 @@ pub(crate) fn open(path: &Path) -> Result<(Mapped, Life), AttachError> {
             return Err(gone());
         }
         let same = pid_of(pidfd.as_fd()).is_ok_and(|found| found == Some(pid));
-        let entry = || Life::Entry(path.to_owned());
-        return Ok((mapped, if same { Life::Process(pidfd) } else { entry() }));
+        let entry = || ProducerHandle::Entry(path.to_owned());
+        return Ok((mapped, if same { ProducerHandle::Process(pidfd) } else { entry() }));
     }
     Err(gone())
 }
@@ -107,32 +95,12 @@ fn pid_in(link: &Path) -> Option<Pid> {
     Pid::from_raw(i32::try_from(link.pid).ok()?)
 }
 
-/// Whether a descriptor is that of a process, whatever its number is here: one of something else
-/// could be ready at any time.
-pub(crate) fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-    info.is_ok_and(|info| info.lines().any(|line| line.starts_with("Pid:")))
-}
-
-/// The number that `/proc` knows a pidfd's process by, which may be that of another namespace than
-/// this process's; `None` if the descriptor is no pidfd, or its process has no number there.
-pub(crate) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
-    Ok(pid.and_then(|pid| number(pid.trim())))
-}
-
-/// A process id; a negative one or 0 is none.
-fn number(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse::<i32>().ok().filter(|pid| *pid > 0)?)
-}
-
 /// Looks at the kernel's list of locks.
 const HOLDER_ATTEMPTS: u32 = 16;
 
 /// The process that holds the lock on a plain file, if it can be found. The kernel's list can leave
 /// out a lock when others come and go while it is read.
-fn holder(mapped: &Mapped) -> Option<OwnedFd> {
+fn holder(mapped: &MappedFile) -> Option<OwnedFd> {
     let file = std::fs::File::from(mapped.file().try_clone_to_owned().ok()?);
     let meta = file.metadata().ok()?;
     (0..HOLDER_ATTEMPTS).find_map(|_| try_holder(&meta))

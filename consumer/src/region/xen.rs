@@ -10,8 +10,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Opcode, Setter, ioctl, opcode};
 
-use crate::mapping::Mapping;
-use crate::{AttachError, Backing, Mapped};
+use super::file::Backing;
+use super::mapping::Mapping;
+use super::unvalidated::MappedFile;
+use crate::error::AttachError;
 
 /// `struct privcmd_mmap_resource` of Linux' xen/privcmd.h.
 #[repr(C)]
@@ -33,7 +35,7 @@ const RESOURCE_DOMSTAT: u32 = 3;
 /// Xen's frames on every architecture that privcmd serves.
 const FRAME_BYTES: usize = 4096;
 
-impl Mapped {
+impl MappedFile {
     /// Maps the statistics that the hypervisor writes for the domain with this number, read-only.
     /// Whoever is the first to ask makes it write them. `dev` is /dev/xen.
     ///
@@ -57,7 +59,7 @@ impl Mapped {
         let geometry = header.and_then(|header| Geometry::validate(&header, usize::MAX).ok());
         let frames = geometry.map_or(1, |geometry| geometry.end().div_ceil(FRAME_BYTES));
         let mapping = if frames > 1 { map(&file, domid, frames).map_err(error)? } else { first };
-        Ok(Self::of_mapping(mapping, Backing::Resource, file, what))
+        Ok(Self::from_mapping(mapping, Backing::Resource, file, what))
     }
 }
 
@@ -65,7 +67,7 @@ impl Mapped {
 fn map(privcmd: &File, domid: u16, frames: usize) -> io::Result<Mapping> {
     let len = frames.checked_mul(FRAME_BYTES).ok_or(io::ErrorKind::InvalidData)?;
     // Nothing is there to be read until the ioctl has succeeded.
-    let mapping = Mapping::of_file(privcmd, len)?;
+    let mapping = Mapping::map_file(privcmd, len)?;
     let resource = MmapResource {
         dom: domid,
         kind: RESOURCE_DOMSTAT,

@@ -9,8 +9,8 @@ use domstat_layout::{CopyWidth, ReadMem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::guard::Guard;
-use crate::{AttachError, Backing, LegacyRegion, Region};
+use crate::attach::truncation::{Guard, Shrinkable};
+use crate::error::AttachError;
 
 /// Memory that holds a region, readable for as long as this lives.
 pub(crate) enum Mapping {
@@ -30,13 +30,25 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps `len` bytes of `file` read-only; the file is at least that long.
-    pub(crate) fn of_file(file: &File, len: usize) -> std::io::Result<Self> {
+    pub(crate) fn map_file(file: &File, len: usize) -> std::io::Result<Self> {
         Ok(Self::One(MmapOptions::new().len(len).map_raw_read_only(file)?))
+    }
+
+    /// As [`Mapping::guard`], for a mapping of that many bytes of each of some files.
+    ///
+    /// # Errors
+    /// [`AttachError::Os`] if the handler cannot be installed.
+    pub(crate) fn shrinkable(&self, lens: Vec<u64>) -> Result<Option<Shrinkable>, AttachError> {
+        let guard = self.guard().map_err(|source| AttachError::Os {
+            action: "catch accesses to a file that is truncated (SIGBUS)".into(),
+            source,
+        })?;
+        Ok(guard.map(|guard| Shrinkable::new(guard, lens)))
     }
 
     /// Keeps accesses that fail from killing the process, for as long as the result lives; it has
     /// to be dropped before this is.
-    pub(crate) fn guard(&self) -> std::io::Result<Option<Guard>> {
+    fn guard(&self) -> std::io::Result<Option<Guard>> {
         let (base, len) = match self {
             Self::One(map) => (NonNull::new(map.as_mut_ptr()), map.len()),
             Self::Frames(frames) => (Some(frames.base), frames.len),
@@ -76,35 +88,6 @@ impl Mapping {
         // is registered that replaces the bytes by zeros before an access to them fails. This
         // process has no writable access to them but that of a producer in it, which uses atomics.
         unsafe { ReadMem::new(base, len) }.with_form(form)
-    }
-}
-
-impl Region {
-    /// Attaches to a region in pages that the caller has mapped, for example a hypervisor
-    /// resource.
-    ///
-    /// # Safety
-    /// Until the region is dropped, the `len` bytes at `base` are mapped and readable, `base` is
-    /// a multiple of 8, and nothing in this process writes them but through atomics.
-    ///
-    /// # Errors
-    /// [`AttachError::Geometry`] if the header does not describe a usable region.
-    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        let mapping = Mapping::Caller { base, len };
-        Self::validate(mapping, None, Backing::Pages, Vec::new(), "the pages")
-    }
-}
-
-impl LegacyRegion {
-    /// Attaches to a region in pages that the caller has mapped: the resource of the hypervisor.
-    ///
-    /// # Safety
-    /// As for [`Region::from_pages`].
-    ///
-    /// # Errors
-    /// [`AttachError::Legacy`] if the header does not describe a usable region.
-    pub unsafe fn from_pages(base: NonNull<u8>, len: usize) -> Result<Self, AttachError> {
-        Self::validate(Mapping::Caller { base, len }, None, Backing::Pages, None, "the pages")
     }
 }
 

@@ -8,9 +8,12 @@ use domstat_layout::{
 };
 use zerocopy::IntoBytes as _;
 
-use crate::read::{Copied, Record, Waiting};
-use crate::words::Words;
-use crate::{Lost, ReadError, Reading, Region, Sample};
+use super::aligned_buf::AlignedBuf;
+use super::patience::Waiting;
+use super::{Copied, Reading, Record, Sample};
+use crate::attach::truncation::Truncated;
+use crate::error::ReadError;
+use crate::region::Region;
 
 /// How many groups of a record are copied: all but twins at its end, whose first copies are.
 #[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
@@ -55,7 +58,7 @@ pub struct Snapshot {
     blks: Rows<BLK_WORDS, BLK_NR>,
     nets: Rows<NET_WORDS, NET_NR>,
     taken: Option<Ns>,
-    lost: Option<Lost>,
+    lost: Option<Truncated>,
     retries: u64,
 }
 
@@ -64,7 +67,7 @@ pub struct Snapshot {
 struct Rows<const WORDS: usize, const GROUPS: usize> {
     /// The records as they lie in the region, one after the other, each as long as this build
     /// knows it.
-    words: Words,
+    words: AlignedBuf,
     /// Records that could not be copied as a whole, by index, and how each of their groups went.
     odd: Vec<(u32, [Meta; GROUPS])>,
     /// How long the records are in the region.
@@ -102,7 +105,7 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
         records.copy_records(array, groups, self.words.get_mut(), each);
     }
 
-    fn get(&self, index: u32, lost: Option<Lost>) -> Option<SnapshotRecord<'_>> {
+    fn get(&self, index: u32, lost: Option<Truncated>) -> Option<SnapshotRecord<'_>> {
         let at = index as usize * WORDS;
         let odd = self.odd.binary_search_by_key(&index, |(odd, _)| *odd);
         Some(SnapshotRecord {
@@ -245,7 +248,7 @@ pub struct SnapshotRecord<'a> {
     words: &'a [u64],
     size: usize,
     odd: Option<&'a [Meta]>,
-    lost: Option<Lost>,
+    lost: Option<Truncated>,
 }
 
 impl SnapshotRecord<'_> {

@@ -5,7 +5,8 @@ use domstat_layout::latest::{BlkIo, BlkIoTimes};
 use domstat_layout::{Stat, Word};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Blk, ReadError, Reading};
+use crate::error::ReadError;
+use crate::read::{Blk, Reading};
 
 /// The statistics as libvirt's virDomainBlockStatsStruct began. -1: not produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -87,7 +88,7 @@ impl Blk<'_> {
     /// [`BlockStatsError::TooLarge`] if the caller knows more than this build.
     ///
     /// ```no_run
-    /// # use domstat_consumer::{BlockStatsV1, Region};
+    /// # use domstat_consumer::{Region, libvirt::BlockStatsV1};
     /// use zerocopy::{FromZeros, IntoBytes};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let region = Region::open("/run/domstat/web1.domstat")?;

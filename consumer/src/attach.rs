@@ -1,4 +1,4 @@
-//! A region together with what tells whether its producer lives.
+//! Attachments: regions, and whether their producers live.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,20 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::State;
 
-use crate::life::{self, Life};
-use crate::liveness::Looks;
-use crate::{AttachError, Connection, Limits, Liveness, Region};
+use crate::error::AttachError;
+use crate::handover::Connection;
+use crate::region::Region;
+
+mod liveness;
+pub(crate) mod pidfd;
+mod producer_handle;
+pub(crate) mod truncation;
+
+pub use liveness::{Limits, Liveness};
+pub use truncation::Truncated;
+
+use liveness::Looks;
+use producer_handle::ProducerHandle;
 
 /// A region, attached, and its producer's life beside it.
 ///
@@ -20,11 +31,11 @@ use crate::{AttachError, Connection, Limits, Liveness, Region};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut web1 = Attachment::connect("/run/domstat.sock", "web1")?.reattaching();
 /// loop {
-///     match web1.live(|region| region.dom().read::<Cpu>()) {
+///     match web1.read_live(|region| region.dom().read::<Cpu>()) {
 ///         Ok(cpu) => println!("{:?}", cpu?), // a value of now
 ///         Err(state) => println!("{}", state.name()),
 ///     }
-///     if let (_, Some(reattached)) = web1.refresh() {
+///     if let Some(reattached) = web1.refresh().reattached {
 ///         println!("attached anew: {reattached:?}");
 ///     }
 /// #   break;
@@ -34,7 +45,7 @@ use crate::{AttachError, Connection, Limits, Liveness, Region};
 /// ```
 pub struct Attachment {
     region: Arc<Region>,
-    life: Life,
+    producer: ProducerHandle,
     origin: Origin,
     limits: Limits,
     looks: Looks,
@@ -76,6 +87,15 @@ pub enum Reattached {
     Restarted,
 }
 
+/// What [`Attachment::refresh`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// How the region stands now.
+    pub liveness: Liveness,
+    /// What was attached instead, if something was.
+    pub reattached: Option<Reattached>,
+}
+
 impl Attachment {
     /// Attaches to the region at `path`: a producer's file, or an entry made by
     /// `domstat_producer`'s `announce`.
@@ -84,8 +104,8 @@ impl Attachment {
     /// [`AttachError`], which says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
         let path = path.as_ref();
-        let (mapped, life) = life::open(path)?;
-        Ok(Self::new(mapped.attach()?, life, Origin::Path(path.to_owned())))
+        let (mapped, producer) = producer_handle::open(path)?;
+        Ok(Self::new(mapped.attach()?, producer, Origin::Path(path.to_owned())))
     }
 
     /// Attaches to the region of the domain called `name` that the daemon at `socket` serves.
@@ -93,33 +113,37 @@ impl Attachment {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn connect(socket: impl AsRef<Path>, name: &str) -> Result<Self, AttachError> {
-        Self::on(&Arc::new(Connection::connect(socket)?), name)
+        Self::from_connection(&Arc::new(Connection::connect(socket)?), name)
     }
 
     /// As [`Attachment::connect`], on a connection that serves many.
     ///
     /// # Errors
     /// [`AttachError`], which says what to do.
-    pub fn on(connection: &Arc<Connection>, name: &str) -> Result<Self, AttachError> {
-        Ok(Self::served(connection.attach(name)?, connection, name))
+    pub fn from_connection(connection: &Arc<Connection>, name: &str) -> Result<Self, AttachError> {
+        Ok(Self::from_handover(connection.attach(name)?, connection, name))
     }
 
     /// A region that was handed over on `connection`.
-    pub(crate) fn served(region: Region, connection: &Arc<Connection>, name: &str) -> Self {
+    pub(crate) fn from_handover(region: Region, connection: &Arc<Connection>, name: &str) -> Self {
         let (path, deadline) = (connection.path().to_owned(), ANSWER);
         let origin = Origin::Socket { path, name: name.to_owned(), deadline };
-        Self::new(region, Life::Connection(Arc::clone(connection)), origin)
+        Self::new(region, ProducerHandle::Connection(Arc::clone(connection)), origin)
     }
 
     /// A region from elsewhere, of whose producer nothing is known but `pidfd`, if given.
     #[must_use]
-    pub fn of(region: Region, pidfd: Option<OwnedFd>) -> Self {
-        Self::new(region, pidfd.map_or(Life::Unknown, Life::Process), Origin::Given)
+    pub fn from_region(region: Region, pidfd: Option<OwnedFd>) -> Self {
+        Self::new(
+            region,
+            pidfd.map_or(ProducerHandle::Unknown, ProducerHandle::Process),
+            Origin::Given,
+        )
     }
 
-    fn new(region: Region, life: Life, origin: Origin) -> Self {
+    fn new(region: Region, producer: ProducerHandle, origin: Origin) -> Self {
         let (limits, looks) = (Limits::default(), Looks::default());
-        Self { region: Arc::new(region), life, origin, limits, looks, retry: None }
+        Self { region: Arc::new(region), producer, origin, limits, looks, retry: None }
     }
 
     /// Sets from when on a silence means something.
@@ -136,7 +160,7 @@ impl Attachment {
         self
     }
 
-    /// The region, whatever its state: its values may be old ones. [`Attachment::live`] gives
+    /// The region, whatever its state: its values may be old ones. [`Attachment::read_live`] gives
     /// those of now.
     #[must_use]
     pub fn region(&self) -> &Region {
@@ -147,8 +171,8 @@ impl Attachment {
         Arc::clone(&self.region)
     }
 
-    pub(crate) fn life(&self) -> &Life {
-        &self.life
+    pub(crate) fn producer(&self) -> &ProducerHandle {
+        &self.producer
     }
 
     /// How the region stands now. A look at every group's `seq`, and a few system calls; it never
@@ -159,7 +183,7 @@ impl Attachment {
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         let region = &self.region;
-        let over = self.life.is_over(region);
+        let over = self.producer.is_over(region);
         // In this order: a producer that ends says so in the region first.
         let status = region.status();
         if let Err(lost) = region.intact() {
@@ -175,7 +199,7 @@ impl Attachment {
             return Liveness::Dead;
         }
         match self.looks.judge(region, &self.limits) {
-            Liveness::Live if matches!(self.life, Life::NoLock) => Liveness::Unheld,
+            Liveness::Live if matches!(self.producer, ProducerHandle::NoLock) => Liveness::Unheld,
             judged => judged,
         }
     }
@@ -184,7 +208,7 @@ impl Attachment {
     ///
     /// # Errors
     /// The region's state, if it is any other.
-    pub fn live<T>(&self, read: impl FnOnce(&Region) -> T) -> Result<T, Liveness> {
+    pub fn read_live<T>(&self, read: impl FnOnce(&Region) -> T) -> Result<T, Liveness> {
         let value = read(&self.region);
         let liveness = self.liveness();
         if liveness.is_live() { Ok(value) } else { Err(liveness) }
@@ -193,21 +217,22 @@ impl Attachment {
     /// As [`Attachment::liveness`]; if the producer is gone or was restarted and
     /// [`Attachment::reattaching`] was asked for, also tries to attach anew, less and less often,
     /// and says what it found. Never waits longer than a second.
-    pub fn refresh(&mut self) -> (Liveness, Option<Reattached>) {
+    pub fn refresh(&mut self) -> Refreshed {
         let liveness = self.liveness();
         let now = Instant::now();
         let Some(retry) = self.retry.as_mut().filter(|_| liveness.is_over()) else {
-            return (liveness, None);
+            return Refreshed { liveness, reattached: None };
         };
         if now < retry.next {
-            return (liveness, None);
+            return Refreshed { liveness, reattached: None };
         }
         retry.next = now + retry.pause;
         retry.pause = (retry.pause * 2).min(LONGEST_PAUSE);
         let found = self.reattach();
         let liveness = self.liveness();
         // The same file, whose producer is gone, is nothing new.
-        (liveness, found.ok().filter(|found| *found != Reattached::Same || !liveness.is_over()))
+        let is_news = |found: &Reattached| *found != Reattached::Same || !liveness.is_over();
+        Refreshed { liveness, reattached: found.ok().filter(is_news) }
     }
 
     /// Looks for the region where it was found, and attaches to what is there.
@@ -217,9 +242,10 @@ impl Attachment {
     pub fn reattach(&mut self) -> Result<Reattached, AttachError> {
         let mut new = match &self.origin {
             Origin::Path(path) => Self::open(path)?,
-            Origin::Socket { path, name, deadline } => {
-                Self::on(&Arc::new(Connection::connect_within(path, *deadline)?), name)?
-            }
+            Origin::Socket { path, name, deadline } => Self::from_connection(
+                &Arc::new(Connection::connect_within(path, *deadline)?),
+                name,
+            )?,
             Origin::Given => return Err(AttachError::CannotReattach),
         };
         let incarnation = |a: &Self| a.region.header().incarnation;

@@ -1,4 +1,4 @@
-//! Asking a producer's daemon for regions: see [`domstat_layout::handover`].
+//! Handover of regions by a daemon at a socket: see [`domstat_layout::handover`].
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -15,9 +15,10 @@ use rustix::net::{
     SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, send, socket_with, sockopt,
 };
 
-use crate::life::{is_over, is_pidfd, timespec};
-use crate::mapped::is_lasting;
-use crate::{AttachError, Region};
+use crate::attach::pidfd::{is_over, is_pidfd, timespec};
+use crate::error::AttachError;
+use crate::region::Region;
+use crate::region::file::is_lasting;
 
 /// A list is not read further than this.
 pub(crate) const MAX_DOMAINS: usize = 1 << 20;
@@ -154,7 +155,9 @@ impl Connection {
         let mut offered = Vec::new();
         loop {
             match self.answer(id, until)?.reply(&self.path)? {
-                (of, Reply::Domain(domain)) if of == id => offered.push(Offered::of(&domain)),
+                (of, Reply::Domain(domain)) if of == id => {
+                    offered.push(Offered::from_message(&domain))
+                }
                 (of, Reply::End { .. }) if of == id => return Ok(offered),
                 (_, Reply::Error(refusal)) => return Err(self.refused(refusal)),
                 _ => return Err(self.broken("it answers what was not asked")),
@@ -247,7 +250,7 @@ impl Connection {
         match retry_on_intr(|| send(&self.fd, bytes, SendFlags::NOSIGNAL)) {
             Ok(_) => Ok(*requests),
             Err(Errno::AGAIN) => Err(self.timed_out()),
-            Err(_) => Err(AttachError::DaemonGone { path: self.path.clone() }),
+            Err(_) => Err(AttachError::Disconnected { path: self.path.clone() }),
         }
     }
 
@@ -284,10 +287,10 @@ impl Connection {
             }
             match self.receive_now() {
                 Ok(Some(packet)) => return Ok(packet),
-                Ok(None) => return Err(AttachError::DaemonGone { path: self.path.clone() }),
+                Ok(None) => return Err(AttachError::Disconnected { path: self.path.clone() }),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(Errno::CONNRESET | Errno::PIPE) => {
-                    return Err(AttachError::DaemonGone { path: self.path.clone() });
+                    return Err(AttachError::Disconnected { path: self.path.clone() });
                 }
                 Err(Errno::MSGSIZE) => {
                     return Err(self.broken("a message, or its descriptors, did not fit"));
@@ -339,7 +342,7 @@ impl Packet {
 }
 
 impl Offered {
-    fn of(domain: &Domain<'_>) -> Self {
+    fn from_message(domain: &Domain<'_>) -> Self {
         let Domain { incarnation, len, name, .. } = *domain;
         Self { name: name.to_owned(), incarnation, len }
     }
@@ -357,7 +360,7 @@ impl Follower {
     /// then.
     ///
     /// # Errors
-    /// [`AttachError::DaemonGone`] when the daemon is gone, others if it does not keep to the
+    /// [`AttachError::Disconnected`] when the daemon is gone, others if it does not keep to the
     /// protocol.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Change>, AttachError> {
         let day = Duration::from_secs(86_400);
@@ -370,7 +373,7 @@ impl Follower {
             }
         };
         match packet.reply(&self.connection.path)? {
-            (_, Reply::Domain(domain)) => Ok(Some(Change::Added(Offered::of(&domain)))),
+            (_, Reply::Domain(domain)) => Ok(Some(Change::Added(Offered::from_message(&domain)))),
             (id, Reply::End { .. }) if id == self.id => Ok(Some(Change::Listed)),
             (_, Reply::Gone { incarnation, name }) => {
                 Ok(Some(Change::Gone { name: name.to_owned(), incarnation }))

@@ -4,8 +4,8 @@
 use domstat_layout::latest::{BlkIo, BlkIoTimes, BlkVbd};
 use domstat_layout::{BlkGroup, Group, Word};
 
-use crate::block_stats::signed;
-use crate::{Blk, BlockStatsError, Reading};
+use super::block_stats::{BlockStatsError, signed};
+use crate::read::{Blk, Reading};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Blk<'_> {
     /// [`BlockStatsError`]; nothing is filled in.
     ///
     /// ```no_run
-    /// # use domstat_consumer::{BlockParam, Region};
+    /// # use domstat_consumer::{Region, libvirt::BlockParam};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let region = Region::open("/run/domstat/web1.domstat")?;
     /// for blk in region.blks() {

@@ -2,8 +2,9 @@
 
 use domstat_layout::{BlkGroup, DomGroup, Field, NetGroup, ReadMem, RecordKind, Stat, VcpuGroup};
 
-use crate::read::{Reading, Record, Sample};
-use crate::{ReadError, Region};
+use super::{Reading, Record, Sample};
+use crate::error::ReadError;
+use crate::region::Region;
 
 /// The dom record of an attached region.
 #[derive(Clone, Copy)]
@@ -12,7 +13,7 @@ pub struct Dom<'a> {
 }
 
 impl<'a> Dom<'a> {
-    pub(crate) const fn new(region: &'a Region, mem: ReadMem<'a>) -> Self {
+    const fn new(region: &'a Region, mem: ReadMem<'a>) -> Self {
         Self { record: Record { region, mem, index: None } }
     }
 
@@ -32,6 +33,15 @@ impl<'a> Dom<'a> {
     #[inline]
     pub fn stat<G: DomGroup>(&self, field: Field<G>) -> Result<Stat, ReadError> {
         self.record.stat(field, self.record.region.patience())
+    }
+}
+
+impl Region {
+    /// The dom record.
+    #[must_use]
+    pub fn dom(&self) -> Dom<'_> {
+        // The geometry proves that the record is inside; an empty one would have no groups.
+        Dom::new(self, self.sub(0, self.geometry().dom_size()))
     }
 }
 

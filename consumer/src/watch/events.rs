@@ -12,10 +12,12 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::Errno;
 use rustix::thread::futex::{self, WaitFlags, WaitPtr};
 
-use crate::life::timespec;
-use crate::mapped::duplicate;
-use crate::wait::{of_region, wait_for};
-use crate::{AttachError, Attachment, Region};
+use super::futex::{region_wait, wait_for};
+use crate::attach::Attachment;
+use crate::attach::pidfd::timespec;
+use crate::error::AttachError;
+use crate::region::Region;
+use crate::region::file::duplicate;
 
 /// Words that one thread waits for beside its own; the kernel takes 128 at a time.
 const PER_THREAD: usize = 127;
@@ -28,7 +30,7 @@ pub enum Event {
     /// The producer announced something: a change of state, a threshold, a job's end.
     Notified(u64),
     /// The producer is gone. Told once.
-    ProducerGone(u64),
+    ProducerExited(u64),
 }
 
 /// Waits for events of many regions at once, without polling.
@@ -37,7 +39,8 @@ pub enum Event {
 /// (`tokio::io::unix::AsyncFd`, epoll, poll), then call `wait` with a timeout of zero.
 ///
 /// ```no_run
-/// use domstat_consumer::{Attachment, Event, Events};
+/// use domstat_consumer::Attachment;
+/// use domstat_consumer::watch::{Event, Events};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let web1 = Attachment::open("/run/domstat/web1.domstat")?;
@@ -46,7 +49,7 @@ pub enum Event {
 /// for event in events.wait(None)? {
 ///     match event {
 ///         Event::Notified(1) => println!("{:?}", web1.region().status()),
-///         Event::ProducerGone(1) => println!("{}", web1.liveness().name()),
+///         Event::ProducerExited(1) => println!("{}", web1.liveness().name()),
 ///         _ => {}
 ///     }
 /// }
@@ -159,7 +162,7 @@ impl Events {
         attachment: &Attachment,
         fds: &mut Vec<OwnedFd>,
     ) -> Result<(), AttachError> {
-        for (fd, flags) in attachment.life().fds() {
+        for (fd, flags) in attachment.producer().fds() {
             // A connection is shared by many regions, and an epoll takes each descriptor once.
             let fd = duplicate(&fd)?;
             let in_epoll =
@@ -224,7 +227,7 @@ impl Events {
         }
         for number in numbers.into_iter().filter(|number| *number != BELL) {
             // A connection and a process may both have told it.
-            events.extend(self.end(number).map(Event::ProducerGone));
+            events.extend(self.end(number).map(Event::ProducerExited));
         }
         Ok(events)
     }
@@ -292,7 +295,7 @@ impl Words {
                     notified.push(word.number);
                 }
                 if let Some(address) = word.region.mem().notify_word().filter(|_| intact) {
-                    waits.push(of_region(address, now));
+                    waits.push(region_wait(address, now));
                     regions.push(Arc::clone(&word.region));
                 }
                 intact

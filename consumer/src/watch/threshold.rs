@@ -3,11 +3,10 @@
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::{Field, Group, GroupDesc, Ns, RecordKind, Stat, Word};
 
-use crate::read::{Copied, Waiting};
-use crate::{ReadError, Reading, Region};
-
-/// Thousandths of a percent in the whole.
-pub const WHOLE: u32 = 100_000;
+use crate::error::ReadError;
+use crate::read::patience::Waiting;
+use crate::read::{Copied, Reading};
+use crate::region::Region;
 
 /// A watch of one field of one record, as libvirt's virDomainBlockSetWriteThreshold keeps one of a
 /// disk's allocation.
@@ -16,12 +15,13 @@ pub const WHOLE: u32 = 100_000;
 /// threshold is 0. What is past the threshold already when it is set fires at the next update.
 ///
 /// ```no_run
-/// use domstat_consumer::{Region, Threshold, ThresholdEvent, ThresholdWatch};
+/// use domstat_consumer::Region;
+/// use domstat_consumer::watch::{Threshold, ThresholdEvent, ThresholdWatch};
 /// use domstat_layout::latest::BlkExtent;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let region = Region::open("/run/domstat/web1.domstat")?;
-/// let mut watch = ThresholdWatch::of(0, BlkExtent::allocation_bytes)
+/// let mut watch = ThresholdWatch::new(0, BlkExtent::allocation_bytes)
 ///     .relative_to(0, BlkExtent::capacity_bytes);
 /// let bytes = watch.set(&region, Threshold::Thousandths(90_000))?; // 90 %
 /// assert_eq!(watch.threshold(), bytes);
@@ -33,15 +33,15 @@ pub const WHOLE: u32 = 100_000;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ThresholdWatch {
-    field: Place,
-    capacity: Option<Place>,
+    field: WatchedField,
+    capacity: Option<WatchedField>,
     threshold: u64,
     /// The write that was looked at last, and the slot's tenant since the watch was set.
     seen: Option<(u32, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct WatchedField {
     index: u32,
     desc: &'static GroupDesc,
     word: usize,
@@ -52,9 +52,14 @@ struct Place {
 pub enum Threshold {
     /// A number in the field's own unit: bytes, as a rule. 0 disarms.
     Bytes(u64),
-    /// Thousandths of a percent of the capacity field, 0 to [`WHOLE`], rounded down to a whole
+    /// Thousandths of a percent of the capacity field, 0 to [`Threshold::WHOLE`], rounded down to a whole
     /// byte, and up to 1 byte where that would be 0. 0 disarms.
     Thousandths(u32),
+}
+
+impl Threshold {
+    /// Thousandths of a percent in the whole.
+    pub const WHOLE: u32 = 100_000;
 }
 
 /// What a look at a watched field saw.
@@ -83,7 +88,7 @@ pub enum ThresholdEvent {
 #[non_exhaustive]
 pub enum ThresholdError {
     /// More than everything.
-    #[error("a threshold is 0 to {WHOLE} thousandths of a percent, not {found}")]
+    #[error("a threshold is 0 to {} thousandths of a percent, not {found}", Threshold::WHOLE)]
     OutOfRange {
         /// What was asked for.
         found: u32,
@@ -105,8 +110,8 @@ pub enum ThresholdError {
     Read(#[from] ReadError),
 }
 
-impl Place {
-    fn of<G: Group>(index: u32, field: Field<G>) -> Self {
+impl WatchedField {
+    fn new<G: Group>(index: u32, field: Field<G>) -> Self {
         let desc = G::DESC;
         let word = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
         let index = if desc.record == RecordKind::Dom { 0 } else { index };
@@ -134,14 +139,14 @@ impl ThresholdWatch {
     /// A watch of `field` of the record at `index` of its array (of no meaning in the dom record),
     /// disarmed.
     #[must_use]
-    pub fn of<G: Group>(index: u32, field: Field<G>) -> Self {
-        Self { field: Place::of(index, field), capacity: None, threshold: 0, seen: None }
+    pub fn new<G: Group>(index: u32, field: Field<G>) -> Self {
+        Self { field: WatchedField::new(index, field), capacity: None, threshold: 0, seen: None }
     }
 
     /// Names the field that [`Threshold::Thousandths`] are parts of.
     #[must_use]
     pub fn relative_to<G: Group>(mut self, index: u32, field: Field<G>) -> Self {
-        self.capacity = Some(Place::of(index, field));
+        self.capacity = Some(WatchedField::new(index, field));
         self
     }
 
@@ -153,7 +158,7 @@ impl ThresholdWatch {
         let bytes = match threshold {
             Threshold::Bytes(bytes) => bytes,
             Threshold::Thousandths(0) => 0,
-            Threshold::Thousandths(found) if found > WHOLE => {
+            Threshold::Thousandths(found) if found > Threshold::WHOLE => {
                 return Err(ThresholdError::OutOfRange { found });
             }
             Threshold::Thousandths(parts) => {
@@ -165,7 +170,7 @@ impl ThresholdWatch {
                 if capacity == 0 {
                     return Err(ThresholdError::NoBytes);
                 }
-                let bytes = u128::from(capacity) * u128::from(parts) / u128::from(WHOLE);
+                let bytes = u128::from(capacity) * u128::from(parts) / u128::from(Threshold::WHOLE);
                 // Only a 0 that was asked for disarms.
                 u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
             }

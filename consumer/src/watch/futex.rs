@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, WaitFlags, WaitPtr, WaitvFlags};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Lost, Region};
+use crate::attach::truncation::Truncated;
+use crate::region::Region;
 
 /// Between two looks on kernels that cannot wait for several words at once (before Linux 5.16).
 const POLL: Duration = Duration::from_millis(5);
@@ -34,11 +35,11 @@ impl Region {
     /// `timeout` (`None`: for ever). Returns at once if it has already.
     ///
     /// A producer that is killed announces nothing: to be woken by that, too, use
-    /// [`crate::Events`], or wait with a timeout.
+    /// [`Events`](super::Events), or wait with a timeout.
     ///
     /// # Errors
-    /// [`Lost`] if the memory went away.
-    pub fn wait(&self, seen: u32, timeout: Option<Duration>) -> Result<Waited, Lost> {
+    /// [`Truncated`] if the memory went away.
+    pub fn wait(&self, seen: u32, timeout: Option<Duration>) -> Result<Waited, Truncated> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let now = self.notify_count();
@@ -50,14 +51,14 @@ impl Region {
                 return Ok(Waited::TimedOut);
             }
             let Some(word) = self.mem().notify_word() else { return Ok(Waited::TimedOut) };
-            wait_for(&[of_region(word, seen)], until);
+            wait_for(&[region_wait(word, seen)], until);
         }
     }
 }
 
 /// A wait for a word of a region's: by what is mapped, not by where, since its writer is another
 /// process.
-pub(crate) fn of_region(word: *const u32, seen: u32) -> futex::Wait {
+pub(crate) fn region_wait(word: *const u32, seen: u32) -> futex::Wait {
     let mut wait = futex::Wait::new();
     // As it lies in memory: the kernel compares in its own byte order.
     wait.val = u64::from(seen.to_le());

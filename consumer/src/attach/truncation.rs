@@ -2,13 +2,15 @@
 
 use std::os::fd::AsFd;
 
-use crate::guard::Guard;
+mod sigbus;
+
+pub(crate) use sigbus::Guard;
 
 /// The memory behind a region went away under its reader: its file was truncated, or could not be
 /// read any more. Nothing that is read from then on is a value; attach again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the region was lost under its reader: {}", why(*.mapped_len, *.file_len))]
-pub struct Lost {
+pub struct Truncated {
     /// Bytes that were mapped.
     pub mapped_len: u64,
     /// Bytes that the file has now.
@@ -40,10 +42,14 @@ impl Shrinkable {
     ///
     /// A system call for each file: a truncation to the middle of a page raises no fault, but
     /// replaces by zeros what lies behind.
-    pub(crate) fn check<F: AsFd>(&self, files: impl IntoIterator<Item = F>) -> Result<(), Lost> {
+    pub(crate) fn check<F: AsFd>(
+        &self,
+        files: impl IntoIterator<Item = F>,
+    ) -> Result<(), Truncated> {
         for (file, mapped_len) in files.into_iter().zip(&self.lens) {
             let len = rustix::fs::fstat(file).map_or(0, |stat| stat.st_size);
-            let lost = Lost { mapped_len: *mapped_len, file_len: u64::try_from(len).unwrap_or(0) };
+            let lost =
+                Truncated { mapped_len: *mapped_len, file_len: u64::try_from(len).unwrap_or(0) };
             if lost.file_len < lost.mapped_len || self.guard.is_lost() {
                 return Err(lost);
             }

@@ -7,7 +7,9 @@ use domstat_layout::descriptor::GROUP_UPDATED_NS;
 use domstat_layout::latest::REV;
 use domstat_layout::{GroupDesc, Ns, RecordKind};
 
-use crate::{Lost, Region};
+use crate::attach::truncation::Truncated;
+use crate::error::StalledWriter;
+use crate::region::Region;
 
 /// How a region stands. Only the values of a [`Liveness::Live`] one are to be shown as those of
 /// now; every other state says why they are old.
@@ -35,7 +37,7 @@ pub enum Liveness {
     /// The domain is gone; its last values are final.
     Retired,
     /// The memory went away; there are no values.
-    Lost(Lost),
+    Lost(Truncated),
 }
 
 impl Liveness {
@@ -66,21 +68,6 @@ impl Liveness {
             Self::Lost(_) => "lost",
         }
     }
-}
-
-/// A group that is in mid-update for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StalledWriter {
-    /// The record's kind.
-    pub record: RecordKind,
-    /// The record's index in its array; 0 of the dom record.
-    pub index: u32,
-    /// The group's name.
-    pub group: &'static str,
-    /// Its sequence number.
-    pub seq: u32,
-    /// For how long it was seen to stand.
-    pub since: Duration,
 }
 
 /// From when on a silence means something.
@@ -141,9 +128,11 @@ impl Looks {
         let longest = seen.iter().min_by_key(|odd| odd.first_seen);
         if let Some(odd) = longest.filter(|odd| now - odd.first_seen >= limits.stalled_after) {
             let Odd { record, index, group, seq, first_seen } = *odd;
-            let since = now - first_seen;
-            let group = group.name;
-            return Liveness::Stalled(StalledWriter { record, index, group, seq, since });
+            let (waited, retries) = (now - first_seen, 0);
+            let index = (record != RecordKind::Dom).then_some(index);
+            let (record, group) = (Some(record), Some(group.name));
+            let writer = StalledWriter { record, index, group, seq, retries, waited };
+            return Liveness::Stalled(writer);
         }
         if let (Some(limit), Some(now), Some(newest)) = (limits.stale_after, region.now(), newest) {
             let age = Duration::from_nanos(now.since(newest));

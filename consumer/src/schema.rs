@@ -1,17 +1,17 @@
-//! Reading what only the region's own schema knows.
-
-use std::time::Duration;
+//! Reads by the region's own schema, for what this build does not know.
 
 use domstat_layout::header::record;
 use domstat_layout::schema::{MAX_LEN, MAX_RECORD_LEN, SchemaGroup, SchemaRecord};
 use domstat_layout::{Busy, Ns, RecordKind};
 
-use crate::read::Waiting;
-use crate::{Lost, Reading, Region};
+use crate::error::{ReadError, StalledWriter};
+use crate::read::Reading;
+use crate::read::patience::Waiting;
+use crate::region::Region;
 
 /// A group that was read by its description, as of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Described {
+pub struct SchemaSample {
     /// When it was written, on the region's clock.
     pub updated: Ns,
     /// The sequence number of the write.
@@ -20,33 +20,9 @@ pub struct Described {
     pub generation: u32,
 }
 
-/// A group stayed in mid-update for as long as the reader was willing to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its writer is stalled: in mid-update (seq {seq}) after {retries} retries in {waited:?}")]
-pub struct Stalled {
-    /// The sequence number last seen.
-    pub seq: u32,
-    /// How often the read was tried again.
-    pub retries: u32,
-    /// How long.
-    pub waited: Duration,
-}
-
-/// Why a group that was read by its description gave no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DescribedError {
-    /// Its writer is stopped or gone.
-    #[error(transparent)]
-    Stalled(#[from] Stalled),
-    /// The memory went away under the reader.
-    #[error(transparent)]
-    Lost(#[from] Lost),
-}
-
 impl Region {
     /// A copy of the region's schema, to be parsed by [`domstat_layout::Schema::parse`]; `None`
-    /// if it has none, or one that is longer than any reader looks at, or it was [`Lost`].
+    /// if it has none, or one that is longer than any reader looks at, or it was [`Truncated`](crate::attach::Truncated).
     #[must_use]
     pub fn copy_schema(&self) -> Option<Vec<u8>> {
         let section = self.geometry().schema();
@@ -68,14 +44,14 @@ impl Region {
     /// a group that is longer than [`MAX_RECORD_LEN`].
     ///
     /// # Errors
-    /// [`DescribedError`] when patience is at its end, or the memory went away.
-    pub fn read_described(
+    /// [`ReadError`] when patience is at its end, or the memory went away.
+    pub fn read_by_schema(
         &self,
         record: &SchemaRecord<'_>,
         index: u32,
         group: &SchemaGroup<'_>,
         words: &mut Vec<u64>,
-    ) -> Result<Reading<Described>, DescribedError> {
+    ) -> Result<Reading<SchemaSample>, ReadError> {
         let mem = self.mem();
         let found = || {
             let at = record.offset(index).filter(|_| record.fits(mem.len()))?;
@@ -98,7 +74,7 @@ impl Region {
         };
         let mut attempt = || match read.try_read(words, || (is_active(), generation())) {
             Ok((seq, updated_ns, (true, generation))) => {
-                Ok(Reading::Active(Described { updated: Ns(updated_ns), seq, generation }))
+                Ok(Reading::Active(SchemaSample { updated: Ns(updated_ns), seq, generation }))
             }
             Ok((_, _, (false, _))) => Ok(Reading::Inactive),
             Err(busy) if is_active() => Err(busy),
@@ -107,7 +83,14 @@ impl Region {
         let reading = match attempt() {
             Ok(reading) => Ok(reading),
             Err(busy) => {
-                let stalled = |Busy { seq }, retries, waited| Stalled { seq, retries, waited };
+                let stalled = |Busy { seq }, retries, waited| StalledWriter {
+                    record: None,
+                    index: Some(index),
+                    group: None,
+                    seq,
+                    retries,
+                    waited,
+                };
                 Waiting::new(self.patience()).retry(busy, attempt, stalled)
             }
         };

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Words that start on a cache line, so that records copied side by side are stored across as few
 /// line boundaries as can be.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Words {
+pub(crate) struct AlignedBuf {
     lines: Vec<Line>,
     len: usize,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Words {
 #[repr(C, align(64))]
 struct Line([u64; 8]);
 
-impl Words {
+impl AlignedBuf {
     /// Makes it `len` words long; allocates only if it never was that long.
     pub(crate) fn resize(&mut self, len: usize) {
         self.lines.resize(len.div_ceil(8), Line::default());

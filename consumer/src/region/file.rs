@@ -1,0 +1,101 @@
+//! Files behind regions: kind, length, seals and locks.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, SealFlags};
+use rustix::io::Errno;
+
+use crate::error::AttachError;
+
+/// What a region's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A file that is sealed against shrinking: reads cannot fault.
+    Sealed,
+    /// A file that its owner can truncate: every read asks whether it did.
+    File,
+    /// One sealed file for each record.
+    Frames,
+    /// Pages that the caller mapped.
+    Pages,
+    /// Frames of the hypervisor's, which only it writes.
+    Resource,
+}
+
+/// Whether a producer holds a lock on a plain file; `None` also where that is not known, as on a
+/// filesystem without locks.
+pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
+    use rustix::fs::{FlockOperation, flock};
+    if backing != Backing::File {
+        return None;
+    }
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(file, FlockOperation::Unlock);
+            Some(false)
+        }
+        Err(Errno::WOULDBLOCK) => Some(true),
+        Err(_) => None,
+    }
+}
+
+/// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
+/// neither by shortening it nor by a hole in it. A hole that was there before it was sealed is
+/// filled by whoever reads it, and where there is no memory for that, the read is a SIGBUS.
+pub(crate) fn is_lasting(file: impl AsFd) -> bool {
+    let file = file.as_fd();
+    let is_kept = rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
+        let no_holes = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
+        no_holes && seals.contains(SealFlags::SHRINK)
+    });
+    // After the seals: what is there now stays.
+    is_kept && rustix::fs::fstat(file).is_ok_and(|stat| is_allocated(stat.st_size, stat.st_blocks))
+}
+
+/// Whether so many blocks, of 512 bytes whatever the filesystem, are the whole file.
+fn is_allocated(len: i64, blocks: i64) -> bool {
+    blocks.saturating_mul(512) >= len
+}
+
+/// Whether nobody can shorten the file.
+pub(crate) fn is_sealed(file: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
+}
+
+pub(crate) fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {
+    fd.as_fd()
+        .try_clone_to_owned()
+        .map_err(|source| AttachError::Os { action: "duplicate a descriptor".into(), source })
+}
+
+/// Length of a file that can be mapped.
+pub(crate) fn length(file: &File, what: &str) -> Result<u64, AttachError> {
+    let stat = rustix::fs::fstat(file)
+        .map_err(|e| AttachError::Os { action: format!("look at {what}"), source: e.into() })?;
+    let found = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(u64::try_from(stat.st_size).unwrap_or(0)),
+        FileType::Directory => "directory",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Symlink | FileType::Unknown => "special file",
+    };
+    Err(AttachError::NotMappable { what: what.to_owned(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+
+    #[test]
+    fn only_a_lock_that_is_held_says_that_a_file_is() {
+        // No lock can be asked for through such a descriptor.
+        let path = rustix::fs::open("/proc/self/exe", OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(is_held(Backing::File, path.as_fd()), None);
+        let exe = File::open("/proc/self/exe").unwrap();
+        assert_eq!(is_held(Backing::File, exe.as_fd()), Some(false));
+    }
+}

@@ -1,0 +1,78 @@
+//! Regions whose records lie in files of their own.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use domstat_layout::header::DOM_HEADER_LEN;
+use domstat_layout::{CopyWidth, DomHeader, Geometry, GeometryError, MAX_REGION_LEN, RecordKind};
+
+use super::Region;
+use super::file::{Backing, duplicate, is_lasting, is_sealed, length};
+use super::mapping::{Mapping, Reserved};
+use crate::error::AttachError;
+
+impl Region {
+    /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
+    /// dom record and the domain's arch slot, `others` one vCPU record each, in order, and last,
+    /// if the region has more than these, a frame with all that follows. They are mapped side by
+    /// side.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn from_frames(dom: impl AsFd, others: &[impl AsFd]) -> Result<Self, AttachError> {
+        let what = "the dom record's frame";
+        let mut files = vec![duplicate(&dom)?];
+        let file = File::from(duplicate(&dom)?);
+        let mut lasting = is_lasting(&file);
+        let dom_len = length(&file, what)?;
+        if dom_len < DOM_HEADER_LEN as u64 {
+            return Err(AttachError::Empty { what: what.to_owned() });
+        }
+        let first = Mapping::map_file(&file, DOM_HEADER_LEN)
+            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let first_guard =
+            if lasting { None } else { first.shrinkable(vec![DOM_HEADER_LEN as u64])? };
+        let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
+        let short = GeometryError::TooShort { mapped_len: 0 };
+        let header = DomHeader::load(first.mem(CopyWidth::BASELINE)).ok_or(bad(short))?;
+        first_guard.map_or(Ok(()), |s| s.check([&file])).map_err(AttachError::Truncated)?;
+        let geometry = Geometry::validate(&header, MAX_REGION_LEN).map_err(bad)?;
+        let vcpus = geometry.array(RecordKind::Vcpu);
+        let frame = |index, found, expected| AttachError::Frame { index, found, expected };
+        let page = rustix::param::page_size();
+        let whole_pages = vcpus.offs.is_multiple_of(page) && vcpus.stride.is_multiple_of(page);
+        if !whole_pages || dom_len < vcpus.offs as u64 {
+            return Err(frame(0, dom_len, vcpus.offs.next_multiple_of(page) as u64));
+        }
+        // Where each frame goes, and how much of it is looked at.
+        let mut places = (0..vcpus.nr)
+            .filter_map(|i| Some((vcpus.offset(i)?, vcpus.stride)))
+            .collect::<Vec<_>>();
+        if geometry.end() > vcpus.end() {
+            places.push((vcpus.end(), geometry.end() - vcpus.end()));
+        }
+        if others.len() != places.len() {
+            return Err(frame(others.len(), 0, vcpus.stride as u64));
+        }
+        let os = |source| AttachError::Os { action: "map the frames".into(), source };
+        let mut range = Reserved::new(geometry.end().next_multiple_of(page)).map_err(os)?;
+        range.map(0, vcpus.offs, &file).map_err(os)?;
+        let mut lens = vec![vcpus.offs as u64];
+        for (i, (fd, (at, len))) in others.iter().zip(places).enumerate() {
+            let file = File::from(duplicate(fd)?);
+            lasting &= is_lasting(&file);
+            let found = length(&file, "a record's frame")?;
+            if found < len as u64 || !range.map(at, len, &file).map_err(os)? {
+                return Err(frame(i + 1, found, len as u64));
+            }
+            files.push(file.into());
+            lens.push(len as u64);
+        }
+        // Frames that can be truncated are no better than a file.
+        let sealed = files.iter().all(is_sealed);
+        let backing = if sealed { Backing::Frames } else { Backing::File };
+        let mapping = Mapping::Frames(range);
+        let shrinkable = if lasting { None } else { mapping.shrinkable(lens)? };
+        Self::validate(mapping, shrinkable, backing, files, what)
+    }
+}

@@ -1,0 +1,155 @@
+//! Mapped files, before anything in them is believed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
+use rustix::fs::{Mode, OFlags};
+
+use super::file::{Backing, is_lasting, is_sealed, length};
+use super::mapping::Mapping;
+use crate::attach::truncation::{Shrinkable, Truncated};
+use crate::error::AttachError;
+
+/// A file mapped read-only, before anything in it is believed. For tools that judge what a
+/// [`Region`](super::Region) would refuse.
+pub struct MappedFile {
+    shrinkable: Option<Shrinkable>,
+    mapping: Mapping,
+    backing: Backing,
+    file: File,
+    what: String,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do; never for what the bytes say.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
+        let path = path.as_ref();
+        let owned = || path.to_owned();
+        // NONBLOCK: opening a FIFO without a writer would wait for one.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound if path.is_symlink() => {
+                AttachError::ProducerExited { path: owned() }
+            }
+            io::ErrorKind::NotFound => AttachError::NotFound { path: owned() },
+            io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: owned() },
+            _ => AttachError::Os { action: format!("open {}", path.display()), source: e.into() },
+        })?;
+        Self::from_file(File::from(fd), path.display().to_string())
+    }
+
+    /// Maps the file behind `fd`.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do; never for what the bytes say.
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
+        Self::from_file(File::from(fd.into()), "the descriptor".to_owned())
+    }
+
+    fn from_file(file: File, what: String) -> Result<Self, AttachError> {
+        // Before its length is looked at: a seal cannot be taken off.
+        let (sealed, lasting) = (is_sealed(&file), is_lasting(&file));
+        let found = length(&file, &what)?;
+        if found == 0 {
+            return Err(AttachError::Empty { what });
+        }
+        // Whoever made the file says how long it is, and addresses are not without end.
+        let most = MAX_REGION_LEN as u64;
+        let len = usize::try_from(found).ok().filter(|len| *len <= MAX_REGION_LEN);
+        let Some(len) = len else { return Err(AttachError::TooLong { what, found, most }) };
+        let mapping = Mapping::map_file(&file, len)
+            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let backing = if sealed { Backing::Sealed } else { Backing::File };
+        let shrinkable = if lasting { None } else { mapping.shrinkable(vec![len as u64])? };
+        let mapped = Self { shrinkable, mapping, backing, file, what };
+        mapped.intact().map_err(AttachError::Truncated)?;
+        Ok(mapped)
+    }
+
+    /// What was mapped in another way.
+    pub(crate) fn from_mapping(
+        mapping: Mapping,
+        backing: Backing,
+        file: File,
+        what: String,
+    ) -> Self {
+        Self { shrinkable: None, mapping, backing, file, what }
+    }
+
+    /// The raw shared memory. If the file can be truncated, ask [`MappedFile::intact`] after what was
+    /// read.
+    #[must_use]
+    pub fn mem(&self) -> ReadMem<'_> {
+        self.mapping.mem(CopyWidth::BASELINE)
+    }
+
+    /// Whether everything read so far was the file's.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the file was truncated: zeros may have been read in its place.
+    pub fn intact(&self) -> Result<(), Truncated> {
+        self.shrinkable.as_ref().map_or(Ok(()), |s| s.check([&self.file]))
+    }
+
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The mapping, what its bytes come from, and a name for them.
+    pub(crate) fn into_parts(self) -> (Mapping, Option<Shrinkable>, Backing, File, String) {
+        (self.mapping, self.shrinkable, self.backing, self.file, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate};
+
+    use super::*;
+
+    fn memfd(len: u64, allocated: u64) -> File {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+        file.set_len(len).unwrap();
+        if allocated > 0 {
+            fallocate(&file, FallocateFlags::empty(), 0, allocated).unwrap();
+        }
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::WRITE).unwrap();
+        file
+    }
+
+    #[test]
+    fn sealed_memory_with_a_hole_is_guarded() {
+        for (len, allocated, lasting) in
+            [(8192, 8192, true), (5000, 5000, true), (8192, 4096, false), (8192, 0, false)]
+        {
+            let mapped = MappedFile::from_fd(memfd(len, allocated)).unwrap();
+            assert_eq!(mapped.shrinkable.is_none(), lasting, "{allocated} of {len} bytes");
+            assert_eq!(mapped.backing(), Backing::Sealed);
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_region_is_not_mapped() {
+        let most = MAX_REGION_LEN as u64;
+        assert!(MappedFile::from_fd(memfd(most, 0)).is_ok());
+        for len in [most + 1, 27 << 40] {
+            let Err(AttachError::TooLong { found, .. }) = MappedFile::from_fd(memfd(len, 0)) else {
+                panic!("{len} bytes were mapped");
+            };
+            assert_eq!(found, len);
+        }
+    }
+}
