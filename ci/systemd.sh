@@ -52,7 +52,7 @@ hold 1 'service after: active'
 hold 1 'user: 6[0-9]{4}'
 hold 1 'kept: 1'
 hold 3 'killed: goes on'
-hold 1 'check: 0 0 are broken'
+hold 1 'check: 0 0 failed'
 hold 1 'export: active as 6[0-9]{4}'
 hold 1 'scrape: 1 build_info'
 # The exporter's user may connect to the daemon's socket.

@@ -1,4 +1,4 @@
-//! Whether what one layout's builds were made to read is where another's producers write it.
+//! Comparison of layouts: whether builds of one read what producers of another write.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::{Abi, Field, Group, Record};
 pub struct Change {
     /// What differs, such as `vcpu.runstate.running_ns`.
     pub what: String,
-    /// In which way.
+    /// How it differs.
     pub how: String,
     /// Whether a build of the old layout misreads a producer of the new one, or the reverse.
     pub breaks: bool,
 }
 
-/// What differs between two layouts.
+/// Differences of two layouts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// Every difference.
@@ -25,7 +25,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether nothing was done but to append.
+    /// Whether the new layout only appends to the old one.
     #[must_use]
     pub fn is_compatible(&self) -> bool {
         self.breaking().next().is_none()
@@ -61,7 +61,8 @@ impl fmt::Display for Comparison {
         if n == 0 {
             writeln!(f, "compatible: builds of either read what both know")
         } else {
-            writeln!(f, "incompatible: {n} changes break builds")
+            let (s, verb) = if n == 1 { ("", "breaks") } else { ("s", "break") };
+            writeln!(f, "incompatible: {n} change{s} {verb} builds")
         }
     }
 }
@@ -141,7 +142,7 @@ fn field(found: &mut Comparison, what: &str, old: &Field, new: &Field) {
     found.same(what, "has other values", old.states.join(" "), new.states.join(" "));
 }
 
-/// What no layout may be, whatever came before it.
+/// Adds the faults that a layout must not have, even without a predecessor.
 fn sound(found: &mut Comparison, record: &Record) {
     let name = record.name.as_str();
     let mut groups: Vec<&Group> = record.groups.iter().collect();

@@ -1,6 +1,6 @@
-//! Layouts as values: what a revision's records, groups and fields are, whoever says so (the
-//! descriptor table, a region's own schema, a C header), and whether a build of one understands a
-//! producer of another.
+//! Layouts as values: records, groups and fields of a revision, taken from the descriptor table, from
+//! a region's own schema or from a C header; and the comparison that decides whether a build of one
+//! understands a producer of another.
 //!
 //! ```
 //! use domstat_abi::{Abi, compare};
@@ -9,20 +9,20 @@
 //! assert!(!compare(&new, &old).is_compatible(), "revisions only append");
 //! ```
 
-mod check;
+mod c_header;
+mod c_matrix;
+mod c_parse;
 mod compare;
-mod header;
-mod map;
-mod parse;
-mod said;
+mod draw;
+mod from_layout;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{CheckError, Checked, check_with};
+pub use c_header::c_header;
+pub use c_matrix::{MatrixError, MatrixReport, check_c_matrix};
+pub use c_parse::{HeaderError, parse_c_header};
 pub use compare::{Change, Comparison, compare};
-pub use header::c_header;
-pub use map::{Shape, ascii, svg};
-pub use parse::{HeaderError, parse_c_header};
+pub use draw::{Shape, ascii, svg};
 
 /// A layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -84,7 +84,7 @@ fn the_installed_compiler_passes() {
 
 /// Compilers whose consumers of one revision do not do what they should.
 #[test]
-fn a_consumer_that_fails_is_found_out() {
+fn a_consumer_that_fails_is_reported() {
     if !std::process::Command::new("cc").arg("--version").output().is_ok_and(|o| o.status.success())
     {
         return skip("cc", "no C compiler");
@@ -92,9 +92,12 @@ fn a_consumer_that_fails_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let cc = dir.path().join("cc");
     for (program, expected) in [
-        ("exit 1", "revision 2 does not read a region of revision 1"),
-        (":", "it prints nothing"),
-        ("echo 'vcpu[0].runstate.running_ns 7'", "revision 2 reads a region of revision 1"),
+        ("exit 1", "a reader of revision 2 cannot read a region of revision 1"),
+        (":", "it prints no value"),
+        (
+            "echo 'vcpu[0].runstate.running_ns 7'",
+            "a reader of revision 2 misreads a region of revision 1",
+        ),
     ] {
         let script = format!(
             "#!/bin/sh\ncc \"$@\" || exit\ncase \"$*\" in *consumer-r2*)\n\

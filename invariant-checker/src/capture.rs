@@ -1,9 +1,10 @@
-//! One look at a region: raw words, and a consistent copy of every active group.
+//! Capture of a region at one look: raw words, and a consistent copy of every active group.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
+use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN};
 use domstat_layout::header::DOM_HEADER_LEN;
 use domstat_layout::latest::REV;
 use domstat_layout::{DomHeader, Geometry, GroupDesc, MAX_REGION_LEN, Ns, ReadMem, RecordKind};
@@ -13,22 +14,22 @@ use crate::{NotAttachable, Subject};
 /// Pages are at least this long.
 const PAGE: usize = 4096;
 
-/// What one look at a region saw. The raw words are as of no single moment; each group's copy is.
+/// Result of one look at a region. The raw words are not as of a single moment; each group's copy is.
 pub struct Capture {
     /// The header, as alleged.
     pub header: DomHeader,
-    /// Where the records lie, if the header says something that can be followed.
+    /// Where the records lie, if the header passes validation.
     pub geometry: Option<Geometry>,
     /// Bytes that are mapped.
     pub mapped_len: usize,
-    /// Every group that this build knows and the producer's records hold.
+    /// Groups that this build knows and the producer's records hold.
     pub groups: Vec<GroupCopy>,
     /// Now on the region's clock, after everything was read.
     pub now: Option<Ns>,
     words: Vec<u64>,
 }
 
-/// A record and where it lies.
+/// Place of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordAt {
     /// Its kind.
@@ -58,36 +59,27 @@ impl RecordAt {
     }
 }
 
-/// A group as one look saw it.
+/// A group at one look.
 #[derive(Clone, Debug)]
 pub struct GroupCopy {
     /// The record that it lies in.
     pub record: RecordAt,
     /// Its row in the descriptor table.
     pub desc: &'static GroupDesc,
-    /// What was seen.
+    /// Its state.
     pub look: GroupLook,
 }
 
-/// What was seen of a group.
+/// State of a group at one look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupLook {
     /// Active, and copied as of one write.
-    Whole {
-        /// The sequence number.
-        seq: u32,
-        /// The record's generation at that moment; 0 in the dom record.
-        generation: u32,
-        /// `updated_ns`.
-        updated_ns: u64,
-        /// The fields.
-        fields: Vec<u64>,
-    },
-    /// Active, and in mid-update for as long as was waited.
+    Whole(WholeGroup),
+    /// Active, and in mid-update until the deadline.
     Stalled {
         /// The sequence number last seen.
         seq: u32,
-        /// How long it was waited for.
+        /// Time waited.
         waited: Duration,
     },
     /// Its bit is clear. The raw words are from before and after the bit was seen to be.
@@ -99,7 +91,38 @@ pub enum GroupLook {
     Outside,
 }
 
+/// An active group, as of one write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeGroup {
+    /// The sequence number.
+    pub seq: u32,
+    /// The record's generation at that moment; 0 in the dom record.
+    pub generation: u32,
+    /// `updated_ns`.
+    pub updated_ns: u64,
+    /// The words of the fields.
+    pub fields: Vec<u64>,
+}
+
+impl WholeGroup {
+    /// The words of one of its fields; `desc` is the group's row in the descriptor table.
+    #[must_use]
+    pub fn words(&self, desc: &GroupDesc, field: &FieldDesc) -> Option<&[u64]> {
+        let start = field.offset.checked_sub(desc.offset + GROUP_HEADER_LEN)? / 8;
+        self.fields.get(start..start + field.width / 8)
+    }
+}
+
 impl GroupCopy {
+    /// What was seen of it, if it was active and at rest.
+    #[must_use]
+    pub const fn whole(&self) -> Option<&WholeGroup> {
+        match &self.look {
+            GroupLook::Whole(whole) => Some(whole),
+            _ => None,
+        }
+    }
+
     /// `vcpu[3].runstate`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -114,18 +137,18 @@ impl GroupCopy {
 }
 
 impl Capture {
-    /// Looks at the region now; waits for groups in mid-update, all of them together, until
-    /// `deadline` has passed.
+    /// Captures the region now. Waits for all groups in mid-update together, until `deadline` has
+    /// passed.
     ///
     /// # Errors
-    /// [`NotAttachable`] if there is not even a header, or more than can be copied.
+    /// [`NotAttachable`] if there is less than a header, or more than can be copied.
     pub fn take(subject: &Subject<'_>, deadline: Duration) -> Result<Self, NotAttachable> {
         let mem = subject.mem;
         let too_short = NotAttachable::TooShort { len: mem.len() };
         let header = DomHeader::load(mem).ok_or(too_short)?;
         let geometry = Geometry::validate(&header, mem.len()).ok();
-        // Without a shape only the header can be judged; with one, everything up to the end of
-        // the page in which the last record ends.
+        // Without a geometry only the header can be judged; with one, everything up to the end
+        // of the page in which the last record ends.
         let len =
             geometry.map_or(DOM_HEADER_LEN, |g| g.end().next_multiple_of(PAGE)).min(mem.len());
         if len > MAX_REGION_LEN {
@@ -157,7 +180,7 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Looks again at the groups that were in mid-update, until none is or the deadline has passed.
+    /// Reads groups in mid-update again, until none is left or the deadline has passed.
     fn wait_for(&mut self, mem: ReadMem<'_>, mut busy: Vec<(usize, bool)>, deadline: Duration) {
         let (start, backoff) = (Instant::now(), Backoff::new());
         let mut unseen = BTreeSet::new();
@@ -186,8 +209,8 @@ impl Capture {
         self.groups.retain(|_| at.next().is_none_or(|at| !unseen.contains(&at)));
     }
 
-    /// The end of what was captured: that of the page in which the last record ends, or of the
-    /// mapping.
+    /// Length of the captured bytes: up to the end of the page in which the last record ends, or
+    /// of the mapping.
     #[must_use]
     pub fn len(&self) -> usize {
         self.words.len() * 8
@@ -199,13 +222,13 @@ impl Capture {
         self.words.is_empty()
     }
 
-    /// The u64 at `offset`, from the raw words; 0 past what was captured.
+    /// The u64 at `offset`, from the raw words; 0 past the captured bytes.
     #[must_use]
     pub fn u64(&self, offset: usize) -> u64 {
         self.words.get(offset / 8).copied().map_or(0, u64::from_le)
     }
 
-    /// The u32 at `offset`, from the raw words; 0 past what was captured.
+    /// The u32 at `offset`, from the raw words; 0 past the captured bytes.
     #[must_use]
     pub fn u32(&self, offset: usize) -> u32 {
         let word = self.u64(offset & !7);
@@ -219,8 +242,7 @@ impl Capture {
         self.u64(record.base + record.kind.active_offset())
     }
 
-    /// Every record, in the order in which they lie, if the header can be followed; none
-    /// otherwise.
+    /// Every record, in the order in which they lie; none if the header does not pass validation.
     #[must_use]
     pub fn records(&self) -> Vec<RecordAt> {
         let Some(g) = self.geometry else { return Vec::new() };
@@ -235,14 +257,14 @@ impl Capture {
         records
     }
 
-    /// `len` bytes from `offset` on, from the raw words; fewer past what was captured.
+    /// `len` bytes from `offset` on, from the raw words; fewer at the end of the captured bytes.
     #[must_use]
     pub fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
         let words = self.words.get(offset / 8..).unwrap_or_default();
         words.iter().take(len / 8).flat_map(|w| w.to_ne_bytes()).collect()
     }
 
-    /// The bytes of the region's schema, if the header speaks of one.
+    /// The bytes of the region's schema, if it has one.
     #[must_use]
     pub fn schema(&self) -> Option<Vec<u8>> {
         let section = self.geometry?.schema();
@@ -250,7 +272,7 @@ impl Capture {
     }
 }
 
-/// What one look at a group saw.
+/// Result of one read of a group.
 enum Seen {
     /// The producer's record does not hold it, or it was switched off while the raw words were
     /// copied.
@@ -274,8 +296,8 @@ fn look(mem: ReadMem<'_>, at: &RecordAt, desc: &'static GroupDesc, was_active: b
         return if active() { Seen::Look(GroupLook::Outside) } else { Seen::Nothing };
     };
     if !active() {
-        // Clear now; if it was set when the raw words were copied, they are not of a group at
-        // rest, and nothing is said of it.
+        // Clear now. If it was set when the raw words were copied, these are not of a group at
+        // rest and cannot be judged.
         return match was_active {
             true => Seen::Nothing,
             false => Seen::Look(GroupLook::Inactive { generation: generation() }),
@@ -285,7 +307,7 @@ fn look(mem: ReadMem<'_>, at: &RecordAt, desc: &'static GroupDesc, was_active: b
     match group.try_read(&mut fields, || (active(), generation())) {
         Ok((seq, updated_ns, (true, generation))) => {
             let fields = fields.iter().map(|w| u64::from_le(*w)).collect();
-            Seen::Look(GroupLook::Whole { seq, generation, updated_ns, fields })
+            Seen::Look(GroupLook::Whole(WholeGroup { seq, generation, updated_ns, fields }))
         }
         Ok((seq, _, (false, _))) => Seen::Busy { seq },
         Err(busy) => Seen::Busy { seq: busy.seq },

@@ -1,7 +1,7 @@
 //! Corrupt regions: one for each rule, which trips it and only it, and a good one.
 //!
-//! A fixture is data: the bytes of a region, what a misbehaving writer then does to them between
-//! two looks, and the one finding that must come of it.
+//! A fixture is data: the bytes of a region, what a misbehaving writer does to them between two
+//! looks, and the one finding that must result.
 
 use domstat_layout::header::{RECORD_HEADER_LEN, dom, record};
 use domstat_layout::r1::{DOM_SIZE, Identity, Memory, REVISION, Runstate, VCPU_SIZE};
@@ -10,10 +10,10 @@ use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC
 use crate::Finding;
 
 mod corrupt;
-mod later;
+mod latest;
 
 pub use corrupt::{Corrupt, corrupt};
-pub use later::good_of_revision_4;
+pub use latest::good_of_latest;
 
 /// A region that breaks one rule.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Fixture {
     pub then: Vec<Patch>,
     /// Where the bytes lie.
     pub place: Place,
-    /// The one thing that is to be found.
+    /// The one finding that must result.
     pub finding: Finding,
 }
 
@@ -86,7 +86,8 @@ impl Bytes {
     }
 }
 
-/// A region of revision 1 without a fault: two vCPUs, packed, one page.
+/// A region of revision 1 without a fault: two vCPUs, packed, one page. Its revision is the oldest
+/// on purpose: rules must hold for producers of every age.
 #[must_use]
 pub fn good() -> Vec<u8> {
     let mut b = Bytes(vec![0; 4096]);
@@ -147,12 +148,12 @@ pub fn all() -> Vec<Fixture> {
     let mut all = header_fixtures();
     all.extend(record_fixtures());
     all.extend(writer_fixtures());
-    all.extend(later::all());
+    all.extend(latest::all());
     all.sort_by_key(|f| f.finding.rule);
     all
 }
 
-/// Headers that allege what cannot be.
+/// Headers with impossible words.
 fn header_fixtures() -> Vec<Fixture> {
     vec![
         fixture(
@@ -210,7 +211,7 @@ fn header_fixtures() -> Vec<Fixture> {
             "4294967295",
         ),
         fixture(
-            "i08-size-no-multiple-of-8",
+            "i08-size-not-a-multiple-of-8",
             |b| b.u32(dom::DOM_SIZE, 404),
             "I08",
             dom::DOM_SIZE,
@@ -219,7 +220,7 @@ fn header_fixtures() -> Vec<Fixture> {
             "404",
         ),
         fixture(
-            "i09-alignment-no-power-of-two",
+            "i09-alignment-not-a-power-of-two",
             |b| b.u32(dom::ALIGN, 48),
             "I09",
             dom::ALIGN,
@@ -248,7 +249,7 @@ fn header_fixtures() -> Vec<Fixture> {
     ]
 }
 
-/// Records whose contents cannot be.
+/// Records with impossible contents.
 fn record_fixtures() -> Vec<Fixture> {
     vec![
         fixture(
@@ -341,7 +342,7 @@ fn record_fixtures() -> Vec<Fixture> {
     ]
 }
 
-/// Good regions whose writer then does what it must not.
+/// Good regions whose writer then breaks a rule.
 fn writer_fixtures() -> Vec<Fixture> {
     let word = |value: u64| value.to_le_bytes().to_vec();
     let seq = |value: u32| value.to_le_bytes().to_vec();

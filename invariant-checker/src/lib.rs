@@ -1,5 +1,5 @@
-//! Proves the rules of the domain-stats ABI on a region: one that lies in a file, or one that a
-//! producer is writing at this moment.
+//! Checker of the domain-stats ABI's rules, for a region in a file or one that a producer is
+//! writing at this moment. A look can refute a rule; no number of looks proves one.
 //!
 //! Each rule is one file under `rules/`, with one corrupt fixture ([`fixtures`]) that trips it and
 //! only it. A rule passes, fails, or cannot be checked here, and then says why; a failure names
@@ -28,7 +28,7 @@ mod rules;
 mod run;
 mod subject;
 
-pub use capture::{Capture, GroupCopy, GroupLook, RecordAt};
+pub use capture::{Capture, GroupCopy, GroupLook, RecordAt, WholeGroup};
 pub use report::{Finding, Outcome, Report, RuleReport, Verdict};
 pub use rules::{Look, RULES, Rule};
 pub use run::{NotAttachable, Options, check, watch_steps};

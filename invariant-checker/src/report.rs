@@ -1,4 +1,4 @@
-//! Outcomes, and the report made of them.
+//! Outcomes of rules, and the report that collects them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,16 +15,16 @@ pub struct Finding {
     pub offset: u64,
     /// What lies there, for example `vcpu[1].runstate.state`.
     pub what: String,
-    /// What would have been right.
+    /// What is right.
     pub expected: String,
     /// What was found.
     pub found: String,
 }
 
-/// What a rule says of a region.
+/// Result of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It holds, as far as was looked.
+    /// It holds at every look.
     Pass,
     /// It does not.
     Fail(Vec<Finding>),
@@ -62,18 +62,18 @@ pub struct RuleReport {
     /// Why it could not be checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What was found, up to [`RuleReport::MAX_FINDINGS`].
+    /// The findings, up to [`RuleReport::MAX_FINDINGS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// How many more were found, at other offsets.
+    /// Number of further findings, at other offsets.
     pub more_findings: u64,
-    /// Offsets of everything found.
+    /// Offsets of all findings.
     #[serde(skip)]
     seen: BTreeSet<u64>,
 }
 
 impl RuleReport {
-    /// Findings of one rule that are kept.
+    /// Findings of one rule that a report lists.
     pub const MAX_FINDINGS: usize = 8;
     /// Findings at more offsets than this are no longer counted.
     const MAX_SEEN: usize = 65_536;
@@ -99,7 +99,7 @@ impl RuleReport {
                 self.outcome = "fail";
                 self.reason = None;
                 for finding in findings {
-                    // The same at every look: once is enough.
+                    // A fault that every look finds counts once.
                     if self.seen.len() >= Self::MAX_SEEN || !self.seen.insert(finding.offset) {
                         continue;
                     }
@@ -128,14 +128,14 @@ impl RuleReport {
     }
 }
 
-/// What was found out about a region.
+/// Result of all rules.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Whether any rule is broken.
     pub verdict: Verdict,
-    /// How often the region was looked at.
+    /// Number of looks.
     pub looks: u64,
-    /// For how long.
+    /// Time from the first look to the last.
     pub seconds: f64,
     /// Each rule's outcome, in order of their numbers.
     pub rules: Vec<RuleReport>,
@@ -154,9 +154,14 @@ impl Report {
         self.verdict == Verdict::Pass
     }
 
-    fn count(&self, outcome: &str) -> usize {
-        self.rules.iter().filter(|r| r.outcome == outcome).count()
+    fn outcomes(&self, outcome: &str) -> u64 {
+        self.rules.iter().filter(|r| r.outcome == outcome).count() as u64
     }
+}
+
+/// `1 look`, `2 looks`.
+fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for Report {
@@ -179,11 +184,11 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{verdict}: {} rules hold, {} are broken, {} cannot be checked here; {} looks in {:.1} s",
-            self.count("pass"),
-            self.count("fail"),
-            self.count("not_checkable"),
-            self.looks,
+            "{verdict}: {} passed, {} failed, {} not checkable; {} in {:.1} s",
+            count(self.outcomes("pass"), "rule"),
+            self.outcomes("fail"),
+            self.outcomes("not_checkable"),
+            count(self.looks, "look"),
             self.seconds,
         )
     }

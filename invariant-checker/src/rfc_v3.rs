@@ -1,4 +1,4 @@
-//! The rules for a region in the vCPU-only layout of RFC v3 ([`domstat_layout::rfc_v3`]), with the
+//! Rules for a region in the vCPU-only layout of RFC v3 ([`domstat_layout::rfc_v3`]), with the
 //! same three outcomes and the same report as for a region of this project's layout.
 
 use std::time::Instant;
@@ -24,12 +24,12 @@ pub struct Rule {
     pub title: &'static str,
     /// Where it comes from.
     pub source: &'static str,
-    /// The rules that it stands on, earlier in [`RULES`].
+    /// The rules that it requires, earlier in [`RULES`].
     pub requires: &'static [&'static str],
     check: fn(&Look<'_>) -> Outcome,
 }
 
-/// What a rule judges: a region as seen now and, while watching, as seen before.
+/// Input of a rule: the region at this look and, while watching, at the one before.
 struct Look<'a> {
     options: &'a Options,
     previous: Option<&'a Capture>,
@@ -75,13 +75,13 @@ pub fn watch_steps(
     }
 }
 
-/// Applies every rule to one look, in order. A rule that stands on another is not checkable where
+/// Applies every rule to one look, in order. A rule that requires another is not checkable where
 /// that one does not hold.
 fn judge(look: &Look<'_>, reports: &mut [RuleReport]) {
     let mut broken = Vec::new();
     for (rule, report) in RULES.iter().zip(reports) {
         let outcome = match rule.requires.iter().find(|id| broken.contains(*id)) {
-            Some(id) => Outcome::NotCheckable(format!("stands on {id}, which does not hold")),
+            Some(id) => Outcome::NotCheckable(format!("requires {id}, which does not hold")),
             None => (rule.check)(look),
         };
         if matches!(outcome, Outcome::Fail(_)) {

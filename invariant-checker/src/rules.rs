@@ -1,32 +1,37 @@
 //! The rules, one file each.
+//!
+//! The rules about the header (I03 to I10, I23) state again, on purpose, what
+//! [`domstat_layout::Geometry::validate`] enforces. The checker is an independent judge: it reports
+//! every word that is wrong where validation stops at the first one, and a mistake in the validation
+//! shows as a difference between the two. Share constants with `layout`, never conditions.
 
-use crate::{Capture, Finding, GroupCopy, Options, Outcome, Subject};
+use crate::{Capture, Finding, GroupCopy, Options, Outcome, Subject, WholeGroup};
 
-mod i01;
-mod i02;
-mod i03;
-mod i04;
-mod i05;
-mod i06;
-mod i07;
-mod i08;
-mod i09;
-mod i10;
-mod i11;
-mod i12;
-mod i13;
-mod i14;
-mod i15;
-mod i16;
-mod i17;
-mod i18;
-mod i19;
-mod i20;
-mod i21;
-mod i22;
-mod i23;
-mod i24;
-mod i25;
+mod i01_magic_known;
+mod i02_record_magic_and_index;
+mod i03_dom_size_in_mapping;
+mod i04_vcpus_after_dom;
+mod i05_stride_holds_record;
+mod i06_arrays_in_mapping;
+mod i07_record_counts;
+mod i08_multiples_of_8;
+mod i09_alignment;
+mod i10_sections_disjoint;
+mod i11_reserved_zero;
+mod i12_defined_bits_only;
+mod i13_groups_in_record;
+mod i14_inactive_bytes_constant;
+mod i15_gaps_zero;
+mod i16_seq_even_at_rest;
+mod i17_words_change_with_seq;
+mod i18_header_constant;
+mod i19_counters_monotonic;
+mod i20_runstate_sums;
+mod i21_active_groups_written;
+mod i22_values_legal;
+mod i23_arch_slots_in_area;
+mod i24_sealed_read_only;
+mod i25_schema_compatible;
 
 /// A rule of the ABI.
 pub struct Rule {
@@ -36,50 +41,50 @@ pub struct Rule {
     pub title: &'static str,
     /// Where it comes from.
     pub source: &'static str,
-    /// The rules that it stands on: where one of them does not hold, this one cannot be checked.
+    /// The rules that it requires: where one of them does not hold, this one cannot be checked.
     pub requires: &'static [&'static str],
     pub(crate) check: fn(&Look<'_>) -> Outcome,
 }
 
-/// What a rule judges: a region as seen now and, while watching, as seen before.
+/// Input of a rule: the region at this look and, while watching, at the one before.
 pub struct Look<'a> {
-    /// Where the bytes come from.
+    /// The region.
     pub subject: &'a Subject<'a>,
-    /// What to measure against.
+    /// Limits.
     pub options: &'a Options,
     /// The look before this one.
     pub previous: Option<&'a Capture>,
-    /// What was seen now.
+    /// This look.
     pub current: &'a Capture,
 }
 
 /// Every rule, in order of their names.
 pub const RULES: &[Rule] = &[
-    i01::RULE,
-    i02::RULE,
-    i03::RULE,
-    i04::RULE,
-    i05::RULE,
-    i06::RULE,
-    i07::RULE,
-    i08::RULE,
-    i09::RULE,
-    i10::RULE,
-    i11::RULE,
-    i12::RULE,
-    i13::RULE,
-    i14::RULE,
-    i15::RULE,
-    i16::RULE,
-    i17::RULE,
-    i18::RULE,
-    i19::RULE,
-    i20::RULE,
-    i21::RULE,
-    i22::RULE,
-    i23::RULE,
-    i24::RULE,
-    i25::RULE,
+    i01_magic_known::RULE,
+    i02_record_magic_and_index::RULE,
+    i03_dom_size_in_mapping::RULE,
+    i04_vcpus_after_dom::RULE,
+    i05_stride_holds_record::RULE,
+    i06_arrays_in_mapping::RULE,
+    i07_record_counts::RULE,
+    i08_multiples_of_8::RULE,
+    i09_alignment::RULE,
+    i10_sections_disjoint::RULE,
+    i11_reserved_zero::RULE,
+    i12_defined_bits_only::RULE,
+    i13_groups_in_record::RULE,
+    i14_inactive_bytes_constant::RULE,
+    i15_gaps_zero::RULE,
+    i16_seq_even_at_rest::RULE,
+    i17_words_change_with_seq::RULE,
+    i18_header_constant::RULE,
+    i19_counters_monotonic::RULE,
+    i20_runstate_sums::RULE,
+    i21_active_groups_written::RULE,
+    i22_values_legal::RULE,
+    i23_arch_slots_in_area::RULE,
+    i24_sealed_read_only::RULE,
+    i25_schema_compatible::RULE,
 ];
 
 /// The rules that must hold before anything in a record can be judged.
@@ -99,20 +104,50 @@ pub(crate) fn finding(
 }
 
 pub(crate) fn no_watch() -> Outcome {
-    Outcome::NotCheckable("needs more than one look: watch the region".to_owned())
+    Outcome::NotCheckable("needs more than one look: use --watch".to_owned())
 }
 
-/// Each group as seen before and now, where both looks saw it.
-fn pairs<'a>(
+/// A group that two successive looks saw.
+struct Pair<'a> {
     previous: &'a Capture,
     current: &'a Capture,
-) -> impl Iterator<Item = (&'a GroupCopy, &'a GroupCopy)> {
-    // Both lists are in the order of records and groups; a look leaves a group out at times.
+    before: &'a GroupCopy,
+    now: &'a GroupCopy,
+}
+
+impl<'a> Pair<'a> {
+    /// The group's two copies, if both looks saw it active and at rest.
+    fn whole(&self) -> Option<(&'a WholeGroup, &'a WholeGroup)> {
+        Some((self.before.whole()?, self.now.whole()?))
+    }
+
+    /// The first of the group's raw words that differs: its offset, its old and its new value.
+    fn changed_word(&self) -> Option<(usize, u64, u64)> {
+        let mut words = (self.now.base()..self.now.base() + self.now.desc.size).step_by(8);
+        let at = words.find(|at| self.previous.u64(*at) != self.current.u64(*at))?;
+        Some((at, self.previous.u64(at), self.current.u64(at)))
+    }
+}
+
+/// Outcome of a rule that compares each group with the look before: `judge` adds its findings
+/// about one pair. Not checkable at a single look.
+fn compare_looks(look: &Look<'_>, mut judge: impl FnMut(&Pair<'_>, &mut Vec<Finding>)) -> Outcome {
+    let Some(previous) = look.previous else { return no_watch() };
+    let mut findings = Vec::new();
+    for pair in pairs(previous, look.current) {
+        judge(&pair, &mut findings);
+    }
+    findings.into()
+}
+
+/// Each group that both looks saw.
+fn pairs<'a>(previous: &'a Capture, current: &'a Capture) -> impl Iterator<Item = Pair<'a>> {
+    // Both lists are in the order of records and groups; a look can leave a group out.
     let mut before = previous.groups.iter().peekable();
     current.groups.iter().filter_map(move |now| {
         let key = |g: &GroupCopy| (g.record.base, g.desc.offset);
         while before.next_if(|b| key(b) < key(now)).is_some() {}
         let before = *before.peek().filter(|b| key(b) == key(now))?;
-        Some((before, now))
+        Some(Pair { previous, current, before, now })
     })
 }

@@ -1,4 +1,4 @@
-//! Running the rules.
+//! The run of all rules over one or more looks.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::report::{Outcome, Report, RuleReport};
 use crate::rules::{Look, RULES, Rule};
 use crate::{Capture, Subject};
 
-/// What the rules measure against.
+/// Limits that the rules measure against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How long a group may stay in mid-update (I16).
     pub seq_deadline: Duration,
-    /// How far runstate times may be off (I20), beside a thousandth of the time that passed.
+    /// How far runstate times may be off (I20), in addition to a thousandth of the time that passed.
     pub clock_tolerance: Duration,
 }
 
@@ -24,30 +24,30 @@ impl Default for Options {
     }
 }
 
-/// Why there is nothing to judge.
+/// Reason why a region cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAttachable {
     /// Fewer bytes than a header.
     #[error("the region has {len} bytes, fewer than the {DOM_HEADER_LEN} of a header")]
     TooShort {
-        /// Bytes there are.
+        /// Bytes of the region.
         len: usize,
     },
     /// Fewer bytes than a header of another layout.
     #[error("the region has {len} bytes, fewer than the {header} of a header")]
     ShorterThan {
-        /// Bytes there are.
+        /// Bytes of the region.
         len: usize,
         /// Bytes of the header.
         header: usize,
     },
     /// More bytes than are copied at one look.
-    #[error("the header speaks of {len} bytes, and no more than {most} are judged")]
+    #[error("the header alleges {len} bytes; the checker reads at most {most}")]
     TooLarge {
         /// Bytes up to the end of the last record.
         len: usize,
-        /// Bytes that are judged.
+        /// Most bytes that the checker reads.
         most: usize,
     },
     /// The producer has not published the region.
@@ -94,7 +94,7 @@ pub fn watch_steps(
     Ok(Report::new(rules, looks, start.elapsed()))
 }
 
-/// Applies every rule to one look. A rule that stands on another is not checkable where that one
+/// Applies every rule to one look. A rule that requires another is not checkable where that one
 /// does not hold, so that one fault is reported as one.
 fn judge(look: &Look<'_>, reports: &mut [RuleReport]) {
     let mut known = Vec::with_capacity(RULES.len());
@@ -103,7 +103,7 @@ fn judge(look: &Look<'_>, reports: &mut [RuleReport]) {
     }
 }
 
-/// A rule's outcome, after that of every rule it stands on; `known` holds those found so far.
+/// A rule's outcome, after that of every rule it requires; `known` holds those found so far.
 fn outcome(rule: &Rule, look: &Look<'_>, known: &mut Vec<(&'static str, Outcome)>) -> Outcome {
     if let Some((_, outcome)) = known.iter().find(|(id, _)| *id == rule.id) {
         return outcome.clone();
@@ -117,7 +117,7 @@ fn outcome(rule: &Rule, look: &Look<'_>, known: &mut Vec<(&'static str, Outcome)
         }
     }
     let outcome = match unmet {
-        Some(id) => Outcome::NotCheckable(format!("stands on {id}, which does not hold")),
+        Some(id) => Outcome::NotCheckable(format!("requires {id}, which does not hold")),
         None => (rule.check)(look),
     };
     known.push((rule.id, outcome.clone()));

@@ -1,18 +1,17 @@
-//! What is judged.
+//! Subject of a check: a region's bytes and their origin.
 
 use std::os::fd::BorrowedFd;
 
 use domstat_layout::ReadMem;
 
-/// A region to be judged: its bytes, and what is known of where they come from.
+/// A region to be judged: its bytes, and what is known about their origin.
 pub struct Subject<'a> {
     pub(crate) mem: ReadMem<'a>,
     pub(crate) file: Option<BorrowedFd<'a>>,
     pub(crate) frames: Vec<FrameId>,
 }
 
-/// What tells the memory of one frame from that of another: the file's device and inode, and where
-/// in the file the frame starts.
+/// Identity of a frame's memory: the file's device and inode, and the frame's start in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameId {
     /// Device of the file (`st_dev`).
@@ -24,7 +23,7 @@ pub struct FrameId {
 }
 
 impl<'a> Subject<'a> {
-    /// The bytes, about whose origin nothing is known.
+    /// Bytes of unknown origin.
     #[must_use]
     pub fn new(mem: ReadMem<'a>) -> Self {
         Self { mem, file: None, frames: Vec::new() }

@@ -1,4 +1,4 @@
-//! Regions that mean harm, and producers that behave and look as if they did not.
+//! Hostile regions, and harmless ones that look hostile.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -82,7 +82,7 @@ fn many_stalled_groups_are_waited_for_together() {
 }
 
 #[test]
-fn a_group_that_was_active_between_two_looks_is_no_fault() {
+fn a_group_that_was_active_between_two_looks_is_not_a_fault() {
     let mut bytes = fixtures::good();
     let (seq, field) = (Memory::DESC.offset, Memory::DESC.offset + 16);
     // Switched off: the bit is clear and seq is odd.
@@ -97,7 +97,7 @@ fn a_group_that_was_active_between_two_looks_is_no_fault() {
 }
 
 #[test]
-fn what_lies_behind_the_last_record_is_judged() {
+fn bytes_behind_the_last_record_are_judged() {
     let mut bytes = fixtures::good();
     let file = file_of(&bytes);
     let mapped = MappedFile::from_fd(file).unwrap();

@@ -76,7 +76,7 @@ fn what_a_writer_may_do_breaks_nothing() {
 }
 
 #[test]
-fn what_is_no_region_at_all_is_not_judged() {
+fn bytes_that_are_not_a_region_are_not_judged() {
     let short = judge(&[1; 8], &[]).unwrap_err();
     assert_eq!(short, NotAttachable::ShorterThan { len: 8, header: 16 });
     assert_eq!(judge(&[0; 4096], &[]).unwrap_err(), NotAttachable::NotPublished);

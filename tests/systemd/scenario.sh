@@ -29,7 +29,7 @@ for _ in 1 2 3; do
     before=$after
 done
 domstat check "$name" --socket $socket > /run/check.txt
-say "check: $? $(grep -o '[0-9]* are broken' /run/check.txt)"
+say "check: $? $(grep -o '[0-9]* failed' /run/check.txt)"
 
 systemctl start domstat-export.service
 say "export: $(systemctl is-active domstat-export.service) as $(ps -o uid= -p "$(systemctl show -P MainPID domstat-export.service)" | tr -d " ")"

@@ -31,7 +31,7 @@ def acquired(log, moment, vcpus):
 def checked(log, moment):
     last = log.get(moment, "check").strip().split("\n")[-1]
     log.expect(f"{moment}: the checker finds no rule broken", log.codes.get((moment, "check")) == 0
-               and last.startswith("PASS: 23 rules hold"), last)
+               and last.startswith("PASS: 23 rules passed"), last)
 
 
 def times(domain, index):

@@ -1,4 +1,4 @@
-//! `domstat abi`: layouts, compared, shown and checked.
+//! `domstat abi`: comparison, display and check of layouts.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
 use domstat_abi::{
-    Abi, CheckError, Shape, ascii, c_header, check_with, compare, parse_c_header, svg,
+    Abi, MatrixError, Shape, ascii, c_header, check_c_matrix, compare, parse_c_header, svg,
 };
 use domstat_layout::{REVISIONS, Revision, latest};
 
@@ -18,11 +18,11 @@ const EXAMPLES: &str = "\
 Examples:
   domstat abi diff include/domstat/r3.h include/domstat/r4.h
   domstat abi show --rev 2                   the layout table and a map
-  domstat abi show --json > layout.json      to be compared later
+  domstat abi show --json > layout.json      saved for a later diff
   domstat abi check --cc clang
 
-Exit codes: 0 compatible or everything holds, 1 incompatible or a check does not hold,
-            3 a file cannot be read or is no layout, 4 anything else.";
+Exit codes: 0 compatible, or all checks pass; 1 incompatible, or a check fails;
+            3 a file cannot be read or is not a layout; 4 any other error.";
 
 /// Compare, show and check layouts
 #[derive(ClapArgs)]
@@ -34,11 +34,11 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say whether builds of two layouts understand each other, and why not
+    /// Report whether two layouts are compatible, and what breaks
     Diff(DiffArgs),
-    /// Show a revision's layout table and the map of a region
+    /// Print a revision's layout table and a map of a region
     Show(ShowArgs),
-    /// Compile every revision's header and let programs of each read those of each other
+    /// Compile every revision's header and run a program of each against a program of each other
     Check(CheckArgs),
 }
 
@@ -177,21 +177,21 @@ fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
     writeln!(out, "{} revisions, each only appends to the one before", known.len())?;
     let dir = tempfile::tempdir()
         .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
-    match check_with(&args.cc, dir.path()) {
+    match check_c_matrix(&args.cc, dir.path()) {
         Ok(checked) => {
             writeln!(
                 out,
-                "{} headers compile as C99 with {}, their checks hold",
+                "{} headers compile as C99 with {}, and their compile-time checks hold",
                 checked.headers, args.cc
             )?;
             writeln!(
                 out,
-                "{} pairs of builds, placements and alignments understand each other: {} fields",
+                "{} pairs of builds agree, over all placements and alignments: {} fields compared",
                 checked.pairs, checked.fields
             )?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(CheckError::Os { action, source }) => Err(Failure::Check { action, source }),
+        Err(MatrixError::Os { action, source }) => Err(Failure::Check { action, source }),
         Err(wrong) => {
             writeln!(out, "{wrong}")?;
             Ok(ExitCode::from(1))

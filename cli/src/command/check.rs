@@ -1,4 +1,4 @@
-//! `domstat check`: prove the layout's rules.
+//! `domstat check`: the layout's rules, checked on a region.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::BorrowedFd;
@@ -17,22 +17,22 @@ use crate::locate::{self, Located, Places};
 const EXAMPLES: &str = "\
 Examples:
   domstat check web1                 one look
-  domstat check web1 --watch 10      ten seconds of looks: also the rules about change over time
+  domstat check web1 --watch 10      ten seconds of looks: adds the rules about change over time
   domstat check ./some.region --json | jq '.rules[] | select(.outcome != \"pass\")'
 
-Exit codes: 0 no rule is broken, 1 a rule is broken, 3 there is no region to judge.
-A rule that cannot be checked here is reported as such and breaks nothing.
+Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
+A rule that is not checkable here is reported as such and is not a failure.
 
-A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by its magic and
 judged by that layout's rules.";
 
-/// Prove the layout's rules on a region
+/// Check a region against every rule of the layout
 #[derive(ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The domain's name, the path of its region, or xen:DOMID for what the hypervisor writes
+    /// Domain name, path of a region, or xen:DOMID for the region that the hypervisor writes
     domain: String,
-    /// Look again and again for this long
+    /// Keep looking for this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     watch: Option<Duration>,
     /// Time between two looks while watching
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What is judged.
+/// The region to judge.
 struct What<'a> {
     name: &'a str,
     mem: ReadMem<'a>,
@@ -110,7 +110,7 @@ fn judge(
     if progress {
         eprint!("\r\x1b[K");
     }
-    // What was judged after a truncation was not the region.
+    // After a truncation, the bytes that were judged were not the region's.
     intact().map_err(|source| Failure::Lost { domain: what.name.to_owned(), source })?;
     report.map_err(|source| Failure::NotAttachable { path: what.name.to_owned(), source })
 }

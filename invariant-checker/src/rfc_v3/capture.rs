@@ -1,4 +1,4 @@
-//! One look at a region in the layout of RFC v3.
+//! Capture of a region in the layout of RFC v3 at one look.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crossbeam_utils::Backoff;
 use domstat_layout::rfc_v3::{Geometry, HEADER_LEN, Header, MAX_RECORDS, Record, record};
 use domstat_layout::{Busy, ReadMem};
 
-/// What one look at a region saw.
+/// Result of one look at a region.
 pub(super) struct Capture {
     pub(super) header: Header,
     pub(super) mapped_len: usize,
@@ -17,7 +17,7 @@ pub(super) struct Capture {
     pub(super) gaps: Vec<GapWord>,
 }
 
-/// A record and what was seen of it.
+/// A record at one look.
 pub(super) struct RecordAt {
     pub(super) index: u32,
     pub(super) base: usize,
@@ -25,14 +25,14 @@ pub(super) struct RecordAt {
     pub(super) look: RecordLook,
 }
 
-/// What was seen of a record.
+/// State of a record at one look.
 #[derive(Clone, Copy)]
 pub(super) enum RecordLook {
     /// Copied as of one write.
     Whole(Record),
-    /// In mid-update with the same number for as long as was waited.
+    /// In mid-update with the same number until the deadline.
     Stalled { seq: u32 },
-    /// Its writer was faster than the look for as long as was waited.
+    /// Its writer was faster than the look until the deadline.
     Unsettled,
 }
 

@@ -42,8 +42,7 @@ pub fn good() -> Vec<u8> {
     bytes
 }
 
-/// The good bytes with some words changed, and what is to be found: byte, what lies there, what
-/// was expected and what was found.
+/// The good bytes with some words changed, and the finding: byte, what lies there, expected, found.
 fn fixture(
     name: &'static str,
     rule: &'static str,
@@ -62,7 +61,7 @@ fn fixture(
     Fixture { name, bytes, then: Vec::new(), place: Place::File, finding }
 }
 
-/// As [`fixture`], with what is written between two looks at the good bytes.
+/// A fixture whose good bytes change between two looks.
 fn then(
     name: &'static str,
     rule: &'static str,

@@ -189,7 +189,7 @@ fn apart(look: &Look<'_>) -> Outcome {
     };
     let written: Vec<&RecordAt> =
         look.current.records.iter().filter(|at| at.is_written()).collect();
-    let Some(beside) = written.iter().find(|at| at.index > 0) else {
+    let Some(second) = written.iter().find(|at| at.index > 0) else {
         return Outcome::NotCheckable("no record but the first was ever written".to_owned());
     };
     if !is_scaled(&geometry, written.iter().map(|at| at.index)) {
@@ -197,7 +197,7 @@ fn apart(look: &Look<'_>) -> Outcome {
     }
     let expected = format!("vcpu[1] at byte {}", geometry.offset() + geometry.stride());
     let found = "zeros up to here: vcpu[1] with its stride scaled by the size";
-    vec![finding("R13", beside.base, name(beside, "seq"), expected, found)].into()
+    vec![finding("R13", second.base, name(second, "seq"), expected, found)].into()
 }
 
 /// The header's words but its magic.

@@ -1,6 +1,5 @@
-//! Who is given a region to read can do nothing else with it, and nobody can pull it away. Tried,
-//! not only looked up: the memory is mapped writable through the descriptor and by opening it anew,
-//! and both must fail.
+//! Read-only memory that cannot shrink. The rule does not only look the seals up: it tries to map the
+//! memory writable, through the descriptor and by opening it again, and both must fail.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
@@ -19,14 +18,14 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Outcome {
     let Some(file) = look.subject.file else {
-        return Outcome::NotCheckable("where the pages come from is not known".to_owned());
+        return Outcome::NotCheckable("the file of the pages is not known".to_owned());
     };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = std::fs::read_link(&path).map(|p| p.to_string_lossy().into_owned());
     if !link.is_ok_and(|name| name.starts_with("/memfd:")) {
         return Outcome::NotCheckable(
-            "a plain file has no seals: its owner can truncate it (a memfd, as published without \
-             --file, cannot be)"
+            "a plain file has no seals: its owner can truncate it (the memfd that is used without \
+             --file cannot be truncated)"
                 .to_owned(),
         );
     }
@@ -45,10 +44,10 @@ fn check(look: &Look<'_>) -> Outcome {
     findings.into()
 }
 
-/// Whether the memory can be mapped writable through the descriptor, or by opening it anew.
+/// Whether the memory can be mapped writable through the descriptor, or by opening it again.
 fn writable(file: BorrowedFd<'_>, path: &str) -> bool {
     let map = |file: &File| MmapOptions::new().map_raw(file).is_ok();
     let ours = file.try_clone_to_owned().is_ok_and(|fd| map(&File::from(fd)));
-    let anew = File::options().read(true).write(true).open(path).is_ok_and(|f| map(&f));
-    ours || anew
+    let reopened = File::options().read(true).write(true).open(path).is_ok_and(|f| map(&f));
+    ours || reopened
 }

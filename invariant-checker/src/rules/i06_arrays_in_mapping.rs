@@ -1,4 +1,4 @@
-//! The last record of each array with its gap, and each section, lies inside the mapping, computed
+//! End of each array and section: the last record with its gap lies inside the mapping, computed
 //! without wrap.
 
 use super::{Look, Rule, finding};

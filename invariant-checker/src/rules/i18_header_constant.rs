@@ -1,4 +1,5 @@
-//! Only state, notify and stats_active change; a region that is created anew is another mapping.
+//! Constant header words: only `state`, `notify` and `stats_active` change. A region that is created
+//! again is another mapping.
 
 use super::{Look, Rule, SHAPE, finding, no_watch};
 use crate::Outcome;
@@ -37,7 +38,7 @@ fn check(look: &Look<'_>) -> Outcome {
         .filter(|(_, _, (was, is)): &(usize, &str, (u64, u64))| was != is)
         .map(|(at, name, (was, is))| finding("I18", at, name, format!("{was}, as before"), is))
         .collect();
-    // The schema is part of what is said once.
+    // The schema is written once, as the header is.
     if let Some(g) = look.current.geometry {
         let section = g.schema();
         let words = (section.offs..section.end()).step_by(8);

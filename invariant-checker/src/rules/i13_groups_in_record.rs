@@ -1,4 +1,4 @@
-//! The end of the group counts, width included, against the size that the producer states.
+//! End of active groups: it counts, width included, against the size that the producer states.
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::{GroupLook, Outcome};

@@ -1,4 +1,4 @@
-//! The dom record holds at least its header and lies inside the mapping.
+//! Length of the dom record: it holds at least its header and lies inside the mapping.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,5 +1,5 @@
-//! Arch slots lie inside what the header declares: the domain's and the schema hold at least their
-//! headers, and a vCPU's lies behind its record and inside its stride.
+//! Areas of arch slots: the domain's and the schema hold at least their headers, and a vCPU's lies
+//! behind its record and inside its stride.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

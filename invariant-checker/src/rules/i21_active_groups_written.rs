@@ -1,7 +1,7 @@
-//! A group's bit says that there is something to read: its first write came before.
+//! First write of active groups: a bit is set only after there is something to read.
 
 use super::{Look, Rule, finding};
-use crate::{GroupLook, Outcome};
+use crate::Outcome;
 
 pub(super) const RULE: Rule = Rule {
     id: "I21",
@@ -14,8 +14,8 @@ pub(super) const RULE: Rule = Rule {
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     for group in &look.current.groups {
-        // seq passes 0 again after two thousand million updates; then updated_ns is not 0.
-        if matches!(group.look, GroupLook::Whole { seq: 0, updated_ns: 0, .. }) {
+        // seq wraps to 0 after 2^31 updates; updated_ns is not 0 then.
+        if group.whole().is_some_and(|whole| whole.seq == 0 && whole.updated_ns == 0) {
             let what = format!("{}.seq", group.name());
             findings.push(finding("I21", group.base(), what, "an even number above 0", 0));
         }

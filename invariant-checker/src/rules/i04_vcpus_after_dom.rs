@@ -1,4 +1,4 @@
-//! The vcpu array starts after the dom record.
+//! Start of the vcpu array: it lies after the dom record.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,4 @@
-//! Every 64-bit word of a record is naturally aligned.
+//! Natural alignment of every 64-bit word of a record.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,4 @@
-//! A producer writes nothing outside its records.
+//! Gaps: a producer writes nothing outside its records.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
@@ -18,7 +18,7 @@ fn check(look: &Look<'_>) -> Outcome {
     let mut parts: Vec<(usize, usize, String)> =
         records.iter().map(|at| (at.base, at.base + at.size, at.name())).collect();
     parts.push((g.schema().offs, g.schema().end(), "the schema".to_owned()));
-    // What is past the last part belongs to the array that it is the last record of.
+    // The gap after the last part belongs to the array of the last record.
     parts.push((g.end(), g.end(), String::new()));
     parts.sort();
     let mut findings = Vec::new();
@@ -33,7 +33,7 @@ fn check(look: &Look<'_>) -> Outcome {
             (end, after) = (part_end, name);
         }
     }
-    // What a later revision than ours put behind the array is not known here.
+    // A revision later than ours may have put something behind the arrays.
     if look.current.header.revision <= domstat_layout::latest::REVISION
         && let Some(geometry) = look.current.geometry
     {

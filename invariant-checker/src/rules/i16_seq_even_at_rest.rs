@@ -1,4 +1,4 @@
-//! A writer that stays in mid-update was stopped or killed there.
+//! Sequence numbers at rest: a writer that stays in mid-update was stopped or killed there.
 
 use super::{Look, Rule, finding};
 use crate::{GroupLook, Outcome};

@@ -1,4 +1,4 @@
-//! C headers, written from the descriptor table.
+//! Writer of C headers, from the descriptor table.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! A producer sets no bit that its own revision does not define. Bits of a newer producer that this
-//! checker does not know are no error.
+//! Bits of `stats_active`: a producer sets none that its own revision does not define. Bits of a
+//! newer producer that this checker does not know are not an error.
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;

@@ -1,4 +1,4 @@
-//! Layouts as the descriptor table and regions say them.
+//! Layouts from the descriptor table and from the schemas of regions.
 
 use domstat_layout::descriptor::Kind;
 use domstat_layout::schema::{FieldShape, SchemaField};
@@ -21,7 +21,7 @@ impl Abi {
         Some(Self { revision: number, records: kinds.map(record).collect() })
     }
 
-    /// What a region says of itself, which its header says is of `revision`.
+    /// The layout that a region's schema describes; `revision` is that of the region's header.
     #[must_use]
     pub fn of_schema(schema: &Schema<'_>, revision: u32) -> Self {
         let groups = |kind| {

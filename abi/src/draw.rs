@@ -1,4 +1,4 @@
-//! Maps of regions: where everything lies.
+//! Maps of regions, as text and as SVG.
 
 use std::fmt::Write;
 

@@ -1,6 +1,5 @@
-//! Nothing that a consumer was built to read ever moves. What the region says of itself is held
-//! against the descriptor table: every group that the producer's revision has lies where the table
-//! puts it, and what a later one adds lies behind.
+//! Places and meanings across revisions: the region's schema is compared with the descriptor table.
+//! Every group of the producer's revision lies where the table puts it, and later ones lie behind.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;
@@ -25,13 +24,13 @@ fn check(look: &Look<'_>) -> Outcome {
         return Outcome::NotCheckable("the schema is not legal".to_owned());
     };
     let revision = look.current.header.revision;
-    let said = Abi::of_schema(&schema, revision);
+    let alleged = Abi::of_schema(&schema, revision);
     let Some(mut known) = Abi::of_revision(revision.min(REVISION)) else {
         return Outcome::NotCheckable(format!("revision {revision} is not known"));
     };
-    // A region need not have every array; its header says so, and no record is listed.
-    known.records.retain(|record| said.record(&record.name).is_some());
-    let found = compare(&known, &said);
+    // A region need not have every array; the schema does not list those that are absent.
+    known.records.retain(|record| alleged.record(&record.name).is_some());
+    let found = compare(&known, &alleged);
     let start = look.current.geometry.map_or(dom::SCHEMA_OFFS, |g| g.schema().offs);
     let mut findings = Vec::new();
     for change in found.breaking() {

@@ -1,9 +1,9 @@
-//! What has named values holds one of them, and text ends inside its bounds. What the region says
-//! of itself is legal, and agrees with its header.
+//! Legal values: a field with named values holds one of them, text ends inside its bounds, and the
+//! schema is legal and agrees with the header.
 
 use super::{Look, Rule, finding};
-use crate::{Finding, GroupLook, Outcome};
-use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
+use crate::{Finding, Outcome};
+use domstat_layout::descriptor::Kind;
 use domstat_layout::header::dom;
 use domstat_layout::latest::REVISION;
 use domstat_layout::{Name, RecordKind, Schema, SchemaError, Stat, State, Word};
@@ -28,10 +28,9 @@ fn check(look: &Look<'_>) -> Outcome {
     }
     schema(look, &mut findings);
     for group in &look.current.groups {
-        let GroupLook::Whole { fields, .. } = &group.look else { continue };
+        let Some(whole) = group.whole() else { continue };
         for field in group.desc.fields {
-            let index = (field.offset - group.desc.offset - GROUP_HEADER_LEN) / 8;
-            let Some(words) = fields.get(index..index + field.width / 8) else { continue };
+            let Some(words) = whole.words(group.desc, field) else { continue };
             let at = group.record.base + field.offset;
             let what = format!("{}.{}", group.name(), field.name);
             match (field.kind, words) {
@@ -53,7 +52,7 @@ fn check(look: &Look<'_>) -> Outcome {
                     let name = Name(bytes);
                     if name != Name::NOT_PRODUCED && name.as_str().is_none() {
                         let expected = "UTF-8 with a zero byte at its end";
-                        let found = if bytes.contains(&0) { "no UTF-8" } else { "no zero byte" };
+                        let found = if bytes.contains(&0) { "not UTF-8" } else { "no zero byte" };
                         findings.push(finding("I22", at, what, expected, found));
                     }
                 }
@@ -64,7 +63,7 @@ fn check(look: &Look<'_>) -> Outcome {
     findings.into()
 }
 
-/// Adds what is wrong with the region's schema, if it has one.
+/// Adds the faults of the region's schema, if it has one.
 fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
     let (Some(bytes), Some(g)) = (look.current.schema(), look.current.geometry) else { return };
     let start = g.schema().offs;
@@ -78,11 +77,17 @@ fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
     for record in schema.records() {
         let Some(kind) = RecordKind::from_number(record.kind) else { continue };
         let array = g.array(kind);
-        let said = (record.offs, record.size, record.stride, record.nr);
-        let is = (array.offs, array.size, array.stride, array.nr);
-        if said != is {
+        let alleged = (record.offs, record.size, record.stride, record.nr);
+        let actual = (array.offs, array.size, array.stride, array.nr);
+        if alleged != actual {
             let what = format!("schema: place of {}", record.name);
-            findings.push(finding("I22", start, what, format!("{is:?}"), format!("{said:?}")));
+            findings.push(finding(
+                "I22",
+                start,
+                what,
+                format!("{actual:?}"),
+                format!("{alleged:?}"),
+            ));
         }
     }
     if look.current.header.revision > REVISION {

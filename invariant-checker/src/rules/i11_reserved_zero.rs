@@ -1,4 +1,4 @@
-//! What is reserved is zero, so that a later revision can give it a meaning.
+//! Reserved words: they are zero, so that a later revision can give them a meaning.
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;

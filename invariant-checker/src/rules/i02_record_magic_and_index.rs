@@ -1,4 +1,4 @@
-//! Each record of an array starts with its kind's magic, and says at which position it stands.
+//! Magic and index of array records: each starts with its kind's magic and states its position.
 
 use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;

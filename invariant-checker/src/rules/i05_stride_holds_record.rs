@@ -1,4 +1,5 @@
-//! A record of an array holds at least its header, and the next one starts after it.
+//! Length and stride of array records: a record holds at least its header, and the next one starts
+//! after it.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,4 +1,4 @@
-//! The producer states its alignment, keeps to it, and nobody infers it from an architecture.
+//! Alignment: the producer states it and keeps to it, so no reader infers it from an architecture.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

@@ -1,5 +1,5 @@
-//! C headers, read back: the structures decide where things lie, the constants which bit a group
-//! has, the comments what a field is.
+//! Parser of C headers: structures give places, constants give bits, comments give the meaning of
+//! fields.
 
 use std::collections::BTreeMap;
 
@@ -175,7 +175,7 @@ mod tests {
     use crate::{c_header, compare};
 
     #[test]
-    fn a_header_that_was_written_is_read_as_it_was_meant() {
+    fn a_written_header_is_read_back() {
         for revision in REVISIONS {
             let text = c_header(revision);
             let read = parse_c_header(&text).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_was_edited_is_found_out() {
+    fn edits_of_a_header_are_found() {
         let old = c_header(REVISIONS[0]);
         let edits = [
             ("uint64_t running_ns;", "uint32_t running_ns;", "vcpu.runstate.running_ns: resized"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn text_that_is_not_a_header_is_refused() {
         assert_eq!(parse_c_header("").unwrap_err().what, "no DOMSTAT_REVISION");
         let odd = "struct domstat_x {\n    float y;\n};\n";
         assert_eq!(parse_c_header(odd).unwrap_err().line, 2);

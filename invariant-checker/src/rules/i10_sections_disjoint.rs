@@ -1,4 +1,4 @@
-//! No two sections of a region share a byte, and no two frames of a page-granular one share memory.
+//! Disjoint sections: no two share a byte, and no two frames of a page-granular region share memory.
 
 use super::{Look, Rule, SHAPE, finding};
 use crate::{FrameId, Outcome};

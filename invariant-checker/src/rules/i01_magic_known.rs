@@ -1,4 +1,4 @@
-//! The first word says that this is a region, of an ABI that this build understands.
+//! Magic of the dom record: this is a region, of an ABI that this build understands.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

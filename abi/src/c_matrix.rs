@@ -1,5 +1,5 @@
-//! The headers of every revision on a C compiler: do they compile, do their checks hold, and do
-//! programs compiled with one understand programs compiled with another?
+//! Matrix of C programs: every revision's header is compiled, and a consumer of each reads a producer
+//! of each other, at every placement and alignment.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use domstat_layout::REVISIONS;
 
 use crate::c_header;
 
-/// The C programs, and what they include.
+/// The C programs and the files that they include.
 const SOURCES: [(&str, &str); 5] = [
     ("peer.h", include_str!("../c/peer.h")),
     ("read.h", include_str!("../../layout/include/domstat/read.h")),
@@ -22,41 +22,40 @@ const PLACEMENTS: [&str; 2] = ["packed", "pages"];
 const ALIGNMENTS: [&str; 4] = ["64", "128", "512", "4096"];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-/// What was found out.
+/// Size of the matrix that was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// Headers that compiled as C99, every check in them holding.
+pub struct MatrixReport {
+    /// Headers that compile as C99 and whose checks hold.
     pub headers: usize,
-    /// Pairs of producer and consumer, each at every placement and alignment, that understood each
-    /// other.
+    /// Pairs of producer and consumer, at every placement and alignment.
     pub pairs: usize,
-    /// Fields that were compared.
+    /// Fields compared.
     pub fields: usize,
 }
 
-/// Why the check ended.
+/// Reason why the check ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CheckError {
+pub enum MatrixError {
     /// The compiler or a program could not be run.
     #[error("cannot {action}: {source}")]
     Os {
-        /// What was tried.
+        /// The action that failed.
         action: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A header does not compile, or a check in it does not hold.
     #[error("{what} does not compile:\n{output}")]
     Compile {
-        /// Which file, of which revision.
+        /// File and revision.
         what: String,
-        /// What the compiler said.
+        /// The compiler's output.
         output: String,
     },
     /// A consumer misread a producer.
     #[error(
-        "revision {reader} reads a region of revision {writer} ({shape}) otherwise: {line}, expected {expected}"
+        "a reader of revision {reader} misreads a region of revision {writer} ({shape}): {line}, expected {expected}"
     )]
     Misread {
         /// The consumer's revision.
@@ -65,13 +64,15 @@ pub enum CheckError {
         writer: u32,
         /// Placement and alignment.
         shape: String,
-        /// What it said.
+        /// The line that it printed.
         line: String,
-        /// What would have been right.
+        /// The right value.
         expected: String,
     },
     /// A consumer could not read a producer.
-    #[error("revision {reader} does not read a region of revision {writer} ({shape}): {why}")]
+    #[error(
+        "a reader of revision {reader} cannot read a region of revision {writer} ({shape}): {why}"
+    )]
     Unread {
         /// The consumer's revision.
         reader: u32,
@@ -79,28 +80,28 @@ pub enum CheckError {
         writer: u32,
         /// Placement and alignment.
         shape: String,
-        /// What it said, or how it ended.
+        /// Its exit status and output.
         why: String,
     },
 }
 
-fn os(action: impl Into<String>) -> impl FnOnce(io::Error) -> CheckError {
+fn os(action: impl Into<String>) -> impl FnOnce(io::Error) -> MatrixError {
     let action = action.into();
-    move |source| CheckError::Os { action, source }
+    move |source| MatrixError::Os { action, source }
 }
 
-/// Runs the check with the compiler `cc`, in `dir`, which is left with what was compiled.
+/// Runs the matrix with the compiler `cc` in `dir`, where sources and programs stay.
 ///
 /// # Errors
-/// [`CheckError`] for the first thing that is wrong.
-pub fn check_with(cc: &str, dir: &Path) -> Result<Checked, CheckError> {
+/// [`MatrixError`] for the first thing that is wrong.
+pub fn check_c_matrix(cc: &str, dir: &Path) -> Result<MatrixReport, MatrixError> {
     let write = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).map_err(os(format!("write {name}")))
     };
     for (name, text) in SOURCES {
         write(name, text)?;
     }
-    let mut checked = Checked::default();
+    let mut checked = MatrixReport::default();
     let mut programs = Vec::new();
     for revision in REVISIONS {
         let n = revision.number;
@@ -117,7 +118,7 @@ pub fn check_with(cc: &str, dir: &Path) -> Result<Checked, CheckError> {
                 &format!("{source} with r{n}.h"),
                 &["-std=gnu11", "-O2", &header, &source, "-o", &out],
             )?;
-            Ok::<PathBuf, CheckError>(dir.join(out))
+            Ok::<PathBuf, MatrixError>(dir.join(out))
         };
         programs.push((n, built("producer")?, built("consumer")?));
     }
@@ -129,20 +130,20 @@ pub fn check_with(cc: &str, dir: &Path) -> Result<Checked, CheckError> {
             let running = Producer::start(producer, &region, placement, align)?;
             let read = |reader, consumer| {
                 let shape = shape.clone();
-                lines(consumer, &region)?.map_err(|why| CheckError::Unread {
+                lines(consumer, &region)?.map_err(|why| MatrixError::Unread {
                     reader,
                     writer,
                     shape,
                     why,
                 })
             };
-            // What its own consumer says is what the others are held to.
+            // The others must agree with the consumer of the producer's own revision.
             let known = read(writer, own)?;
             for &(reader, _, ref consumer) in &programs {
                 for (field, found) in read(reader, consumer)? {
                     let expected = known.get(&field).map_or("not produced", String::as_str);
                     if found != expected {
-                        return Err(CheckError::Misread {
+                        return Err(MatrixError::Misread {
                             reader,
                             writer,
                             shape,
@@ -160,26 +161,26 @@ pub fn check_with(cc: &str, dir: &Path) -> Result<Checked, CheckError> {
     Ok(checked)
 }
 
-fn compile(cc: &str, dir: &Path, what: &str, args: &[&str]) -> Result<(), CheckError> {
+fn compile(cc: &str, dir: &Path, what: &str, args: &[&str]) -> Result<(), MatrixError> {
     let output = Command::new(cc).args(WARNINGS).args(args).current_dir(dir).output();
     let output = output.map_err(os(format!("run the C compiler {cc}")))?;
     if output.status.success() {
         return Ok(());
     }
     let output = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(CheckError::Compile { what: what.to_owned(), output })
+    Err(MatrixError::Compile { what: what.to_owned(), output })
 }
 
-/// What a consumer prints: the value of each field; or why it does not.
+/// Output of a consumer: the value of each field, or the reason why there is none.
 fn lines(
     consumer: &Path,
     region: &Path,
-) -> Result<Result<BTreeMap<String, String>, String>, CheckError> {
+) -> Result<Result<BTreeMap<String, String>, String>, MatrixError> {
     let output = Command::new(consumer).arg(region).output();
     let output = output.map_err(os(format!("run {}", consumer.display())))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Ok(Err(format!("{} {}", output.status, said.trim())));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Ok(Err(format!("{} {}", output.status, stderr.trim())));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = |line: &str| {
@@ -187,10 +188,10 @@ fn lines(
         Some((field.to_owned(), value.to_owned()))
     };
     let lines: BTreeMap<_, _> = text.lines().filter_map(line).collect();
-    Ok(if lines.is_empty() { Err("it prints nothing".to_owned()) } else { Ok(lines) })
+    Ok(if lines.is_empty() { Err("it prints no value".to_owned()) } else { Ok(lines) })
 }
 
-/// A producer that lives until this is dropped.
+/// A running producer; dropping it ends the process.
 struct Producer(Child);
 
 impl Producer {
@@ -199,7 +200,7 @@ impl Producer {
         region: &Path,
         placement: &str,
         align: &str,
-    ) -> Result<Self, CheckError> {
+    ) -> Result<Self, MatrixError> {
         let action = || format!("run {}", program.display());
         let child = Command::new(program)
             .arg(region)
@@ -215,7 +216,7 @@ impl Producer {
         if line == "ready\n" {
             return Ok(producer);
         }
-        Err(os(action())(io::Error::other("it published nothing")))
+        Err(os(action())(io::Error::other("it did not publish a region")))
     }
 }
 

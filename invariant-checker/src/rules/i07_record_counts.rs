@@ -1,5 +1,5 @@
-//! A domain has at least one vCPU, and no more than any hypervisor offers: a negative number that
-//! was stored as unsigned is caught here.
+//! Number of records: a domain has at least one vCPU, and no more than any hypervisor offers. A
+//! negative number that was stored as unsigned fails here.
 
 use super::{Look, Rule, finding};
 use crate::Outcome;

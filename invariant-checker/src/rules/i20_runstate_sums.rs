@@ -1,7 +1,7 @@
-//! The four times of one read leave no time out and count none twice.
+//! Sum of the four runstate times: they leave no time out and count none twice.
 
 use super::{Look, Rule, finding, pairs};
-use crate::{Capture, GroupCopy, GroupLook, Options, Outcome};
+use crate::{Capture, GroupCopy, Options, Outcome};
 use domstat_layout::latest::{Identity, Runstate};
 use domstat_layout::{Group, Word};
 
@@ -39,8 +39,10 @@ fn check(look: &Look<'_>) -> Outcome {
             add(t, format!("updated_ns of at most {} (now)", now.0), t.updated.to_string());
         }
     }
-    for (before, now) in look.previous.into_iter().flat_map(|p| pairs(p, look.current)) {
-        let (Some(before), Some(now)) = (Times::of(before), Times::of(now)) else { continue };
+    for pair in look.previous.into_iter().flat_map(|p| pairs(p, look.current)) {
+        let (Some(before), Some(now)) = (Times::of(pair.before), Times::of(pair.now)) else {
+            continue;
+        };
         if before.generation != now.generation {
             continue;
         }
@@ -65,8 +67,7 @@ fn tolerance(options: &Options, passed: u64) -> u64 {
 /// When the domain was created, if it says so.
 fn created(capture: &Capture) -> Option<u64> {
     let identity = capture.groups.iter().find(|g| g.desc == Identity::DESC)?;
-    let GroupLook::Whole { fields, .. } = &identity.look else { return None };
-    Word::from_raw(fields.last()?.to_le()).value()
+    Word::from_raw(identity.whole()?.fields.last()?.to_le()).value()
 }
 
 /// A vCPU's times, as of one write.
@@ -84,17 +85,15 @@ impl Times {
         if group.desc != Runstate::DESC {
             return None;
         }
-        let GroupLook::Whole { generation, updated_ns, fields, .. } = &group.look else {
-            return None;
-        };
-        let [_state, entry, times @ ..] = fields.as_slice() else { return None };
+        let whole = group.whole()?;
+        let [_state, entry, times @ ..] = whole.fields.as_slice() else { return None };
         let value = |raw: &u64| Word::from_raw(raw.to_le()).value();
         let sum = times.iter().try_fold(0u64, |sum, raw| sum.checked_add(value(raw)?))?;
         Some(Self {
             name: group.name(),
             base: group.record.base,
-            generation: *generation,
-            updated: *updated_ns,
+            generation: whole.generation,
+            updated: whole.updated_ns,
             entry: value(entry),
             sum,
         })

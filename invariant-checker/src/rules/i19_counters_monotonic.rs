@@ -1,0 +1,40 @@
+//! Monotonic counters: within an incarnation and a generation, they only grow.
+
+use super::{Look, Rule, compare_looks, finding};
+use crate::{Outcome, WholeGroup};
+use domstat_layout::descriptor::Kind;
+use domstat_layout::{Stat, Word};
+
+pub(super) const RULE: Rule = Rule {
+    id: "I19",
+    title: "cumulative counters do not decrease; saturation is sticky",
+    source: "OpenMetrics",
+    requires: &["I13"],
+    check,
+};
+
+fn check(look: &Look<'_>) -> Outcome {
+    compare_looks(look, |pair, findings| {
+        let same_tenant =
+            |(before, now): &(&WholeGroup, &WholeGroup)| before.generation == now.generation;
+        let Some((before, now)) = pair.whole().filter(same_tenant) else { return };
+        let desc = pair.now.desc;
+        for field in desc.fields.iter().filter(|f| f.kind == Kind::Cumulative) {
+            let word = |group: &WholeGroup| {
+                let word = group.words(desc, field)?.first()?.to_le();
+                Some(Word::from_raw(word).get())
+            };
+            let (Some(was), Some(is)) = (word(before), word(now)) else { continue };
+            let broken = match (was, is) {
+                (Stat::Value(was), Stat::Value(is)) => is < was,
+                (Stat::Saturated, Stat::Value(_)) => true,
+                _ => false,
+            };
+            if broken {
+                let at = pair.now.record.base + field.offset;
+                let what = format!("{}.{}", pair.now.name(), field.name);
+                findings.push(finding("I19", at, what, format!("at least {was}, as before"), is));
+            }
+        }
+    })
+}
