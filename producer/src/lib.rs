@@ -39,6 +39,7 @@
 mod announce;
 mod arch;
 mod builder;
+mod clock;
 mod error;
 mod memfd;
 mod monotonic;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use announce::Announcement;
 pub use builder::{Created, RegionBuilder};
+pub use clock::now;
 pub use error::{AnnounceError, CreateError, PlanError};
 pub use monotonic::MonotonicSink;
 pub use pieces::Pages;

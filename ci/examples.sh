@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs the programs that the documentation shows, each against the others: a region is published,
+# read in Rust and in C, and gone when its producer ends.
+source "$(dirname "$0")/common.sh"
+cargo build --quiet --locked --examples -p domstat-producer -p domstat-consumer
+bin=${CARGO_TARGET_DIR:-target}/debug/examples
+DOMSTAT_DIR=$(mktemp -d)
+export DOMSTAT_DIR
+entry=$DOMSTAT_DIR/hello.domstat
+"$bin/publish" > "$DOMSTAT_DIR/log" &
+producer=$!
+trap 'kill $producer 2> /dev/null || true; rm -rf "$DOMSTAT_DIR"' EXIT
+for _ in $(seq 100); do [ -e "$entry" ] && break; sleep 0.1; done
+[ -e "$entry" ] || fail "nothing was published: $(cat "$DOMSTAT_DIR/log")"
+
+# A vCPU's line, with some time in it.
+line='^vCPU [01]: ran [1-9][0-9]* ns'
+cc -std=gnu11 -O2 -Wall -Wextra -Werror -I layout/include/domstat layout/examples/read.c -o "$DOMSTAT_DIR/read"
+sleep 0.2
+read=$("$DOMSTAT_DIR/read" "$entry" 2)
+[ "$(grep -cE "$line" <<< "$read")" = 4 ] || fail "the reader in C: $read"
+echo "publish, and a reader in C: well"
+
+kill -INT $producer
+wait $producer
+[ ! -L "$entry" ] || fail "the entry outlives its producer"
+echo "after Ctrl-C the entry is removed"
