@@ -13,6 +13,7 @@ use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
 use domstat_producer::{AnnounceError, CreateError, ServeError};
 use domstat_sources::SourceError;
+use domstat_sources::contract::{ControlError, ErrorCode};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -50,15 +51,10 @@ pub(crate) enum Failure {
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
     Control { action: String, source: io::Error },
-    #[error(
-        "another daemon listens at {}: let it observe all VMs, or use --control",
-        .path.display()
-    )]
-    ControlInUse { path: PathBuf },
     #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
     NoDaemon { path: PathBuf, source: io::Error },
-    #[error("{message}")]
-    Refused { code: String, message: String },
+    #[error(transparent)]
+    Refused(ControlError),
     #[error("cannot {action}: {source}")]
     Check { action: String, source: io::Error },
     #[error("cannot listen on {address}: {source}")]
@@ -92,26 +88,26 @@ impl Failure {
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }
-            | Self::ControlInUse { .. }
             | Self::NoDaemon { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
             #[cfg(feature = "otlp")]
             Self::Push(_) => ExitCode::from(4),
             Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => ExitCode::from(2),
-            Self::Refused { code, .. } if code == "invalid" => ExitCode::from(2),
+            Self::Refused(error) if error.code == ErrorCode::Invalid => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }
             | Self::Check { .. }
             | Self::Listen { .. }
             | Self::Tls(_)
             | Self::Token { .. }
-            | Self::Refused { .. }
+            | Self::Refused(_)
             | Self::Control { .. } => ExitCode::from(4),
         }
     }
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
+/// An error and what caused it, in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -103,6 +103,7 @@ pub mod handover;
 pub mod header;
 pub mod markdown;
 mod mem;
+pub mod percent;
 pub mod r1;
 pub mod r2;
 pub mod r3;

@@ -63,5 +63,5 @@ pub use pieces::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
-pub use serve::{Peer, ServeError, Served, Server, ServerBuilder};
+pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
 pub use writer::{BlkWriter, DomWriter, NetWriter, VcpuWriter};

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use domstat_layout::handover::is_name;
 use rustix::event::EventfdFlags;
 use rustix::fs::{Mode, OFlags};
+use rustix::net::SocketType;
 
 use crate::Region;
 
@@ -19,7 +20,7 @@ mod client;
 mod daemon;
 mod listener;
 
-use listener::SocketFile;
+pub use listener::{SocketFile, listen_at};
 
 /// Who is at the other end of a connection, as the kernel knows it (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +173,8 @@ impl ServerBuilder {
     /// # Errors
     /// [`ServeError`]; nothing is left behind.
     pub fn bind(self, path: impl AsRef<Path>) -> Result<Server, ServeError> {
-        let (listener, place) = listener::bind(path.as_ref(), self.mode, self.group)?;
+        let (listener, place) =
+            listen_at(path.as_ref(), SocketType::SEQPACKET, self.mode, self.group)?;
         self.start(listener, Some(place))
     }
 

@@ -31,14 +31,13 @@ use std::time::Duration;
 use rustix::event::EventfdFlags;
 
 use crate::SourceError;
+use crate::contract::{Command, Observation, Observer, ObserverStatus, Publisher};
 
-mod commands;
 mod decode;
+mod discovery;
 mod disk;
-mod fleet;
 pub mod job;
 mod procfs;
-mod publish;
 pub mod qmp;
 mod queries;
 mod schedule;
@@ -48,10 +47,8 @@ mod stats;
 pub mod threshold;
 mod vm_state;
 
-pub use commands::{Command, ControlError, JobFlags, Reply, SetRequest, ThresholdFlags};
-pub use disk::{DiskInfo, NoDisk, find};
-pub use fleet::Fleet;
-pub use publish::{Event, Publisher, Sinks};
+pub use discovery::Discovery;
+pub use disk::{NoDisk, find};
 
 /// How VMs are observed.
 #[derive(Clone, Debug)]
@@ -75,23 +72,29 @@ impl Default for Options {
     }
 }
 
-/// What is known of a VM from outside its thread.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VmStatus {
-    /// The domain's name, while it is published.
-    pub domain: Option<String>,
-    /// Whether QEMU is connected.
-    pub connected: bool,
+/// The QEMU that listens on a QMP socket, now or later.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// The QMP socket.
+    pub path: PathBuf,
+    /// How it is observed.
+    pub options: Options,
 }
 
-/// One VM that is observed. Dropping it ends that, and retires what was published.
+impl Observer for Qemu {
+    fn observe<P: Publisher>(self, publisher: P) -> Result<Box<dyn Observation>, SourceError> {
+        Ok(Box::new(Vm::start(&self.path, &self.options, publisher)?))
+    }
+}
+
+/// One VM that is observed. Dropping it asks its thread to end, and does not wait for it.
 #[derive(Debug)]
 pub struct Vm {
     path: PathBuf,
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
-    status: Arc<Mutex<VmStatus>>,
-    thread: Option<JoinHandle<()>>,
+    status: Arc<Mutex<ObserverStatus>>,
+    thread: JoinHandle<()>,
 }
 
 impl Vm {
@@ -112,7 +115,7 @@ impl Vm {
         let wake = rustix::event::eventfd(0, flags)
             .map_err(|e| os("make an event descriptor")(e.into()))?;
         let wake = Arc::new(wake);
-        let status = Arc::new(Mutex::new(VmStatus::default()));
+        let status = Arc::new(Mutex::new(ObserverStatus::default()));
         let (commands, inbox) = channel();
         let (options, at) = (options.clone(), path.to_owned());
         let (woken, told) = (Arc::clone(&wake), Arc::clone(&status));
@@ -120,39 +123,36 @@ impl Vm {
             .name("domstat-qmp".to_owned())
             .spawn(move || session::run(at, options, publisher, inbox, woken, told))
             .map_err(os("start a thread"))?;
-        Ok(Self { path: path.to_owned(), commands, wake, status, thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), commands, wake, status, thread })
     }
+}
 
-    /// The QMP socket.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+impl Observation for Vm {
+    fn address(&self) -> &Path {
         &self.path
     }
 
-    /// What is known of it now.
-    #[must_use]
-    pub fn status(&self) -> VmStatus {
+    fn status(&self) -> ObserverStatus {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Hands a command to its thread, which answers through the command itself.
-    pub fn command(&self, command: Command) {
+    fn command(&self, command: Command) {
         // Without the thread the command is dropped, which its caller sees.
         let _ = self.commands.send(command);
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
-    /// Asks the thread to end, without waiting for it.
-    pub fn ask_to_stop(&self) {
+    fn ask_to_stop(&self) {
         self.command(Command::Stop);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 }
 
 impl Drop for Vm {
     fn drop(&mut self) {
         self.ask_to_stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{BlkGroup, DomGroup, NetGroup, Ns, VcpuGroup};
-use domstat_sources::qemu::{
-    Command, ControlError, Event, JobFlags, Options, Publisher, SetRequest, Sinks, Vm,
+use domstat_sources::contract::{
+    Command, ControlError, Description, ErrorCode, Event, JobAborted, JobFlags, JobOutcome,
+    Observation, Publisher, SetRequest, Sinks, SourceError,
 };
-use domstat_sources::{Description, SourceError};
+use domstat_sources::qemu::{Options, Vm};
 use serde_json::{Value, json};
 
 /// Takes everything and keeps events and notifications.
@@ -200,7 +201,7 @@ fn setup() -> (Peer, Setup) {
     (peer, Setup { _dir: dir, vm, events, notified })
 }
 
-type Answer = Receiver<Result<Value, ControlError>>;
+type Answer = Receiver<Result<JobAborted, ControlError>>;
 
 fn abort(vm: &Vm, flags: u32) -> Answer {
     let (reply, answer) = channel();
@@ -278,13 +279,14 @@ fn cancel(order: &[Step], flags: u32) {
     assert_eq!(wait(&setup.events), Event::Published);
     let answer = wait(&abort(&setup.vm, flags)).unwrap();
     if flags == JobFlags::ASYNC {
-        assert_eq!(answer["accepted"], true, "{what}");
+        assert!(matches!(answer, JobAborted::Accepted { .. }), "{what}: {answer:?}");
         let Event::JobEnded { outcome, disk, .. } = next_event(&setup.events) else {
             panic!("{what}")
         };
-        assert_eq!((outcome.as_str(), disk.as_deref()), ("canceled", Some("vda")), "{what}");
+        assert_eq!((outcome, disk.as_deref()), (JobOutcome::Canceled, Some("vda")), "{what}");
     } else {
-        assert_eq!(answer["outcome"], "canceled", "{what}");
+        let JobAborted::Ended { outcome, .. } = answer else { panic!("{what}: {answer:?}") };
+        assert_eq!(outcome, JobOutcome::Canceled, "{what}");
     }
     // The script is played to its end, and nothing else is told.
     let _ = going.recv_timeout(Duration::from_secs(30));
@@ -305,7 +307,7 @@ fn unknown_flags_are_refused_and_nothing_is_sent() {
     });
     assert_eq!(wait(&setup.events), Event::Published);
     let error = wait(&abort(&setup.vm, 2)).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), ("invalid", "unknown flags 0x2"));
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Invalid, "unknown flags 0x2"));
     drop(setup);
     assert_eq!(thread.join().unwrap(), None);
 }
@@ -331,7 +333,7 @@ fn a_firing_while_nobody_was_connected_is_told_once() {
     let (reply, answer) = channel();
     let request = SetRequest { disk: "vda".to_owned(), threshold: 50_000, flags: 1 };
     setup.vm.command(Command::SetThreshold(request, reply));
-    assert_eq!(wait(&answer).unwrap()["threshold_bytes"], 500);
+    assert_eq!(wait(&answer).unwrap().threshold_bytes, 500);
     armed.send(()).unwrap();
     let event = next_event(&setup.events);
     let expected = Event::WriteThreshold {
@@ -419,7 +421,7 @@ fn a_peer_that_does_not_answer_is_not_asked_again_and_refuses_at_once() {
             _ => {}
         }
     };
-    assert_eq!(code, "disconnected");
+    assert_eq!(code, ErrorCode::Disconnected);
     drop(stop);
     // It answers, and everything goes on.
     let began = Instant::now();
@@ -428,8 +430,8 @@ fn a_peer_that_does_not_answer_is_not_asked_again_and_refuses_at_once() {
         let request = SetRequest { disk: "vda".to_owned(), threshold: 5, flags: 0 };
         setup.vm.command(Command::SetThreshold(request, reply));
         match wait(&answer) {
-            Ok(set) => break assert_eq!(set["threshold_bytes"], 5),
-            Err(error) => assert_eq!(error.code, "disconnected"),
+            Ok(set) => break assert_eq!(set.threshold_bytes, 5),
+            Err(error) => assert_eq!(error.code, ErrorCode::Disconnected),
         }
         assert!(began.elapsed() < Duration::from_secs(30), "it goes on");
     }

@@ -1,18 +1,18 @@
 //! `domstat block`: disks, write thresholds and block jobs of a domain that a daemon observes.
 
-#![allow(
-    clippy::indexing_slicing,
-    reason = "a serde_json::Value that is read by a key that it lacks is Null, not a panic"
-)]
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Subcommand;
-use domstat_sources::qemu::{JobFlags, ThresholdFlags};
-use serde_json::{Value, json};
+use domstat_layout::percent::WHOLE;
+use domstat_sources::contract::{
+    ControlError, DiskInfo, ErrorCode, Event, JobAborted, JobFlags, JobStatus, ThresholdFlags,
+    ThresholdSet,
+};
+use domstat_sources::control::{Request, milliseconds};
+use serde::Serialize;
 
 use crate::control::client::Client;
 use crate::error::Failure;
@@ -98,8 +98,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
         if whole.is_empty() || rest.len() > 3 || !digits(whole) || !digits(rest) {
             return Err(help.to_owned());
         }
-        let number = format!("{whole}{rest:0<3}").parse().map_err(|_| help.to_owned())?;
-        if number > 100_000 {
+        let number: u64 = format!("{whole}{rest:0<3}").parse().map_err(|_| help.to_owned())?;
+        if number > u64::from(WHOLE) {
             return Err("more than 100 %".to_owned());
         }
         return Ok(Threshold { number, flags: ThresholdFlags::PERCENTAGE });
@@ -123,16 +123,18 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut out = std::io::stdout().lock();
     match &args.verb {
         Verb::List { domain } => {
-            let disks = client.ask(&json!({ "op": "block-list", "domain": domain }))?;
-            if args.json { writeln!(out, "{disks:#}")? } else { list(&mut out, &disks)? }
+            let disks: Vec<DiskInfo> =
+                client.ask(&Request::BlockList { domain: domain.clone() })?;
+            if args.json { pretty(&mut out, &disks)? } else { list(&mut out, &disks)? }
         }
         Verb::Jobs { domain } => {
-            let jobs = client.ask(&json!({ "op": "block-jobs", "domain": domain }))?;
-            if args.json { writeln!(out, "{jobs:#}")? } else { list_jobs(&mut out, &jobs)? }
+            let jobs: Vec<JobStatus> =
+                client.ask(&Request::BlockJobs { domain: domain.clone() })?;
+            if args.json { pretty(&mut out, &jobs)? } else { list_jobs(&mut out, &jobs)? }
         }
         Verb::Threshold { domain, disk, threshold, wait } => {
             // Subscribed first, so that nothing is missed between the two.
-            let mut events = match wait {
+            let events = match wait {
                 true => {
                     let mut events = Client::connect(args.control.as_deref(), dir)?;
                     events.subscribe(Some(domain))?;
@@ -140,96 +142,110 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 }
                 false => None,
             };
-            let Threshold { number, flags } = threshold;
-            let request = json!({ "op": "block-threshold", "domain": domain, "disk": disk,
-                                  "threshold": number, "flags": flags });
-            let set = client.ask(&request)?;
+            let set: ThresholdSet = client.ask(&Request::BlockThreshold {
+                domain: domain.clone(),
+                disk: disk.clone(),
+                threshold: threshold.number,
+                flags: threshold.flags,
+            })?;
             if args.json {
-                writeln!(out, "{set}")?;
+                compact(&mut out, &set)?;
             } else {
-                let name = output::printable(set["disk"].as_str().unwrap_or(disk));
-                match set["threshold_bytes"].as_u64() {
-                    Some(0) => writeln!(out, "{name}: no threshold")?,
-                    bytes => writeln!(out, "{name}: threshold {} bytes", bytes.unwrap_or(0))?,
+                let name = output::printable(&set.disk);
+                match set.threshold_bytes {
+                    0 => writeln!(out, "{name}: no threshold")?,
+                    bytes => writeln!(out, "{name}: threshold {bytes} bytes")?,
                 }
             }
-            if let Some(events) = &mut events {
-                wait_for(&mut out, events, &set, args.json)?;
+            if let Some(mut events) = events {
+                wait_for(&mut out, &mut events, &set, args.json)?;
             }
         }
         Verb::JobAbort { domain, disk, is_async, force, timeout } => {
             let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-            let flags = flag(*is_async, JobFlags::ASYNC) | flag(*force, JobFlags::FORCE);
-            let mut request = json!({ "op": "block-job-abort", "domain": domain, "disk": disk,
-                                      "flags": flags });
-            if let Some(timeout) = timeout {
-                request["timeout_ms"] =
-                    json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-            }
-            let answer = client.ask(&request)?;
+            let aborted: JobAborted = client.ask(&Request::BlockJobAbort {
+                domain: domain.clone(),
+                disk: disk.clone(),
+                flags: flag(*is_async, JobFlags::ASYNC) | flag(*force, JobFlags::FORCE),
+                timeout_ms: timeout.map(milliseconds),
+            })?;
             if args.json {
-                writeln!(out, "{answer}")?;
+                compact(&mut out, &aborted)?;
             } else {
-                let job = output::printable(answer["job"].as_str().unwrap_or_default());
-                let outcome = answer["outcome"].as_str().unwrap_or("is being canceled");
-                writeln!(out, "job {job}: {outcome}")?;
+                let outcome = match &aborted {
+                    JobAborted::Ended { outcome, .. } => outcome.name(),
+                    JobAborted::Accepted { .. } => "is being canceled",
+                };
+                writeln!(out, "job {}: {outcome}", output::printable(aborted.job()))?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the firing of the threshold that was set.
+fn pretty(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
+    writeln!(out, "{}", serde_json::to_string_pretty(value)?)
+}
+
+fn compact(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
+    writeln!(out, "{}", serde_json::to_string(value)?)
+}
+
+/// Waits until the threshold that was set has fired.
 fn wait_for(
     out: &mut impl Write,
     events: &mut Client,
-    set: &Value,
+    set: &ThresholdSet,
     as_json: bool,
 ) -> Result<(), Failure> {
-    if set["threshold_bytes"] == 0 {
+    if set.threshold_bytes == 0 {
         return Ok(());
     }
     out.flush()?;
-    while let Some(event) = events.next_line()? {
-        let is_it = event["event"] == "write_threshold"
-            && event["disk"] == set["disk"]
-            && event["threshold_bytes"] == set["threshold_bytes"];
-        if is_it || event["event"] == "gone" {
-            super::events::print(out, &event, as_json)?;
-        }
-        if is_it {
-            return Ok(());
-        }
-        if event["event"] == "gone" {
-            let message = "the domain ended before the threshold fired".to_owned();
-            return Err(Failure::Refused { code: "gone".to_owned(), message });
+    while let Some(line) = events.next_event()? {
+        match &line.event {
+            Event::WriteThreshold { disk, threshold_bytes, .. }
+                if *disk == set.disk && *threshold_bytes == set.threshold_bytes =>
+            {
+                super::events::print(out, &line, as_json)?;
+                return Ok(());
+            }
+            Event::Gone => {
+                super::events::print(out, &line, as_json)?;
+                let message = "the domain ended before the threshold fired";
+                return Err(Failure::Refused(ControlError::new(ErrorCode::Gone, message)));
+            }
+            _ => {}
         }
     }
     Err(events.ended())
 }
 
-fn list(out: &mut impl Write, disks: &Value) -> std::io::Result<()> {
+fn list(out: &mut impl Write, disks: &[DiskInfo]) -> std::io::Result<()> {
     let mut table =
         output::table(&["DISK", "CAPACITY", "PHYSICAL", "THRESHOLD", "FIRED", "NODE", "SOURCE"]);
-    for disk in disks.as_array().into_iter().flatten() {
-        let cell = |key: &str| match &disk[key] {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => output::printable(text),
-            other => other.to_string(),
-        };
-        let keys = ["name", "capacity_bytes", "physical_bytes", "threshold_bytes"];
-        let mut row: Vec<String> = keys.into_iter().map(cell).collect();
-        row.extend(["threshold_events", "storage_node", "source"].map(cell));
-        table.add_row(row);
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let text = |text: &Option<String>| output::printable(text.as_deref().unwrap_or("-"));
+    for disk in disks {
+        table.add_row([
+            output::printable(&disk.name),
+            number(disk.capacity_bytes),
+            number(disk.physical_bytes),
+            number(disk.threshold_bytes),
+            disk.threshold_events.to_string(),
+            text(&disk.storage_node),
+            text(&disk.source),
+        ]);
     }
     writeln!(out, "{table}")
 }
 
-fn list_jobs(out: &mut impl Write, jobs: &Value) -> std::io::Result<()> {
-    for job in jobs.as_array().into_iter().flatten() {
-        let text = |key: &str| output::printable(job[key].as_str().unwrap_or("-"));
-        let ending = if job["ending"] == true { ", being canceled" } else { "" };
-        writeln!(out, "{}  disk {}  {}{ending}", text("job"), text("disk"), text("kind"))?;
+fn list_jobs(out: &mut impl Write, jobs: &[JobStatus]) -> std::io::Result<()> {
+    for job in jobs {
+        let disk = output::printable(job.disk.as_deref().unwrap_or("-"));
+        let ending = if job.ending { ", being canceled" } else { "" };
+        let (id, kind) = (output::printable(&job.job), output::printable(&job.kind));
+        writeln!(out, "{id}  disk {disk}  {kind}{ending}")?;
     }
     Ok(())
 }

@@ -1,15 +1,11 @@
 //! `domstat events`: what happens to a domain, as it happens.
 
-#![allow(
-    clippy::indexing_slicing,
-    reason = "a serde_json::Value that is read by a key that it lacks is Null, not a panic"
-)]
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::Value;
+use domstat_sources::contract::Event;
+use domstat_sources::control::{EventLine, line};
 
 use crate::control::client::Client;
 use crate::error::Failure;
@@ -54,7 +50,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut out = std::io::stdout().lock();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(event) = client.next_line()? else { break };
+        let Some(event) = client.next_event()? else { break };
         print(&mut out, &event, args.json)?;
         out.flush()?;
         left -= 1;
@@ -63,20 +59,43 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 }
 
 /// One event, as a line.
-pub(crate) fn print(out: &mut impl Write, event: &Value, as_json: bool) -> std::io::Result<()> {
+pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> std::io::Result<()> {
     if as_json {
-        return writeln!(out, "{event}");
+        return out.write_all(line(event).as_bytes());
     }
-    let name = |key: &str| output::printable(event[key].as_str().unwrap_or("-"));
-    write!(out, "{}  {}", name("domain"), name("event"))?;
-    for (key, value) in event.as_object().into_iter().flatten() {
-        match value {
-            _ if key == "domain" || key == "event" => {}
-            Value::Null | Value::Bool(false) => {}
-            Value::Bool(true) => write!(out, "  {key}")?,
-            Value::String(text) => write!(out, "  {key} {}", output::printable(text))?,
-            other => write!(out, "  {key} {other}")?,
+    write!(out, "{}  {}", output::printable(&event.domain), event.event.name())?;
+    let mut text = |key: &str, value: &str| match value {
+        "" => Ok(()),
+        value => write!(out, "  {key} {}", output::printable(value)),
+    };
+    let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+    match &event.event {
+        Event::WriteThreshold { disk, node, threshold_bytes, excess_bytes, reconciled } => {
+            text("disk", disk)?;
+            text("threshold_bytes", &threshold_bytes.to_string())?;
+            text("excess_bytes", &number(*excess_bytes))?;
+            text("node", node)?;
+            flag(out, "reconciled", *reconciled)?;
         }
+        Event::JobReady { disk, job, kind } => {
+            text("disk", disk.as_deref().unwrap_or_default())?;
+            text("job", job)?;
+            text("kind", kind)?;
+        }
+        Event::JobEnded { disk, job, kind, outcome, error, reconciled } => {
+            text("disk", disk.as_deref().unwrap_or_default())?;
+            text("job", job)?;
+            text("kind", kind)?;
+            text("outcome", outcome.name())?;
+            text("error", error.as_deref().unwrap_or_default())?;
+            flag(out, "reconciled", *reconciled)?;
+        }
+        Event::State { state } => text("state", state)?,
+        _ => {}
     }
     writeln!(out)
+}
+
+fn flag(out: &mut impl Write, key: &str, set: bool) -> std::io::Result<()> {
+    if set { write!(out, "  {key}") } else { Ok(()) }
 }

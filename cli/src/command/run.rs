@@ -73,8 +73,8 @@ struct SocketArgs {
     /// Who may connect to --socket: its permission bits
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = octal)]
     socket_mode: u32,
-    /// The group of --socket, by number
-    #[arg(long, value_name = "GID")]
+    /// The group of --socket, by name or number
+    #[arg(long, value_name = "GROUP", value_parser = group)]
     socket_group: Option<u32>,
 }
 
@@ -190,6 +190,18 @@ fn server_at(
     // A descriptor for each client.
     locate::raise_limit_of_files();
     Ok(Some((server, inherited.regions)))
+}
+
+/// A group by its name or number.
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err("there is no such group".to_owned()),
+        Err(error) => Err(error.desc().to_owned()),
+    }
 }
 
 /// Permission bits in octal digits.

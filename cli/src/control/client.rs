@@ -1,10 +1,11 @@
-//! The other end of the control socket.
+//! A client of the control socket.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use domstat_sources::control::{Answer, EventLine, MAX_ANSWER, Request, Subscribed, line, parse};
+use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
 use crate::locate;
@@ -16,7 +17,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon that listens at `path`, or beside the regions.
+    /// Connects to the daemon that listens at `path`, or next to the regions.
     pub(crate) fn connect(path: Option<&Path>, dir: Option<&Path>) -> Result<Self, Failure> {
         let path = match path {
             Some(path) => path.to_owned(),
@@ -27,43 +28,54 @@ impl Client {
         Ok(Self { path, input: BufReader::new(stream) })
     }
 
-    /// Asks and waits for the answer.
-    pub(crate) fn ask(&mut self, request: &Value) -> Result<Value, Failure> {
-        let os = |source| Failure::NoDaemon { path: self.path.clone(), source };
-        writeln!(self.input.get_mut(), "{request}").map_err(os)?;
-        let Some(mut answer) = self.next_line()? else { return Err(self.ended()) };
-        if answer["error"].is_object() {
-            let text = |key: &str| answer["error"][key].as_str().unwrap_or_default().to_owned();
-            return Err(Failure::Refused { code: text("code"), message: text("message") });
+    /// Sends a request and waits for its answer.
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Failure> {
+        // A daemon that refuses the connection may have closed it already, its reason before.
+        let sent = self.input.get_mut().write_all(line(request).as_bytes());
+        let answer = self.next_line::<Answer<T>>();
+        match (answer, sent) {
+            (Ok(Some(Answer::Ok(value))), _) => Ok(value),
+            (Ok(Some(Answer::Error(error))), _) => Err(Failure::Refused(error)),
+            (_, Err(source)) => Err(self.failed(source)),
+            (Ok(None), Ok(())) => Err(self.ended()),
+            (Err(failure), Ok(())) => Err(failure),
         }
-        Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default())
     }
 
-    /// From here on every line is an event.
+    /// Subscribes; from here on [`Client::next_event`] gives events.
     pub(crate) fn subscribe(&mut self, domain: Option<&str>) -> Result<(), Failure> {
-        self.ask(&json!({ "op": "subscribe", "domain": domain })).map(|_| ())
+        let request = Request::Subscribe { domain: domain.map(str::to_owned) };
+        self.ask::<Subscribed>(&request).map(|_| ())
     }
 
-    /// The next line; `None` at the end.
-    pub(crate) fn next_line(&mut self) -> Result<Option<Value>, Failure> {
-        let mut line = String::new();
-        let os = |source| Failure::NoDaemon { path: self.path.clone(), source };
-        if self.input.read_line(&mut line).map_err(os)? == 0 {
-            return Ok(None);
+    /// The next event; `None` at the end.
+    pub(crate) fn next_event(&mut self) -> Result<Option<EventLine>, Failure> {
+        self.next_line()
+    }
+
+    fn next_line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Failure> {
+        let mut line = Vec::new();
+        let longest = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX);
+        let mut input = self.input.by_ref().take(longest);
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(source) => return Err(self.failed(source)),
         }
-        let bad = |e: serde_json::Error| os(std::io::Error::other(e));
-        serde_json::from_str(&line).map(Some).map_err(bad)
+        parse(&line).map(Some).map_err(|e| self.failed(io::Error::new(ErrorKind::InvalidData, e)))
+    }
+
+    fn failed(&self, source: io::Error) -> Failure {
+        Failure::NoDaemon { path: self.path.clone(), source }
     }
 
     /// The daemon ended before it answered.
     pub(crate) fn ended(&self) -> Failure {
-        let source = std::io::ErrorKind::UnexpectedEof.into();
-        Failure::NoDaemon { path: self.path.clone(), source }
+        self.failed(ErrorKind::UnexpectedEof.into())
     }
 
-    /// The connection's descriptor, to be closed from a signal's thread.
+    /// The connection's descriptor, for a thread that closes it on a signal.
     pub(crate) fn stream(&self) -> Result<UnixStream, Failure> {
-        let os = |source| Failure::NoDaemon { path: self.path.clone(), source };
-        self.input.get_ref().try_clone().map_err(os)
+        self.input.get_ref().try_clone().map_err(|source| self.failed(source))
     }
 }

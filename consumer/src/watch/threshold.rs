@@ -1,6 +1,7 @@
 //! One-shot watches: told once when a field goes past a threshold.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
+use domstat_layout::percent::{self, part_of};
 use domstat_layout::{Field, Group, GroupDesc, Ns, RecordKind, Stat, Word};
 
 use crate::error::ReadError;
@@ -59,7 +60,7 @@ pub enum Threshold {
 
 impl Threshold {
     /// Thousandths of a percent in the whole.
-    pub const WHOLE: u32 = 100_000;
+    pub const WHOLE: u32 = percent::WHOLE;
 }
 
 /// What a look at a watched field saw.
@@ -170,9 +171,7 @@ impl ThresholdWatch {
                 if capacity == 0 {
                     return Err(ThresholdError::NoBytes);
                 }
-                let bytes = u128::from(capacity) * u128::from(parts) / u128::from(Threshold::WHOLE);
-                // Only a 0 that was asked for disarms.
-                u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
+                part_of(capacity, parts)
             }
         };
         let now = if bytes == 0 { None } else { self.field.read(region)?.active() };

@@ -18,13 +18,16 @@ use super::{ServeError, os};
 const BACKLOG: i32 = 4096;
 
 /// A socket's entry in the filesystem; dropping it removes the entry.
-pub(super) struct SocketFile {
+#[derive(Debug)]
+pub struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
 }
 
 impl SocketFile {
-    pub(super) fn path(&self) -> &Path {
+    /// Where the socket is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -39,20 +42,24 @@ impl Drop for SocketFile {
     }
 }
 
-fn socket(flags: SocketFlags) -> Result<OwnedFd, ServeError> {
-    let flags = SocketFlags::CLOEXEC | flags;
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(os("create a socket"))
+fn socket(kind: SocketType) -> Result<OwnedFd, ServeError> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, kind, flags, None).map_err(os("create a socket"))
 }
 
-/// Listens at `path`: the socket appears there whole, with its mode and group.
-pub(super) fn bind(
+/// Listens with a non-blocking socket of this type at `path`: it appears there whole, with its mode
+/// and group. A socket that a dead process left there is replaced, and nothing else.
+///
+/// # Errors
+/// [`ServeError`]; nothing is left behind.
+pub fn listen_at(
     path: &Path,
+    kind: SocketType,
     mode: u32,
     group: Option<u32>,
 ) -> Result<(OwnedFd, SocketFile), ServeError> {
-    refuse_to_replace(path)?;
-    let listener = socket(SocketFlags::NONBLOCK)?;
+    refuse_to_replace(path, kind)?;
+    let listener = socket(kind)?;
     let at = |what: &str| format!("{what} {}", path.display());
     // Whom the mode does not admit cannot connect in the meantime either.
     rustix::fs::fchmod(&listener, Mode::from_raw_mode(0)).map_err(os("set a socket's mode"))?;
@@ -98,7 +105,7 @@ impl From<io::Error> for Failed {
 }
 
 /// Fails if `path` holds anything but a socket at which nobody listens.
-fn refuse_to_replace(path: &Path) -> Result<(), ServeError> {
+fn refuse_to_replace(path: &Path, kind: SocketType) -> Result<(), ServeError> {
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => {
@@ -109,7 +116,7 @@ fn refuse_to_replace(path: &Path) -> Result<(), ServeError> {
         }
         Ok(_) => {}
     }
-    let probe = socket(SocketFlags::NONBLOCK)?;
+    let probe = socket(kind)?;
     let address = SocketAddrUnix::new(path).map_err(os("look at the socket"))?;
     match connect(&probe, &address) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
@@ -117,7 +124,7 @@ fn refuse_to_replace(path: &Path) -> Result<(), ServeError> {
     }
 }
 
-/// Fails unless `fd` is a socket as [`bind`] makes it.
+/// Fails unless `fd` is a socket as a server listens with.
 pub(super) fn check(fd: &impl AsFd) -> Result<(), ServeError> {
     let fits = sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
         && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)

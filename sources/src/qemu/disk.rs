@@ -3,35 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::decode::Device;
-
-/// A disk or a backing image of one, as users see it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct DiskInfo {
-    /// `vda`, and `vda[1]` for the first image that backs it.
-    pub name: String,
-    /// 0 for the disk itself, from 1 on for backing images.
-    pub backing_index: usize,
-    /// The image's file, as QEMU names it.
-    pub source: Option<String>,
-    /// QEMU's node of the image's format.
-    pub node: Option<String>,
-    /// QEMU's node of its storage, which thresholds belong to.
-    pub storage_node: Option<String>,
-    /// QEMU's name of the block backend.
-    pub device: Option<String>,
-    /// QEMU's path of the device.
-    pub qdev: Option<String>,
-    /// Size as the domain sees it, in bytes.
-    pub capacity_bytes: Option<u64>,
-    /// Size on the host, in bytes.
-    pub physical_bytes: Option<u64>,
-    /// The threshold that is armed, in bytes.
-    pub threshold_bytes: Option<u64>,
-    /// The threshold that fired last, in bytes.
-    pub last_exceeded_bytes: Option<u64>,
-    /// How often one has fired.
-    pub threshold_events: u64,
-}
+use crate::contract::{ControlError, DiskInfo, ErrorCode};
 
 /// Why a disk is not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +24,12 @@ pub enum NoDisk {
         /// Whose source it is.
         all: String,
     },
+}
+
+impl From<NoDisk> for ControlError {
+    fn from(error: NoDisk) -> Self {
+        Self::new(ErrorCode::NotFound, error.to_string())
+    }
 }
 
 /// The disk that is meant: by its name (`vda`, `vda[1]`), or by its source if that is of one only.

@@ -9,17 +9,16 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::Name;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde_json::json;
 
+use super::Options;
 use super::procfs::QemuProcess;
-use super::publish::Event;
 use super::qmp::{Connection, QmpError};
 use super::queries;
 use super::schedule::{Polls, Retry};
 use super::slots::Slots;
 use super::vm_state::{Identity, VmState};
-use super::{Command, ControlError, Options, Publisher, Sinks, VmStatus};
 use crate::SourceError;
+use crate::contract::{Command, ControlError, Event, ObserverStatus, Publisher, Reply, Sinks};
 
 /// How long to sleep at most: a safety net, since everything that matters wakes.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -30,7 +29,7 @@ struct Observer<P: Publisher> {
     publisher: P,
     inbox: Receiver<Command>,
     wake: Arc<OwnedFd>,
-    status: Arc<Mutex<VmStatus>>,
+    status: Arc<Mutex<ObserverStatus>>,
     domain: Option<VmState<P>>,
     /// What was last said to the operator, so that it is said once.
     noted: String,
@@ -63,7 +62,7 @@ pub(super) fn run<P: Publisher>(
     publisher: P,
     inbox: Receiver<Command>,
     wake: Arc<OwnedFd>,
-    status: Arc<Mutex<VmStatus>>,
+    status: Arc<Mutex<ObserverStatus>>,
 ) {
     let noted = String::new();
     let mut observer =
@@ -273,7 +272,7 @@ impl<P: Publisher> Observer<P> {
             };
             match (command, qmp.as_deref_mut()) {
                 (Command::Disks(reply), _) => {
-                    let _ = reply.send(Ok(json!(domain.disks())));
+                    let _ = reply.send(Ok(domain.disks()));
                 }
                 (Command::Jobs(reply), _) => {
                     let _ = reply.send(Ok(domain.jobs_now()));
@@ -319,7 +318,7 @@ impl<P: Publisher> Observer<P> {
     fn set_status(&self, connected: bool) {
         let domain = self.domain.as_ref().map(|d| d.name().to_owned());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) =
-            VmStatus { domain, connected };
+            ObserverStatus { domain, connected };
     }
 
     fn note(&mut self, text: &str) {
@@ -344,12 +343,14 @@ fn publishable(name: &str) -> String {
 
 /// Gives a command this error for an answer.
 fn answer_all(command: Command, error: &ControlError) {
-    let (Command::SetThreshold(_, reply)
-    | Command::AbortJob { reply, .. }
-    | Command::Disks(reply)
-    | Command::Jobs(reply)) = command
-    else {
-        return;
-    };
-    let _ = reply.send(Err(error.clone()));
+    fn answer<T>(reply: &Reply<T>, error: &ControlError) {
+        let _ = reply.send(Err(error.clone()));
+    }
+    match command {
+        Command::SetThreshold(_, reply) => answer(&reply, error),
+        Command::AbortJob { reply, .. } => answer(&reply, error),
+        Command::Disks(reply) => answer(&reply, error),
+        Command::Jobs(reply) => answer(&reply, error),
+        Command::Stop => {}
+    }
 }

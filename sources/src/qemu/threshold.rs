@@ -147,14 +147,5 @@ impl Thresholds {
     }
 }
 
-/// A fraction of a size: `millipercent` thousandths of a percent (0 to 100000) of `size` bytes,
-/// rounded down to a whole byte, and up to 1 byte where that would be 0 and disarm.
-#[must_use]
-pub fn part_of(size: u64, millipercent: u64) -> u64 {
-    let part = u128::from(size) * u128::from(millipercent) / 100_000;
-    let least = u64::from(millipercent > 0 && size > 0);
-    u64::try_from(part).unwrap_or(u64::MAX).max(least)
-}
-
 #[cfg(test)]
 mod tests;

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use domstat_layout::{Clock, Word};
 use serde_json::{Value, json};
 
-use super::commands::{ControlError, Reply};
 use super::decode::{Cpu, Device, Node};
 use super::job::{Job, Outcome, Status};
 use super::procfs::QemuProcess;
-use super::publish::Event;
 use super::qmp::{Connection, Message, QmpError, Refused};
 use super::schedule::{Polls, Question};
 use super::slots::Slots;
 use super::stats::StatsSchema;
 use super::threshold::{Firing, SetOutcome, Thresholds};
-use super::{Publisher, SetRequest};
 use crate::Description;
+use crate::contract::{
+    ControlError, ErrorCode, Event, JobAborted, Publisher, Reply, SetRequest, ThresholdSet,
+};
 use crate::host::now;
 
 mod disk_lookup;
@@ -94,7 +94,7 @@ struct JobEntry {
 struct JobRequest {
     job: String,
     deadline: Option<Instant>,
-    reply: Reply,
+    reply: Reply<JobAborted>,
 }
 
 enum Sent {
@@ -109,7 +109,7 @@ struct SetInFlight {
     threshold: u64,
     /// It is armed over itself: this request only disarms.
     disarms: bool,
-    reply: Reply,
+    reply: Reply<ThresholdSet>,
 }
 
 /// Reports that are not yet delivered.
@@ -324,7 +324,9 @@ impl<P: Publisher> VmState<P> {
                     }
                     Ok(_) => self.set_done(set),
                     Err(refused) => {
-                        let _ = set.reply.send(Err(ControlError::new("refused", refused.desc)));
+                        let _ = set
+                            .reply
+                            .send(Err(ControlError::new(ErrorCode::Refused, refused.desc)));
                     }
                 }
             }
@@ -342,7 +344,7 @@ impl<P: Publisher> VmState<P> {
     fn set_done(&mut self, set: SetInFlight) {
         self.polls.of(Question::Extents).hurry();
         let answer =
-            json!({ "disk": set.disk, "node": set.node, "threshold_bytes": set.threshold });
+            ThresholdSet { disk: set.disk, node: set.node, threshold_bytes: set.threshold };
         let _ = set.reply.send(Ok(answer));
     }
 
@@ -351,7 +353,7 @@ impl<P: Publisher> VmState<P> {
         &mut self,
         qmp: &mut Connection,
         request: &SetRequest,
-        reply: Reply,
+        reply: Reply<ThresholdSet>,
     ) -> Result<(), QmpError> {
         let planned = self.plan_set(request);
         match planned {
@@ -370,11 +372,12 @@ impl<P: Publisher> VmState<P> {
         let disks = self.disks();
         let disk = super::find(&disks, &request.disk)?;
         let threshold = request.bytes(disk.capacity_bytes, disk.physical_bytes)?;
-        let no_node = || ControlError::new("refused", format!("{} has no medium", disk.name));
+        let no_node =
+            || ControlError::new(ErrorCode::Refused, format!("{} has no medium", disk.name));
         let node = disk.storage_node.clone().ok_or_else(no_node)?;
         if self.thresholds.is_pending(&node) {
             let why = format!("another request for {} is not answered yet", disk.name);
-            return Err(ControlError::new("busy", why));
+            return Err(ControlError::new(ErrorCode::Busy, why));
         }
         Ok((disk.name.clone(), node, threshold))
     }
@@ -417,7 +420,7 @@ impl<P: Publisher> VmState<P> {
                          either the request never arrived, or it did and fired; set it again",
                         set.disk
                     );
-                    let _ = set.reply.send(Err(ControlError::new("unknown_outcome", why)));
+                    let _ = set.reply.send(Err(ControlError::new(ErrorCode::UnknownOutcome, why)));
                 }
             }
         }

@@ -1,22 +1,26 @@
 //! `domstat run qemu`: publish VMs, each as a domain of its own.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domstat_producer::{
     Announcement, BlkWriter, DomWriter, NetWriter, Placement, Region, Served, Unpublished,
     VcpuWriter, systemd,
 };
-use domstat_sources::qemu::{Event, Fleet, Options, Publisher, Sinks};
-use domstat_sources::{Description, SourceError};
+use domstat_sources::contract::{
+    Description, Event, Fleet, Observer, Publisher, Sinks, SourceError,
+};
+use domstat_sources::qemu::{Discovery, Options, Qemu};
 
 use crate::command::show::seconds;
 use crate::control;
 use crate::control::{Hub, Server};
-use crate::error::Failure;
+use crate::error::{Failure, with_sources};
 use crate::locate::{self, Places};
+use crate::output::printable;
 use crate::publish::builder_of;
 use crate::signals::Stop;
 
@@ -56,8 +60,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Members of this group may read events and lists through the control socket
-    #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
+    #[arg(long, value_name = "GROUP", value_parser = super::group)]
+    group: Option<u32>,
     #[command(flatten)]
     at: super::SocketArgs,
     /// How records are placed
@@ -75,6 +79,9 @@ fn seconds_or_zero(text: &str) -> Result<Duration, String> {
 /// How often the directories are looked at.
 const RESCAN: Duration = Duration::from_millis(500);
 
+/// How long VMs may take to end together with the daemon.
+const END: Duration = Duration::from_millis(1500);
+
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let dir = locate::directory(places.dir)?;
@@ -89,11 +96,12 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     };
     let options =
         Options { interval: args.interval, stats_interval: args.stats_interval, limit: args.limit };
-    let fleet = Arc::new(RwLock::new(Fleet::new(options, args.qmp_dir.clone())));
+    let fleet = Arc::new(Fleet::new());
     let path = args.control.clone().unwrap_or_else(|| control::path_in(&dir));
-    let server = Server::start(&path, args.group.as_deref(), Arc::clone(&fleet), hub.clone())?;
+    let server = Server::start(&path, args.group, Arc::clone(&fleet), Arc::clone(&hub))?;
     for path in &args.qmp {
-        control::write(&fleet).add(path, publisher())?;
+        let qemu = Qemu { path: path.clone(), options: options.clone() };
+        fleet.add(qemu.observe(publisher())?);
     }
     systemd::ready()
         .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
@@ -103,11 +111,11 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         args.qmp_dir.len(),
         path.display()
     );
+    let mut discovery = Discovery::new(options, args.qmp_dir.clone());
+    let mut notes = Notes::default();
     let until = args.time.map(|time| Instant::now() + Duration::from_secs(time));
     loop {
-        if !args.qmp_dir.is_empty() {
-            control::write(&fleet).rescan(publisher)?;
-        }
+        notes.once(discovery.rescan(&fleet, publisher));
         let left = until.map_or(RESCAN, |until| until.saturating_duration_since(Instant::now()));
         if stop.wait(left.min(RESCAN)) || until.is_some_and(|until| Instant::now() >= until) {
             break;
@@ -115,9 +123,27 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     }
     // No request any more, then no VM, then no subscriber: each hears that its domain is gone.
     drop(server);
-    control::write(&fleet).clear();
+    let left = fleet.clear(END);
+    if left > 0 {
+        eprintln!("domstat: {left} VMs did not end in time");
+    }
     hub.close();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Failures that were reported, so that one that stays is reported once.
+#[derive(Default)]
+struct Notes(BTreeSet<String>);
+
+impl Notes {
+    fn once(&mut self, failures: Vec<SourceError>) {
+        let texts: BTreeSet<String> =
+            failures.iter().map(|failure| with_sources(failure)).collect();
+        for text in texts.difference(&self.0) {
+            eprintln!("domstat: {}", printable(text));
+        }
+        self.0 = texts;
+    }
 }
 
 /// Publishes VMs in sealed memfds, which are handed over at a socket or announced in a directory.
@@ -178,7 +204,7 @@ impl Publisher for Regions {
     }
 
     fn event(&mut self, domain: &str, event: &Event) {
-        self.hub.tell(domain, event);
+        self.hub.send(domain, event);
     }
 
     fn note(&mut self, text: &str) {

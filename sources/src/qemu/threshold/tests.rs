@@ -197,10 +197,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn parts_round_down_and_never_to_nothing() {
-    assert_eq!(part_of(1000, 12_345), 123);
-    assert_eq!(part_of(u64::MAX, 100_000), u64::MAX);
-    assert_eq!((part_of(1000, 0), part_of(0, 50_000), part_of(10, 1)), (0, 0, 1));
-}

@@ -3,9 +3,9 @@
 use domstat_layout::{Name, Word};
 
 use super::VmState;
+use crate::contract::DiskInfo;
 use crate::qemu::Publisher;
 use crate::qemu::decode::{Device, Layer, Node};
-use crate::qemu::disk::DiskInfo;
 
 impl<P: Publisher> VmState<P> {
     /// Every image with its name: the disk's own, and `disk[n]` for the n-th that backs it.

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use super::disk_lookup::disk_of_job;
 use super::{JobEntry, JobRequest, Report, Sent, VmState};
+use crate::contract::{
+    ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, JobStatus, Reply, check_flags,
+};
 use crate::host::now;
 use crate::qemu::Publisher;
-use crate::qemu::commands::{ControlError, JobFlags, Reply, check_flags};
 use crate::qemu::decode::{JobInfo, job_nodes};
-use crate::qemu::job::{Action, Answer, End, Job, Outcome, Status};
-use crate::qemu::publish::Event;
+use crate::qemu::job::{AbortError, Action, Answer, End, Job, Outcome, Status};
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::schedule::Question;
 
@@ -26,7 +27,7 @@ impl<P: Publisher> VmState<P> {
         disk: &str,
         flags: u32,
         timeout: Option<Duration>,
-        reply: Reply,
+        reply: Reply<JobAborted>,
     ) -> Result<(), QmpError> {
         let found = check_flags(flags, JobFlags::ALL).and_then(|()| self.find_job(disk));
         let id = match found {
@@ -59,9 +60,10 @@ impl<P: Publisher> VmState<P> {
             self.jobs.iter().filter(|(_, e)| live(e) && of_disk(e)).map(|(id, _)| id).collect();
         match ids.as_slice() {
             [id] => Ok((*id).clone()),
-            [] => {
-                Err(ControlError::new("no_job", format!("there is no block job on {}", disk.name)))
-            }
+            [] => Err(ControlError::new(
+                ErrorCode::NoJob,
+                format!("there is no block job on {}", disk.name),
+            )),
             several => Err(ControlError::invalid(format!(
                 "there are several jobs on {}, name one: {several:?}",
                 disk.name
@@ -99,10 +101,10 @@ impl<P: Publisher> VmState<P> {
             Action::Answer(request, answer) => {
                 let Some(request) = self.requests.remove(&request) else { return };
                 let answer = answer.map_err(ControlError::from).map(|answer| match answer {
-                    Answer::Accepted => json!({ "job": id, "accepted": true }),
+                    Answer::Accepted => JobAborted::Accepted { job: id.to_owned(), accepted: true },
                     Answer::Ended(end) => {
                         let (outcome, error) = outcome_names(&end.outcome);
-                        json!({ "job": id, "outcome": outcome, "error": error })
+                        JobAborted::Ended { job: id.to_owned(), outcome, error }
                     }
                 });
                 let _ = request.reply.send(answer);
@@ -166,9 +168,14 @@ impl<P: Publisher> VmState<P> {
     }
 
     /// The jobs there are, for people.
-    pub(in crate::qemu) fn jobs_now(&self) -> Value {
+    pub(in crate::qemu) fn jobs_now(&self) -> Vec<JobStatus> {
         let live = self.jobs.iter().filter(|(_, e)| e.job.is_alive() || e.job.is_ending());
-        let job = |(id, e): (&String, &JobEntry)| json!({ "job": id, "disk": e.disk, "kind": e.kind, "ending": e.job.is_ending() });
+        let job = |(id, e): (&String, &JobEntry)| JobStatus {
+            job: id.clone(),
+            disk: e.disk.clone(),
+            kind: e.kind.clone(),
+            ending: e.job.is_ending(),
+        };
         live.map(job).collect()
     }
 
@@ -222,7 +229,7 @@ impl<P: Publisher> VmState<P> {
             None => (disk_of_job(&id, &self.names, &self.devices, &[]), String::new()),
         };
         let reconciled = end.reconciled;
-        Event::JobEnded { disk, job: id, kind, outcome: outcome.to_owned(), error, reconciled }
+        Event::JobEnded { disk, job: id, kind, outcome, error, reconciled }
     }
 }
 
@@ -269,12 +276,24 @@ fn state_of(outcome: &Outcome) -> Word {
     }
 }
 
-fn outcome_names(outcome: &Outcome) -> (&'static str, Option<String>) {
+fn outcome_names(outcome: &Outcome) -> (JobOutcome, Option<String>) {
     match outcome {
-        Outcome::Canceled => ("canceled", None),
-        Outcome::Completed => ("completed", None),
-        Outcome::Failed(why) => ("failed", Some(why.clone())),
-        Outcome::Unknown => ("unknown", None),
-        Outcome::DomainGone => ("domain_gone", None),
+        Outcome::Canceled => (JobOutcome::Canceled, None),
+        Outcome::Completed => (JobOutcome::Completed, None),
+        Outcome::Failed(why) => (JobOutcome::Failed, Some(why.clone())),
+        Outcome::Unknown => (JobOutcome::Unknown, None),
+        Outcome::DomainGone => (JobOutcome::DomainGone, None),
+    }
+}
+
+impl From<AbortError> for ControlError {
+    fn from(error: AbortError) -> Self {
+        let code = match error {
+            AbortError::NoJob => ErrorCode::NoJob,
+            AbortError::Refused(_) => ErrorCode::Refused,
+            AbortError::TimedOut => ErrorCode::TimedOut,
+            AbortError::DomainGone => ErrorCode::Gone,
+        };
+        Self::new(code, error.to_string())
     }
 }

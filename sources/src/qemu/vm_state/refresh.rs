@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::{Capacity, VmState};
 use crate::ArchGroup;
+use crate::contract::{Event, Publisher};
 use crate::host::now;
 use crate::qemu::decode::{Device, list};
 use crate::qemu::disk::names;
-use crate::qemu::publish::{Event, Publisher};
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries::{self, Topology};
 use crate::qemu::schedule::Question;

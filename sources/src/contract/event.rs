@@ -1,0 +1,113 @@
+//! Discrete events of a domain.
+
+use serde::{Deserialize, Serialize};
+
+/// A discrete event of a domain. Each is reported once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The domain is published.
+    Published,
+    /// A write went past an armed threshold and disarmed it.
+    WriteThreshold {
+        /// The disk, or a backing image of one (`vda[1]`).
+        disk: String,
+        /// QEMU's node.
+        node: String,
+        /// The threshold that was exceeded, in bytes.
+        threshold_bytes: u64,
+        /// By how much the write went past it, in bytes; absent if QEMU's event was missed.
+        excess_bytes: Option<u64>,
+        /// Whether it was concluded from the level because QEMU's event was missed.
+        reconciled: bool,
+    },
+    /// A copy is in sync and can be completed.
+    JobReady {
+        /// The disk, if it is known.
+        disk: Option<String>,
+        /// QEMU's id of the job.
+        job: String,
+        /// What it does: `mirror`, `commit`, ...
+        kind: String,
+    },
+    /// A block job has ended.
+    JobEnded {
+        /// The disk, if it is known.
+        disk: Option<String>,
+        /// QEMU's id of the job.
+        job: String,
+        /// What it did.
+        kind: String,
+        /// How it ended.
+        outcome: JobOutcome,
+        /// Why it failed.
+        error: Option<String>,
+        /// Whether it was concluded from the job's absence.
+        reconciled: bool,
+    },
+    /// The domain's state changed.
+    State {
+        /// QEMU's word for it: `running`, `paused`, `io-error`, ...
+        state: String,
+    },
+    /// The connection to the domain was lost; the domain may live on.
+    Disconnected,
+    /// The domain answers again.
+    Connected,
+    /// The domain has ended, or is no longer observed.
+    Gone,
+    /// An event of a later version of this program.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a block job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobOutcome {
+    /// It was canceled.
+    Canceled,
+    /// It did what it was for.
+    Completed,
+    /// It failed.
+    Failed,
+    /// The domain ended before it.
+    DomainGone,
+    /// It ended while nobody was connected.
+    #[serde(other)]
+    Unknown,
+}
+
+impl JobOutcome {
+    /// Its word in events and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Canceled => "canceled",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::DomainGone => "domain_gone",
+        }
+    }
+}
+
+impl Event {
+    /// Its word, as in the control protocol.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::WriteThreshold { .. } => "write_threshold",
+            Self::JobReady { .. } => "job_ready",
+            Self::JobEnded { .. } => "job_ended",
+            Self::State { .. } => "state",
+            Self::Disconnected => "disconnected",
+            Self::Connected => "connected",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
