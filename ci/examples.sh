@@ -19,7 +19,9 @@ cc -std=gnu11 -O2 -Wall -Wextra -Werror -I layout/include/domstat layout/example
 sleep 0.2
 read=$("$DOMSTAT_DIR/read" "$entry" 2)
 [ "$(grep -cE "$line" <<< "$read")" = 4 ] || fail "the reader in C: $read"
-echo "publish, and a reader in C: well"
+read=$("$bin/read" "$entry")
+[ "$(grep -cE "$line" <<< "$read")" = 2 ] || fail "the reader in Rust: $read"
+echo "publish, and readers in Rust and C: well"
 
 kill -INT $producer
 wait $producer

@@ -23,6 +23,9 @@ for n in $revisions; do
     xtask c-header "$n" | hold "layout/include/domstat/r$n.h"
 done
 { xtask commands && xtask metrics-table; } | hold docs/reference.md
+for page in README.md docs/tutorial.md; do
+    xtask embed "$page" | hold "$page"
+done
 cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg
 if [ "${fix:-}" ]; then
     cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones

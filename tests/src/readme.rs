@@ -1,6 +1,3 @@
-//! The code in README.md and in the tutorial, compiled and run as documentation tests.
-#![doc = include_str!("../../README.md")]
-#![doc = include_str!("../../docs/tutorial.md")]
-
-#[doc = include_str!("../../docs/handover.md")]
-mod handover {}
+//! The code in docs/handover.md, compiled as documentation tests. The programs in README.md and in the
+//! tutorial are examples of the crates (`ci/examples.sh`).
+#![doc = include_str!("../../docs/handover.md")]

@@ -4,6 +4,7 @@
 //! and with `--fix` writes it.
 
 mod commands;
+mod embed;
 mod metrics_table;
 mod rules_table;
 
@@ -17,6 +18,7 @@ usage: xtask NAME
   c-header [N]     layout/include/domstat/rN.h; without N, the numbers of all revisions
   rules-table      docs/checker.md
   commands         first part of docs/reference.md: the help of every command
+  embed PAGE       the page, with every program in it as its file stands
   metrics-table    second part of docs/reference.md: the exporter's series";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ["rules-table"] => rules_table::print(),
         ["commands"] => commands::print()?,
+        ["embed", page] => print!("{}", embed::embed(&std::fs::read_to_string(page)?)?),
         ["metrics-table"] => metrics_table::print(),
         _ => return Err(USAGE.into()),
     }
