@@ -30,9 +30,9 @@ others='^(bench|fuzz|tests)/|/tests/|/tests\.rs$'
     echo "<!-- Counted by ci/unsafe.sh --fix -->"
     echo "## Where unsafe code is, and how much"
     echo
-    echo "Every crate denies unsafe code but in the files below, and denies a block without a"
-    echo "\`// SAFETY:\` comment or with more than one unsafe operation. A block is counted by its braces,"
-    echo "comments are not. ARCHITECTURE.md says what each of the first table's files is for."
+    echo "Every crate denies unsafe code except in the files below, and denies a block without a"
+    echo "\`// SAFETY:\` comment or with more than one unsafe operation. Blocks are counted by their braces,"
+    echo "comments are not counted. ARCHITECTURE.md says what each of the first table's files is for."
     echo
     echo "### What is shipped"
     echo
