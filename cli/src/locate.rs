@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use domstat_consumer::fleet::{Fleet, find_daemon};
+use domstat_consumer::fleet::{Fleet, Member, find_daemon};
 use domstat_consumer::handover::Connection;
 use domstat_consumer::region::MappedFile;
 use domstat_consumer::{AttachError, Attachment};
@@ -15,6 +15,8 @@ use crate::error::Failure;
 
 /// How long each daemon of a directory is waited for that may serve the domain in question.
 const ANSWER: Duration = Duration::from_secs(1);
+/// How long a list of all domains waits for daemons that do not hand over their regions.
+const LIST: Duration = Duration::from_secs(3);
 
 /// Where domains are looked for: at a daemon's socket if one was named, else in a directory, by
 /// their entries and at the sockets that are there.
@@ -43,22 +45,18 @@ pub(crate) struct Entry {
 impl Places<'_> {
     /// Every domain that is published there, in order of their names.
     pub(crate) fn all(&self) -> Result<Vec<Entry>, Failure> {
-        let Some(socket) = self.socket else {
-            let mut fleet = self.fleet()?;
+        let mut fleet = self.fleet()?;
+        let began = Instant::now();
+        fleet.refresh()?;
+        // One refresh attaches to as much as it has time for.
+        while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {
             fleet.refresh()?;
-            let all = fleet.into_attachments();
-            return Ok(all
-                .map(|(name, place, attachment)| Entry { name, place, attachment })
-                .collect());
+        }
+        let entry = |(name, member): (String, Member)| {
+            let place = member.path().to_owned();
+            Entry { name, place, attachment: member.into_attachment() }
         };
-        let connection = Arc::new(Connection::connect(socket)?);
-        let offered = connection.list()?.into_iter();
-        Ok(offered
-            .map(|offered| {
-                let attachment = Attachment::from_connection(&connection, &offered.name);
-                Entry { name: offered.name, place: socket.to_owned(), attachment }
-            })
-            .collect())
+        Ok(fleet.into_iter().map(entry).collect())
     }
 
     /// Every domain that is published there, to be looked at again and again.
@@ -93,6 +91,11 @@ impl Places<'_> {
             None => Ok(format!("in {}", directory(self.dir)?.display())),
         }
     }
+}
+
+/// Whether its daemon did not hand it over in time.
+fn is_late(member: &Member) -> bool {
+    matches!(member.attachment(), Err(AttachError::TimedOut { .. }))
 }
 
 /// The directory in which regions are found: the one asked for (`--dir`, `$DOMSTAT_DIR`), else

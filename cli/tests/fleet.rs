@@ -101,7 +101,7 @@ fn a_domain_at_a_socket_in_the_directory_is_seen_by_all_until_its_daemon_is_kill
     assert_eq!(up(&export, "web1"), Some(true));
     let text = export.scrape();
     let failures = |line: &&str| line.starts_with("domstat_read_failures_total{domain=\"p1\"");
-    assert!(text.lines().filter(failures).any(|line| line.contains("reason=\"gone\"")), "{text}");
+    assert!(text.lines().filter(failures).any(|line| line.contains("reason=\"dead\"")), "{text}");
     for (name, why) in [("p1", "is the domain published"), ("4242", "no daemon listens")] {
         let missing = output(dir.path(), &["show", name]);
         assert_eq!(missing.status.code(), Some(3));

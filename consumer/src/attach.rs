@@ -1,15 +1,17 @@
 //! Attachments: regions, and whether their producers live.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domstat_layout::State;
+use rustix::event::PollFlags;
 
 use crate::error::AttachError;
 use crate::handover::Connection;
-use crate::region::Region;
+use crate::region::file::{FileId, id_at, id_of};
+use crate::region::{MappedFile, Region};
 
 mod liveness;
 pub(crate) mod pidfd;
@@ -21,6 +23,8 @@ pub use truncation::Truncated;
 
 use liveness::Looks;
 use producer_handle::ProducerHandle;
+
+pub(crate) use producer_handle::Processes;
 
 /// A region, attached, and its producer's life beside it.
 ///
@@ -103,9 +107,32 @@ impl Attachment {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
-        let path = path.as_ref();
-        let (mapped, producer) = producer_handle::open(path)?;
+        let attachment = Self::open_with(path.as_ref(), &mut Processes::default())?;
+        // Now, while the lock's holder is certainly that of the file that was found.
+        attachment.producer.lock_holder(&attachment.region);
+        Ok(attachment)
+    }
+
+    /// As [`Attachment::open`], for one of many regions whose producers share descriptors.
+    pub(crate) fn open_with(path: &Path, processes: &mut Processes) -> Result<Self, AttachError> {
+        let (mapped, producer) = producer_handle::open(path, processes)?;
         Ok(Self::new(mapped.attach()?, producer, Origin::Path(path.to_owned())))
+    }
+
+    /// Attaches to a region that was mapped before, so that it need not be mapped again after a
+    /// look at it.
+    ///
+    /// # Errors
+    /// [`AttachError`], which says what to do.
+    pub fn from_mapped(mapped: MappedFile) -> Result<Self, AttachError> {
+        let Some(path) = mapped.path().map(Path::to_owned) else {
+            return Ok(Self::from_region(mapped.attach()?, None));
+        };
+        match producer_handle::find(&path, &mapped, &mut Processes::default())? {
+            Some(producer) => Ok(Self::new(mapped.attach()?, producer, Origin::Path(path))),
+            // The path leads to another file by now.
+            None => Self::open(path),
+        }
     }
 
     /// Attaches to the region of the domain called `name` that the daemon at `socket` serves.
@@ -136,7 +163,7 @@ impl Attachment {
     pub fn from_region(region: Region, pidfd: Option<OwnedFd>) -> Self {
         Self::new(
             region,
-            pidfd.map_or(ProducerHandle::Unknown, ProducerHandle::Process),
+            pidfd.map_or(ProducerHandle::Unknown, |fd| ProducerHandle::Process(Arc::new(fd))),
             Origin::Given,
         )
     }
@@ -151,6 +178,11 @@ impl Attachment {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Sets from when on a silence means something.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Has [`Attachment::refresh`] attach anew when the producer is gone or was restarted.
@@ -171,8 +203,19 @@ impl Attachment {
         Arc::clone(&self.region)
     }
 
-    pub(crate) fn producer(&self) -> &ProducerHandle {
-        &self.producer
+    /// What becomes ready when the producer exits, and the events to wait for.
+    pub(crate) fn producer_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        self.producer.fds(&self.region)
+    }
+
+    /// Whether the producer has exited.
+    pub(crate) fn has_no_producer(&self) -> bool {
+        self.producer.is_over(&self.region)
+    }
+
+    /// Whether a producer took a lock on the file after it was attached without one.
+    pub(crate) fn is_held_by_now(&self) -> bool {
+        matches!(self.producer, ProducerHandle::NoLock) && self.region.is_held() == Some(true)
     }
 
     /// How the region stands now. A look at every group's `seq`, and a few system calls; it never
@@ -271,8 +314,7 @@ impl Attachment {
     /// Whether the path that the region was found at leads to another file now.
     fn is_replaced(&self) -> bool {
         let Origin::Path(path) = &self.origin else { return false };
-        let now = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
-        match (now, inode(&self.region)) {
+        match (id_at(path), inode(&self.region)) {
             (Ok(now), Some(mapped)) => now != mapped,
             // It leads nowhere: taken away, or the producer is gone, which is known otherwise.
             _ => false,
@@ -280,8 +322,7 @@ impl Attachment {
     }
 }
 
-/// What tells one file from another.
-fn inode(region: &Region) -> Option<(u64, u64)> {
-    let stat = rustix::fs::fstat(region.files().next()?).ok()?;
-    Some((stat.st_dev, stat.st_ino))
+/// The first of the region's files.
+fn inode(region: &Region) -> Option<FileId> {
+    id_of(region.files().next()?)
 }

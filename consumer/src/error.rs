@@ -2,15 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domstat_layout::handover::{MessageError, Refusal};
 use domstat_layout::{GeometryError, RecordKind, rfc_v3};
+use rustix::io::Errno;
 
 use crate::attach::truncation::Truncated;
 
 /// Why a region cannot be attached.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// There is nothing at the path.
@@ -80,7 +82,7 @@ pub enum AttachError {
         /// The socket.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The daemon closed the connection.
     #[error("the daemon at {} is gone", path.display())]
@@ -156,7 +158,7 @@ pub enum AttachError {
         /// Which domain's.
         what: String,
         /// What the host said.
-        source: io::Error,
+        source: Arc<io::Error>,
         /// What to do about it.
         hint: String,
     },
@@ -166,36 +168,59 @@ pub enum AttachError {
         /// What was tried.
         action: String,
         /// What it said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
 impl AttachError {
-    /// The same once more: what a daemon is not asked again is told of each of its domains.
-    pub(crate) fn again(&self) -> Self {
-        let os = |e: &io::Error| match e.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(e.kind(), e.to_string()),
-        };
+    /// Every [`AttachError::name`].
+    pub const NAMES: [&'static str; 5] = ["dead", "not_permitted", "invalid", "timed_out", "error"];
+
+    /// One word for how the domain stands that cannot be attached, next to
+    /// [`Liveness::name`](crate::Liveness::name): `dead` if there is no producer, `not_permitted`,
+    /// `invalid` if what was found is not a region, `timed_out`, or `error`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::NotPermitted { path } => Self::NotPermitted { path: path.clone() },
-            Self::NoDaemon { path, source } => {
-                Self::NoDaemon { path: path.clone(), source: os(source) }
-            }
-            Self::Disconnected { path } => Self::Disconnected { path: path.clone() },
-            Self::Refused { path, refusal } => {
-                Self::Refused { path: path.clone(), refusal: *refusal }
-            }
-            Self::TimedOut { path, deadline } => {
-                Self::TimedOut { path: path.clone(), deadline: *deadline }
-            }
-            Self::Message { path, source } => Self::Message { path: path.clone(), source: *source },
-            Self::Protocol { path, why } => Self::Protocol { path: path.clone(), why },
-            Self::Os { action, source } => Self::Os { action: action.clone(), source: os(source) },
-            other => {
-                Self::Os { action: "attach".into(), source: io::Error::other(other.to_string()) }
-            }
+            Self::NotFound { .. }
+            | Self::ProducerExited { .. }
+            | Self::NoDaemon { .. }
+            | Self::Disconnected { .. } => "dead",
+            Self::NotPermitted { .. } => "not_permitted",
+            Self::NotMappable { .. }
+            | Self::Empty { .. }
+            | Self::TooLong { .. }
+            | Self::Geometry { .. }
+            | Self::Legacy { .. }
+            | Self::Message { .. }
+            | Self::Protocol { .. }
+            | Self::NotSealed { .. }
+            | Self::Frame { .. } => "invalid",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Truncated(_)
+            | Self::Refused { .. }
+            | Self::BadName { .. }
+            | Self::CannotReattach
+            | Self::Xen { .. }
+            | Self::Os { .. } => "error",
         }
+    }
+
+    /// Whether this process lacks descriptors or memory for the moment: says nothing of the region.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let (Self::Os { source, .. } | Self::NoDaemon { source, .. } | Self::Xen { source, .. }) =
+            self
+        else {
+            return false;
+        };
+        let shortages =
+            [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::INTR, Errno::AGAIN];
+        Errno::from_io_error(source).is_some_and(|errno| shortages.contains(&errno))
+    }
+
+    pub(crate) fn os(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Os { action: action.into(), source: Arc::new(source.into()) }
     }
 }
 

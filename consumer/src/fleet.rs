@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::Stat;
+use rustix::io::Errno;
 
-use crate::attach::Attachment;
+use crate::attach::{Attachment, Limits, Liveness, Processes};
 use crate::error::AttachError;
 use crate::region::Region;
+use crate::region::file::{FileId, id_at};
 
 mod daemon;
 mod directory;
@@ -38,6 +39,8 @@ const ATTACHING: Duration = Duration::from_secs(1);
 pub struct Fleet {
     place: PathBuf,
     is_dir: bool,
+    limits: Limits,
+    processes: Processes,
     daemons: BTreeMap<PathBuf, Daemon>,
     members: BTreeMap<String, Member>,
 }
@@ -46,7 +49,7 @@ pub struct Fleet {
 pub struct Member {
     path: PathBuf,
     origin: Origin,
-    region: Result<Region, AttachError>,
+    attachment: Result<Attachment, AttachError>,
     born: SystemTime,
     seen: bool,
 }
@@ -54,7 +57,7 @@ pub struct Member {
 /// Where a member was found.
 enum Origin {
     /// An entry, and which file it led to.
-    Entry(Option<(u64, u64)>),
+    Entry(Option<FileId>),
     /// A daemon, and on which of its connections that was.
     Daemon(u64),
 }
@@ -64,15 +67,32 @@ impl Fleet {
     /// refreshed.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        let (daemons, members) = (BTreeMap::new(), BTreeMap::new());
-        Self { place: dir.to_owned(), is_dir: true, daemons, members }
+        Self::at(dir, true, BTreeMap::new())
     }
 
     /// What the daemon at `path` serves; empty until it is refreshed.
     #[must_use]
     pub fn at_socket(path: &Path) -> Self {
         let daemons = BTreeMap::from([(path.to_owned(), Daemon::new(path.to_owned()))]);
-        Self { place: path.to_owned(), is_dir: false, daemons, members: BTreeMap::new() }
+        Self::at(path, false, daemons)
+    }
+
+    fn at(place: &Path, is_dir: bool, daemons: BTreeMap<PathBuf, Daemon>) -> Self {
+        let (limits, processes) = (Limits::default(), Processes::default());
+        let members = BTreeMap::new();
+        Self { place: place.to_owned(), is_dir, limits, processes, daemons, members }
+    }
+
+    /// Sets from when on a silence of a member means something.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        for member in self.members.values_mut() {
+            if let Ok(attachment) = &mut member.attachment {
+                attachment.set_limits(limits);
+            }
+        }
+        self
     }
 
     /// The directory or the socket.
@@ -94,9 +114,10 @@ impl Fleet {
             self.members.values_mut().for_each(|member| member.seen = false);
             for (name, path) in listed.entries {
                 match self.members.get_mut(&name) {
-                    Some(member) => member.look_again(path),
+                    Some(member) => member.look_again(path, self.limits, &mut self.processes),
                     None => {
-                        self.members.insert(name, Member::attach(path));
+                        let member = Member::attach(path, self.limits, &mut self.processes);
+                        self.members.insert(name, member);
                     }
                 }
             }
@@ -116,6 +137,7 @@ impl Fleet {
         self.hear();
         self.take_in();
         self.members.retain(|_, member| member.seen);
+        self.processes.forget_unused();
         match self.daemons.get(&self.place) {
             Some(daemon) if !self.is_dir && daemon.connected() == 0 => {
                 daemon.trouble().map_or(Ok(()), Err)
@@ -150,9 +172,14 @@ impl Fleet {
                     match self.members.get_mut(name) {
                         Some(member) if member.seen => {}
                         Some(member) if member.is_of(daemon, *served) => member.seen = true,
-                        _ => {
-                            let member = Member::ask(daemon, name, *served, until);
-                            self.members.insert(name.clone(), member);
+                        before => {
+                            let member = Member::ask(daemon, name, *served, until, self.limits);
+                            match before {
+                                Some(before) if member.is_shortage() && before.is_attached() => {
+                                    before.seen = true;
+                                }
+                                _ => drop(self.members.insert(name.clone(), member)),
+                            }
                         }
                     }
                 }
@@ -178,89 +205,103 @@ impl Fleet {
         self.members.iter().map(|(name, member)| (name.as_str(), member))
     }
 
-    /// As [`Fleet::iter`], to change how they are read.
-    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut Member)> {
-        self.members.iter_mut().map(|(name, member)| (name.as_str(), member))
-    }
-
     /// The member of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Member> {
         self.members.get(name)
     }
+}
 
-    /// The members by their names, in order, each with its path and an attachment, which tells
-    /// more of a domain than its region, and needs a descriptor more.
-    pub fn into_attachments(
-        mut self,
-    ) -> impl Iterator<Item = (String, PathBuf, Result<Attachment, AttachError>)> {
-        self.members.into_iter().map(move |(name, member)| {
-            let Member { path, origin, region, .. } = member;
-            let attachment = match (region, origin) {
-                (Err(error), _) => Err(error),
-                (Ok(_), Origin::Entry(_)) => Attachment::open(&path),
-                (Ok(region), Origin::Daemon(_)) => match self.daemons.get_mut(&path) {
-                    Some(daemon) => {
-                        daemon.ask(|on| Ok(Attachment::from_handover(region, on, &name)))
-                    }
-                    None => Err(AttachError::Disconnected { path: path.clone() }),
-                },
-            };
-            (name, path, attachment)
-        })
+impl IntoIterator for Fleet {
+    type Item = (String, Member);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Member>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.members.into_iter()
     }
 }
 
 impl Member {
-    fn attach(path: PathBuf) -> Self {
+    fn attach(path: PathBuf, limits: Limits, processes: &mut Processes) -> Self {
         // Looked at first: an entry that is replaced meanwhile is attached again the next time.
-        let file = rustix::fs::stat(&path).ok().map(identity);
-        let region = Region::open(&path);
-        Self::new(path, Origin::Entry(file), region)
+        let file = id_at(&path).ok();
+        let attachment = Attachment::open_with(&path, processes);
+        Self::new(path, Origin::Entry(file), attachment.map(|a| a.with_limits(limits)))
     }
 
     /// Attaches to a domain of a daemon's; not after `until`.
-    fn ask(daemon: &mut Daemon, name: &str, served: Served, until: Instant) -> Self {
+    fn ask(
+        daemon: &mut Daemon,
+        name: &str,
+        served: Served,
+        until: Instant,
+        limits: Limits,
+    ) -> Self {
         if !served.told {
             let gone = || AttachError::Disconnected { path: daemon.path().to_owned() };
             return Self::failed(daemon, daemon.trouble().unwrap_or_else(gone));
         }
-        let region = if Instant::now() < until {
-            daemon.ask(|connection| connection.attach(name))
+        let attachment = if Instant::now() < until {
+            daemon.ask(|on| Ok(Attachment::from_handover(on.attach(name)?, on, name)))
         } else {
             let path = daemon.path().to_owned();
             Err(AttachError::TimedOut { path, deadline: ATTACHING })
         };
-        Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), region)
+        let attachment = attachment.map(|a| a.with_limits(limits));
+        Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), attachment)
     }
 
     fn failed(daemon: &Daemon, error: AttachError) -> Self {
         Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), Err(error))
     }
 
-    fn new(path: PathBuf, origin: Origin, region: Result<Region, AttachError>) -> Self {
-        let born = region.as_ref().ok().and_then(birth).unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { path, origin, region, born, seen: true }
+    fn new(path: PathBuf, origin: Origin, attachment: Result<Attachment, AttachError>) -> Self {
+        let born = attachment.as_ref().ok().and_then(|a| birth(a.region()));
+        Self { path, origin, attachment, born: born.unwrap_or(SystemTime::UNIX_EPOCH), seen: true }
     }
 
-    fn look_again(&mut self, path: PathBuf) {
-        let file = rustix::fs::stat(&path).ok().map(identity);
-        let same = self.region.as_ref().is_ok_and(|r| r.status().same_incarnation);
-        match self.origin {
-            Origin::Entry(before) if same && file.is_some() && file == before => self.seen = true,
-            _ => *self = Self::attach(path),
-        }
+    fn look_again(&mut self, path: PathBuf, limits: Limits, processes: &mut Processes) {
+        let file = id_at(&path);
+        let same = self.attachment.as_ref().is_ok_and(|attachment| {
+            attachment.region().status().same_incarnation && !attachment.is_held_by_now()
+        });
+        self.seen = match (&self.origin, file) {
+            (Origin::Entry(before), Ok(file)) if same && *before == Some(file) => true,
+            // What cannot be looked at now may be there.
+            (Origin::Entry(_), Err(e)) if same && !matches!(e, Errno::NOENT | Errno::NOTDIR) => {
+                true
+            }
+            _ => {
+                let new = Self::attach(path, limits, processes);
+                if !(new.is_shortage() && self.is_attached()) {
+                    *self = new;
+                }
+                true
+            }
+        };
+    }
+
+    fn is_attached(&self) -> bool {
+        self.attachment.is_ok()
+    }
+
+    /// Whether it is not attached because this process lacks descriptors or memory.
+    fn is_shortage(&self) -> bool {
+        self.attachment.as_ref().is_err_and(AttachError::is_shortage)
     }
 
     /// Whether it is this region of the daemon's, handed over while that lived.
     fn is_of(&self, daemon: &Daemon, served: Served) -> bool {
-        let is_it = |region: &Region| {
-            region.header().incarnation == served.incarnation && region.status().same_incarnation
+        let is_it = |attachment: &Attachment| {
+            let region = attachment.region();
+            region.header().incarnation == served.incarnation
+                && region.status().same_incarnation
+                && !attachment.has_no_producer()
         };
         matches!(self.origin, Origin::Daemon(on) if on == daemon.connected())
             && self.path == daemon.path()
             && served.told
-            && self.region.as_ref().is_ok_and(is_it)
+            && self.attachment.as_ref().is_ok_and(is_it)
     }
 
     /// The entry, or the socket at which the domain is served.
@@ -269,23 +310,36 @@ impl Member {
         &self.path
     }
 
-    /// The region.
+    /// The region, and its producer's life.
     ///
     /// # Errors
     /// Why it could not be attached, the last time that was tried.
-    pub const fn region(&self) -> Result<&Region, &AttachError> {
-        self.region.as_ref()
+    pub const fn attachment(&self) -> Result<&Attachment, &AttachError> {
+        self.attachment.as_ref()
     }
 
-    /// As [`Member::region`], to change how it is read.
+    /// The region.
     ///
     /// # Errors
-    /// As for [`Member::region`].
-    pub const fn region_mut(&mut self) -> Result<&mut Region, &AttachError> {
-        match &mut self.region {
-            Ok(region) => Ok(region),
-            Err(error) => Err(error),
-        }
+    /// As for [`Member::attachment`].
+    pub fn region(&self) -> Result<&Region, &AttachError> {
+        self.attachment().map(Attachment::region)
+    }
+
+    /// As [`Member::attachment`], to be kept.
+    ///
+    /// # Errors
+    /// As for [`Member::attachment`].
+    pub fn into_attachment(self) -> Result<Attachment, AttachError> {
+        self.attachment
+    }
+
+    /// How the domain stands now: see [`Attachment::liveness`]. A few system calls.
+    ///
+    /// # Errors
+    /// As for [`Member::attachment`].
+    pub fn liveness(&self) -> Result<Liveness, &AttachError> {
+        self.attachment().map(Attachment::liveness)
     }
 
     /// When the region was created, on the wall clock: later for each incarnation.
@@ -293,10 +347,6 @@ impl Member {
     pub const fn born(&self) -> SystemTime {
         self.born
     }
-}
-
-fn identity(stat: Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 /// When the file behind a region got its length: stores to mapped memory do not touch that time.

@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domstat_layout::handover::{Buffer, Domain, MAX_FDS, MAX_MESSAGE, Reply, Request, is_name};
@@ -108,7 +108,7 @@ impl Connection {
         let no_daemon = |e: Errno| match e {
             Errno::ACCESS | Errno::PERM => AttachError::NotPermitted { path: path.to_owned() },
             Errno::AGAIN => AttachError::TimedOut { path: path.to_owned(), deadline },
-            e => AttachError::NoDaemon { path: path.to_owned(), source: e.into() },
+            e => AttachError::NoDaemon { path: path.to_owned(), source: Arc::new(e.into()) },
         };
         let address = SocketAddrUnix::new(path).map_err(no_daemon)?;
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
@@ -272,10 +272,7 @@ impl Connection {
 
     /// The next message, if it comes in time.
     fn receive(&self, until: Instant) -> Result<Packet, AttachError> {
-        let os = |source: Errno| AttachError::Os {
-            action: format!("receive from {}", self.path.display()),
-            source: source.into(),
-        };
+        let os = |e: Errno| AttachError::os(format!("receive from {}", self.path.display()), e);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];

@@ -226,10 +226,7 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn read<G: Group>(
-        &self,
-        patience: Patience,
-    ) -> Result<Reading<Sample<G>>, ReadError> {
+    pub(crate) fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         let mut fields = G::NOT_PRODUCED;
         let (Some(group), Ok(words)) = (
             self.mem.group(G::DESC.offset, G::DESC.size),
@@ -240,7 +237,7 @@ impl<'a> Record<'a> {
         let reading = match self.attempt(G::DESC, group, words) {
             Ok(reading) => reading,
             Err(_) => {
-                let waiting = &mut Waiting::new(patience);
+                let waiting = &mut Waiting::new(self.region.patience());
                 self.copy_slowly(G::DESC, group, const { twin_of(G::DESC) }, words, waiting)?
             }
         };
@@ -257,32 +254,20 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn stat<G: Group>(
-        &self,
-        field: Field<G>,
-        patience: Patience,
-    ) -> Result<Stat, ReadError> {
-        if self.region.can_be_lost() {
-            self.stat_guarded(field, patience)
-        } else {
-            self.stat_now(field, patience)
-        }
+    pub(crate) fn stat<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
+        if self.region.can_be_lost() { self.stat_guarded(field) } else { self.stat_now(field) }
     }
 
     /// As `stat_now`, of memory that can go away.
     #[cold]
-    fn stat_guarded<G: Group>(
-        &self,
-        field: Field<G>,
-        patience: Patience,
-    ) -> Result<Stat, ReadError> {
-        let stat = self.stat_now(field, patience)?;
+    fn stat_guarded<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
+        let stat = self.stat_now(field)?;
         self.region.intact()?;
         Ok(stat)
     }
 
     #[inline(always)]
-    fn stat_now<G: Group>(&self, field: Field<G>, patience: Patience) -> Result<Stat, ReadError> {
+    fn stat_now<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
         let desc = G::DESC;
         let Some(group) = self.mem.group(desc.offset, desc.size) else {
             return Ok(Stat::GroupInactive);
@@ -290,7 +275,7 @@ impl<'a> Record<'a> {
         let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
         let reading = match self.attempt_word(desc, group, index) {
             Ok(reading) => reading,
-            Err(_) => self.word_slowly(desc, group, const { twin_of(G::DESC) }, index, patience)?,
+            Err(_) => self.word_slowly(desc, group, const { twin_of(G::DESC) }, index)?,
         };
         Ok(reading.stat(|word| *word))
     }
@@ -317,7 +302,6 @@ impl<'a> Record<'a> {
         group: ReadGroup<'a>,
         twin: Option<&'static GroupDesc>,
         index: usize,
-        patience: Patience,
     ) -> Result<Reading<Word>, ReadError> {
         let second = twin.and_then(|t| Some((t, self.mem.group(t.offset, t.size)?)));
         let attempt = || {
@@ -335,7 +319,7 @@ impl<'a> Record<'a> {
             Ok(reading) => Ok(reading),
             Err(busy) => {
                 let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
-                Waiting::new(patience).retry(busy, attempt, stalled)
+                Waiting::new(self.region.patience()).retry(busy, attempt, stalled)
             }
         }
     }

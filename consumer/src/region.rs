@@ -9,7 +9,7 @@ use domstat_layout::{Clock, CopyWidth, DomHeader, Geometry, GeometryError, Ns, R
 use crate::attach::truncation::{Shrinkable, Truncated};
 use crate::clock;
 use crate::error::AttachError;
-use crate::read::patience::Patience;
+use crate::read::patience::{Patience, SharedPatience};
 
 pub(crate) mod file;
 mod frames;
@@ -34,7 +34,7 @@ pub struct Region {
     backing: Backing,
     /// Kept for who wants to look at the file itself; `None` for pages.
     files: Vec<OwnedFd>,
-    patience: Patience,
+    patience: SharedPatience,
     form: CopyWidth,
 }
 
@@ -85,20 +85,20 @@ impl Region {
         let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
         intact().map_err(AttachError::Truncated)?;
-        let patience = Patience::default();
+        let patience = SharedPatience::new(Patience::default());
         Ok(Self { shrinkable, mapping, header, geometry, backing, files, patience, form })
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
     #[must_use]
-    pub fn with_patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
+    pub fn with_patience(self, patience: Patience) -> Self {
+        self.patience.set(patience);
         self
     }
 
     /// Sets how long reads wait from now on.
-    pub const fn set_patience(&mut self, patience: Patience) {
-        self.patience = patience;
+    pub fn set_patience(&self, patience: Patience) {
+        self.patience.set(patience);
     }
 
     /// Sets how words are copied; the default is the widest form that this CPU has.
@@ -198,8 +198,8 @@ impl Region {
         self.mapping.mem(self.form)
     }
 
-    pub(crate) const fn patience(&self) -> Patience {
-        self.patience
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience.get()
     }
 }
 

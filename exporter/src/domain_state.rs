@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use domstat_consumer::fleet::Member;
-use domstat_consumer::{AttachError, Reading, Region, Snapshot, SnapshotRecord};
+use domstat_consumer::{AttachError, Attachment, Reading, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV, Runstate};
 use domstat_layout::{GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
@@ -35,8 +35,8 @@ impl DomainState {
     /// Fills the scrape of `member`, attached or not.
     pub(crate) fn fill(&mut self, entry: &str, member: &Member, scrape: &mut DomainScrape) {
         self.seen = true;
-        match member.region() {
-            Ok(region) => self.fill_attached(entry, region, member.born(), scrape),
+        match member.attachment() {
+            Ok(attachment) => self.fill_attached(entry, attachment, member.born(), scrape),
             Err(error) => self.fill_failed(entry, error, scrape),
         }
     }
@@ -58,10 +58,11 @@ impl DomainState {
     fn fill_attached(
         &mut self,
         entry: &str,
-        region: &Region,
+        attachment: &Attachment,
         born: SystemTime,
         scrape: &mut DomainScrape,
     ) {
+        let region = attachment.region();
         region.snapshot(&mut scrape.snapshot);
         let header = region.header();
         let incarnation = Some((header.incarnation, header.revision));
@@ -72,10 +73,11 @@ impl DomainState {
             self.shown.clear();
         }
         // Read after the copy: a region that is live now was live during the whole copy.
+        let liveness = attachment.liveness();
         let state = region.status().state;
         scrape.created = Stamp::from(born);
         self.retries = self.retries.saturating_add(scrape.snapshot.retries());
-        if state != Some(State::Live) || region.is_held() == Some(false) {
+        if !liveness.is_up() {
             return self.fill_down(scrape, state);
         }
         scrape.state = state;
@@ -293,18 +295,7 @@ fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -
 
 /// The position in [`REASONS`].
 fn reason(error: &AttachError) -> usize {
-    match error {
-        AttachError::NotFound { .. }
-        | AttachError::ProducerExited { .. }
-        | AttachError::NoDaemon { .. }
-        | AttachError::Disconnected { .. } => 1,
-        AttachError::NotPermitted { .. } => 2,
-        AttachError::NotMappable { .. }
-        | AttachError::Empty { .. }
-        | AttachError::Geometry { .. }
-        | AttachError::Legacy { .. } => 3,
-        _ => 4,
-    }
+    REASONS.iter().position(|reason| *reason == error.name()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -95,12 +95,12 @@ impl Inner {
         self.domains.values_mut().for_each(|domain| domain.seen = false);
         let begin = Instant::now();
         let mut late = false;
-        for (entry, member) in self.fleet.iter_mut() {
+        for (entry, member) in self.fleet.iter() {
             if !self.domains.contains_key(entry) {
                 self.domains.insert(entry.to_owned(), DomainState::default());
             }
             let Some(domain) = self.domains.get_mut(entry) else { continue };
-            if let Ok(region) = member.region_mut() {
+            if let Ok(region) = member.region() {
                 let patient = !(late || domain.stalled);
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }

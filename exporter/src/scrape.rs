@@ -24,7 +24,8 @@ impl From<SystemTime> for Stamp {
 }
 
 /// Reasons of failed reads and attachments, as label values.
-pub const REASONS: [&str; 5] = ["stalled", "gone", "not_permitted", "invalid", "other"];
+pub const REASONS: [&str; 6] =
+    ["stalled", "dead", "not_permitted", "invalid", "timed_out", "error"];
 
 /// Identity of a domain.
 #[derive(Debug, Default)]

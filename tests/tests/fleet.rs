@@ -108,8 +108,8 @@ fn what_daemons_in_the_directory_serve_is_seen_beside_its_entries() {
     }
     assert_eq!(["db1", "db2", "web1"].map(|name| memory(&fleet, name)), memories);
     assert!(mapped > 0);
-    for (name, path, attachment) in fleet.into_attachments() {
-        assert_eq!(attachment.unwrap().liveness(), Liveness::Live, "{name} {}", path.display());
+    for (name, member) in fleet.iter() {
+        assert_eq!(member.liveness().unwrap(), Liveness::Live, "{name}");
     }
 }
 
@@ -402,4 +402,53 @@ fn a_fleet_at_a_socket_is_that_daemon_alone() {
     let _silent = daemon::listen(&dir.path().join("silent"));
     let error = Fleet::at_socket(&dir.path().join("silent")).refresh().unwrap_err();
     assert!(matches!(error, AttachError::TimedOut { .. }), "{error}");
+}
+
+/// Descriptors that this process has of processes.
+fn pidfds() -> usize {
+    let fds = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let info = fds.filter_map(|fd| std::fs::read_to_string(fd.path()).ok());
+    info.filter(|info| info.contains("\nPid:")).count()
+}
+
+#[test]
+fn regions_of_one_process_share_its_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let regions: Vec<_> = (0..20).map(|i| published(&format!("web{i}"))).collect();
+    let entries = (0..).zip(&regions);
+    let _entries: Vec<_> =
+        entries.map(|(i, r)| r.announce(dir.path(), &format!("web{i}")).unwrap()).collect();
+    let mut fleet = Fleet::new(dir.path());
+    let before = pidfds();
+    for _ in 0..2 {
+        fleet.refresh().unwrap();
+        assert!(fleet.iter().all(|(_, member)| member.liveness().unwrap() == Liveness::Live));
+    }
+    // Other tests of this process attach, too: each to few regions.
+    assert!(pidfds() < before + regions.len(), "{} before, {} now", before, pidfds());
+}
+
+#[test]
+fn members_stand_as_their_producers_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file.domstat");
+    let created = RegionBuilder::new("file").create_file(&path).unwrap();
+    let region = created.unpublished.publish().unwrap();
+    std::fs::write(dir.path().join("junk.domstat"), "junk").unwrap();
+    std::os::unix::fs::symlink("/proc/1/fd/999999", dir.path().join("left.domstat")).unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    let word = |fleet: &Fleet, name: &str| match fleet.get(name).unwrap().liveness() {
+        Ok(liveness) => liveness.name(),
+        Err(error) => error.name(),
+    };
+    let words = |fleet: &Fleet| ["file", "junk", "left"].map(|name| word(fleet, name));
+    assert_eq!(words(&fleet), ["live", "invalid", "dead"]);
+    // As if it had been killed: the file stays, its lock does not.
+    let kept = std::fs::read(&path).unwrap();
+    drop(region);
+    assert_eq!(word(&fleet, "file"), "retired");
+    std::fs::write(&path, kept).unwrap();
+    fleet.refresh().unwrap();
+    assert_eq!(word(&fleet, "file"), "unheld", "of what nobody holds no more is known");
 }

@@ -88,10 +88,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             if mapped.is_rfc_v3() {
                 return rfc_v3::run(args, &path, &mapped.attach_rfc_v3()?);
             }
-            match locate::xen_domid(&args.domain) {
-                Some(_) => Attachment::from_region(mapped.attach()?, None),
-                None => Attachment::open(&path)?,
-            }
+            Attachment::from_mapped(mapped)?
         }
     };
     if args.watch {

@@ -41,10 +41,21 @@ pub enum Liveness {
 }
 
 impl Liveness {
+    /// Every [`Liveness::name`].
+    pub const NAMES: [&'static str; 8] =
+        ["live", "stale", "stalled", "unheld", "dead", "restarted", "retired", "lost"];
+
     /// Whether values are those of now.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         matches!(self, Self::Live)
+    }
+
+    /// Whether the producer lives and publishes the domain: [`Liveness::Live`],
+    /// [`Liveness::Stale`] and [`Liveness::Stalled`].
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self, Self::Live | Self::Stale { .. } | Self::Stalled(_))
     }
 
     /// Whether attaching anew can help: [`Liveness::Dead`], [`Liveness::Restarted`] and

@@ -242,13 +242,13 @@ impl Daemon {
     }
 
     fn no_daemon(&self, kind: io::ErrorKind) -> AttachError {
-        AttachError::NoDaemon { path: self.path.clone(), source: kind.into() }
+        AttachError::NoDaemon { path: self.path.clone(), source: Arc::new(kind.into()) }
     }
 
     /// Why nothing can be said of what it serves; `None` if that can be.
     pub(super) fn trouble(&self) -> Option<AttachError> {
         let silent = || AttachError::TimedOut { path: self.path.clone(), deadline: ANSWER };
-        (!self.listed).then(|| self.error.as_ref().map_or_else(silent, AttachError::again))
+        (!self.listed).then(|| self.error.as_ref().map_or_else(silent, AttachError::clone))
     }
 
     /// Whether what listens there is something else.

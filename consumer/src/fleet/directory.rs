@@ -28,7 +28,7 @@ pub(crate) struct Listed {
 pub(crate) fn list(dir: &Path) -> Result<Listed, AttachError> {
     let failed = |e: io::Error| match e.kind() {
         io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: dir.to_owned() },
-        _ => AttachError::Os { action: format!("list {}", dir.display()), source: e },
+        _ => AttachError::os(format!("list {}", dir.display()), e),
     };
     let mut listed = Listed::default();
     let entries = match std::fs::read_dir(dir) {

@@ -1,5 +1,6 @@
 //! Patience of reads with a writer in mid-update.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
@@ -19,6 +20,34 @@ impl Default for Patience {
     /// 64 attempts by spinning, then 20 ms: long enough for a writer that lost its CPU.
     fn default() -> Self {
         Self { spins: 64, yielding: Duration::from_millis(20) }
+    }
+}
+
+/// A [`Patience`] that is set while others read.
+#[derive(Debug)]
+pub(crate) struct SharedPatience {
+    spins: AtomicU32,
+    yielding_ns: AtomicU64,
+}
+
+impl SharedPatience {
+    pub(crate) fn new(patience: Patience) -> Self {
+        let shared = Self { spins: AtomicU32::new(0), yielding_ns: AtomicU64::new(0) };
+        shared.set(patience);
+        shared
+    }
+
+    // ORDERING: relaxed, here and in `get`: the numbers guard no other memory, and one of an earlier
+    // patience next to one of a later is a patience as well.
+    pub(crate) fn set(&self, Patience { spins, yielding }: Patience) {
+        let ns = u64::try_from(yielding.as_nanos()).unwrap_or(u64::MAX);
+        self.spins.store(spins, Ordering::Relaxed);
+        self.yielding_ns.store(ns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Patience {
+        let yielding = Duration::from_nanos(self.yielding_ns.load(Ordering::Relaxed));
+        Patience { spins: self.spins.load(Ordering::Relaxed), yielding }
     }
 }
 

@@ -23,7 +23,7 @@ impl<'a> Dom<'a> {
     /// [`ReadError`] when patience is at its end, or the memory went away.
     #[inline]
     pub fn read<G: DomGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
-        self.record.read(self.record.region.patience())
+        self.record.read()
     }
 
     /// Reads one field.
@@ -32,7 +32,7 @@ impl<'a> Dom<'a> {
     /// [`ReadError`] when patience is at its end, or the memory went away.
     #[inline]
     pub fn stat<G: DomGroup>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-        self.record.stat(field, self.record.region.patience())
+        self.record.stat(field)
     }
 }
 
@@ -72,7 +72,7 @@ macro_rules! array_record {
             /// [`ReadError`] when patience is at its end, or the memory went away.
             #[inline]
             pub fn read<G: $group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
-                self.record.read(self.record.region.patience())
+                self.record.read()
             }
 
             /// Reads one field.
@@ -81,7 +81,7 @@ macro_rules! array_record {
             /// [`ReadError`] when patience is at its end, or the memory went away.
             #[inline]
             pub fn stat<G: $group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-                self.record.stat(field, self.record.region.patience())
+                self.record.stat(field)
             }
         }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, SealFlags};
 use rustix::io::Errno;
@@ -64,15 +65,34 @@ pub(crate) fn is_sealed(file: impl AsFd) -> bool {
 }
 
 pub(crate) fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {
-    fd.as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| AttachError::Os { action: "duplicate a descriptor".into(), source })
+    fd.as_fd().try_clone_to_owned().map_err(|e| AttachError::os("duplicate a descriptor", e))
+}
+
+/// What tells one file from another: its device and inode.
+pub(crate) type FileId = (u64, u64);
+
+/// The file that a path leads to.
+///
+/// # Errors
+/// That of stat(2).
+pub(crate) fn id_at(path: &Path) -> Result<FileId, Errno> {
+    rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Which file a descriptor is of.
+pub(crate) fn id_of(file: BorrowedFd<'_>) -> Option<FileId> {
+    rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Whether the path leads to the file now.
+pub(crate) fn is_same_file(path: &Path, file: BorrowedFd<'_>) -> bool {
+    id_at(path).ok().is_some_and(|id| id_of(file) == Some(id))
 }
 
 /// Length of a file that can be mapped.
 pub(crate) fn length(file: &File, what: &str) -> Result<u64, AttachError> {
-    let stat = rustix::fs::fstat(file)
-        .map_err(|e| AttachError::Os { action: format!("look at {what}"), source: e.into() })?;
+    let stat =
+        rustix::fs::fstat(file).map_err(|e| AttachError::os(format!("look at {what}"), e))?;
     let found = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok(u64::try_from(stat.st_size).unwrap_or(0)),
         FileType::Directory => "directory",

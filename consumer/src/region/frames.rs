@@ -29,7 +29,7 @@ impl Region {
             return Err(AttachError::Empty { what: what.to_owned() });
         }
         let first = Mapping::map_file(&file, DOM_HEADER_LEN)
-            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+            .map_err(|e| AttachError::os(format!("map {what}"), e))?;
         let first_guard =
             if lasting { None } else { first.shrinkable(vec![DOM_HEADER_LEN as u64])? };
         let bad = |source| AttachError::Geometry { what: what.to_owned(), source };
@@ -54,7 +54,7 @@ impl Region {
         if others.len() != places.len() {
             return Err(frame(others.len(), 0, vcpus.stride as u64));
         }
-        let os = |source| AttachError::Os { action: "map the frames".into(), source };
+        let os = |e| AttachError::os("map the frames", e);
         let mut range = Reserved::new(geometry.end().next_multiple_of(page)).map_err(os)?;
         range.map(0, vcpus.offs, &file).map_err(os)?;
         let mut lens = vec![vcpus.offs as u64];

@@ -39,10 +39,7 @@ impl Mapping {
     /// # Errors
     /// [`AttachError::Os`] if the handler cannot be installed.
     pub(crate) fn shrinkable(&self, lens: Vec<u64>) -> Result<Option<Shrinkable>, AttachError> {
-        let guard = self.guard().map_err(|source| AttachError::Os {
-            action: "catch accesses to a file that is truncated (SIGBUS)".into(),
-            source,
-        })?;
+        let guard = self.guard().map_err(|e| AttachError::os("install a handler of SIGBUS", e))?;
         Ok(guard.map(|guard| Shrinkable::new(guard, lens)))
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{Mode, OFlags};
@@ -20,6 +20,8 @@ pub struct MappedFile {
     mapping: Mapping,
     backing: Backing,
     file: File,
+    /// Where it was found; `None` for a descriptor.
+    path: Option<PathBuf>,
     what: String,
 }
 
@@ -39,9 +41,9 @@ impl MappedFile {
             }
             io::ErrorKind::NotFound => AttachError::NotFound { path: owned() },
             io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: owned() },
-            _ => AttachError::Os { action: format!("open {}", path.display()), source: e.into() },
+            _ => AttachError::os(format!("open {}", path.display()), e),
         })?;
-        Self::from_file(File::from(fd), path.display().to_string())
+        Self::from_file(File::from(fd), Some(owned()), path.display().to_string())
     }
 
     /// Maps the file behind `fd`.
@@ -49,10 +51,10 @@ impl MappedFile {
     /// # Errors
     /// [`AttachError`], which says what to do; never for what the bytes say.
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
-        Self::from_file(File::from(fd.into()), "the descriptor".to_owned())
+        Self::from_file(File::from(fd.into()), None, "the descriptor".to_owned())
     }
 
-    fn from_file(file: File, what: String) -> Result<Self, AttachError> {
+    fn from_file(file: File, path: Option<PathBuf>, what: String) -> Result<Self, AttachError> {
         // Before its length is looked at: a seal cannot be taken off.
         let (sealed, lasting) = (is_sealed(&file), is_lasting(&file));
         let found = length(&file, &what)?;
@@ -63,11 +65,11 @@ impl MappedFile {
         let most = MAX_REGION_LEN as u64;
         let len = usize::try_from(found).ok().filter(|len| *len <= MAX_REGION_LEN);
         let Some(len) = len else { return Err(AttachError::TooLong { what, found, most }) };
-        let mapping = Mapping::map_file(&file, len)
-            .map_err(|source| AttachError::Os { action: format!("map {what}"), source })?;
+        let mapping =
+            Mapping::map_file(&file, len).map_err(|e| AttachError::os(format!("map {what}"), e))?;
         let backing = if sealed { Backing::Sealed } else { Backing::File };
         let shrinkable = if lasting { None } else { mapping.shrinkable(vec![len as u64])? };
-        let mapped = Self { shrinkable, mapping, backing, file, what };
+        let mapped = Self { shrinkable, mapping, backing, file, path, what };
         mapped.intact().map_err(AttachError::Truncated)?;
         Ok(mapped)
     }
@@ -79,7 +81,7 @@ impl MappedFile {
         file: File,
         what: String,
     ) -> Self {
-        Self { shrinkable: None, mapping, backing, file, what }
+        Self { shrinkable: None, mapping, backing, file, path: None, what }
     }
 
     /// The raw shared memory. If the file can be truncated, ask [`MappedFile::intact`] after what was
@@ -105,6 +107,12 @@ impl MappedFile {
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Where it was found; `None` for a descriptor.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The mapping, what its bytes come from, and a name for them.

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use domstat_layout::{CopyWidth, DomHeader, Geometry};
 use rustix::fs::{Mode, OFlags};
@@ -101,5 +102,5 @@ fn xen_error(what: &str, dev: &Path, source: io::Error) -> AttachError {
         Some(Errno::SRCH) => "there is no such domain: `xl list` shows which there are".to_owned(),
         _ => "that is not expected".to_owned(),
     };
-    AttachError::Xen { what: what.to_owned(), source, hint }
+    AttachError::Xen { what: what.to_owned(), source: Arc::new(source), hint }
 }

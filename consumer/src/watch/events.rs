@@ -102,7 +102,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn os(action: &str) -> impl Fn(Errno) -> AttachError {
     let action = action.to_owned();
-    move |e| AttachError::Os { action: action.clone(), source: e.into() }
+    move |e| AttachError::os(action.clone(), e)
 }
 
 impl Events {
@@ -162,7 +162,7 @@ impl Events {
         attachment: &Attachment,
         fds: &mut Vec<OwnedFd>,
     ) -> Result<(), AttachError> {
-        for (fd, flags) in attachment.producer().fds() {
+        for (fd, flags) in attachment.producer_fds() {
             // A connection is shared by many regions, and an epoll takes each descriptor once.
             let fd = duplicate(&fd)?;
             let in_epoll =
@@ -242,7 +242,7 @@ impl Events {
         std::thread::Builder::new()
             .name("domstat-events".into())
             .spawn(move || of_thread.run(&bell))
-            .map_err(|source| AttachError::Os { action: "start a thread".into(), source })?;
+            .map_err(|e| AttachError::os("start a thread", e))?;
         self.threads.push(Arc::clone(&words));
         Ok(words)
     }

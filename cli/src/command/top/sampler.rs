@@ -109,8 +109,8 @@ impl Sampler {
         if due {
             self.fleet.refresh()?;
             self.refreshed = Some(Instant::now());
-            for (_, member) in self.fleet.iter_mut() {
-                if let Ok(region) = member.region_mut() {
+            for (_, member) in self.fleet.iter() {
+                if let Ok(region) = member.region() {
                     region.set_patience(PATIENCE);
                 }
             }
