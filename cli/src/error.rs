@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     FileAndSocket,
     #[error(transparent)]
     Announce(#[from] AnnounceError),
-    #[error("{}", with_sources(.0))]
+    #[error("{}", .0.with_causes())]
     Source(#[from] SourceError),
     #[error(
         "no directory for regions: set DOMSTAT_DIR, or XDG_RUNTIME_DIR as a login session does"
@@ -104,16 +104,4 @@ impl Failure {
             | Self::Control { .. } => ExitCode::from(4),
         }
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        line.push_str(": ");
-        line.push_str(&source.to_string());
-        next = source.source();
-    }
-    line
 }

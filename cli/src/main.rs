@@ -97,7 +97,8 @@ fn main() -> ExitCode {
         // Who reads our output has seen enough.
         Err(Failure::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("domstat: {failure}");
+            // It may hold what other processes wrote: names, paths, a daemon's words.
+            eprintln!("domstat: {}", output::printable(&failure.to_string()));
             failure.exit_code()
         }
     }

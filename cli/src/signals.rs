@@ -1,9 +1,9 @@
-//! SIGINT and SIGTERM as events that a loop can wait for.
+//! SIGINT, SIGTERM and SIGHUP as events that a loop can wait for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::Failure;
@@ -13,7 +13,7 @@ pub(crate) struct Stop(Receiver<()>);
 
 impl Stop {
     pub(crate) fn on_signals() -> Result<Self, Failure> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
             .map_err(|source| Failure::Os { action: "catch signals", source })?;
         let (tell, told) = channel();
         std::thread::spawn(move || {
@@ -24,6 +24,12 @@ impl Stop {
             }
         });
         Ok(Self(told))
+    }
+
+    /// An end that a test asks for.
+    #[cfg(test)]
+    pub(crate) fn of(asked: Receiver<()>) -> Self {
+        Self(asked)
     }
 
     /// Waits; true if the end was asked for meanwhile.

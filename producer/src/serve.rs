@@ -13,6 +13,7 @@ use domstat_layout::handover::is_name;
 use rustix::event::EventfdFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketType;
+use rustix::process::{Resource, getrlimit};
 
 use crate::Region;
 
@@ -35,6 +36,10 @@ pub struct Peer {
     pub pid: i32,
 }
 
+/// Connections that only root and the process's own user can take, so that others do not keep the
+/// operator out.
+const RESERVED: usize = 64;
+
 type Admit = Box<dyn Fn(&Peer) -> bool + Send>;
 
 /// Says who may read, then serves.
@@ -43,6 +48,8 @@ pub struct ServerBuilder {
     group: Option<u32>,
     max_clients: usize,
     max_per_user: usize,
+    /// How many of these are for root and the process's own user only.
+    reserved: usize,
     from_first: bool,
     admit: Admit,
 }
@@ -54,6 +61,7 @@ impl Default for ServerBuilder {
             group: None,
             max_clients: 4096,
             max_per_user: 2048,
+            reserved: 0,
             from_first: false,
             admit: Box::new(|_| true),
         }
@@ -139,6 +147,8 @@ impl ServerBuilder {
     }
 
     /// Most connections at one time; default 4096. Further ones are told that the daemon is busy.
+    /// Half of the files that the process may open when the server starts are left to the rest of
+    /// it, whatever is set here. Some places are for root and the process's own user only.
     #[must_use]
     pub fn max_clients(mut self, max: usize) -> Self {
         self.max_clients = max;
@@ -188,7 +198,14 @@ impl ServerBuilder {
         self.start(listener, None)
     }
 
-    fn start(self, listener: OwnedFd, place: Option<SocketFile>) -> Result<Server, ServeError> {
+    fn start(mut self, listener: OwnedFd, place: Option<SocketFile>) -> Result<Server, ServeError> {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
+        if self.max_clients > half {
+            self.max_clients = half;
+            self.max_per_user = self.max_per_user.min(half.div_ceil(2));
+        }
+        self.reserved = RESERVED.min(self.max_clients / 4);
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = rustix::event::eventfd(0, flags).map_err(os("create an eventfd"))?;
         let shared =

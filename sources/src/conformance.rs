@@ -215,13 +215,16 @@ fn tick_for(
         }
         std::thread::sleep(pause);
         let called = Instant::now();
-        let progress = running.tick()?;
+        let progress = match running.tick() {
+            Err(error) if error.is_transient() => Progress::Continue,
+            progress => progress?,
+        };
         *ticks = ticks.saturating_add(1);
         let took = called.elapsed();
         if took > TICK_LIMIT {
             return Err(Violation::of(9, format!("a tick took {took:?}")));
         }
-        if progress == Progress::Ended {
+        if progress != Progress::Continue {
             return Ok(progress);
         }
     }

@@ -92,9 +92,11 @@ pub struct ArchField {
 ///    `renew` is called.
 /// 9. [`Running::tick`] is called about every [`Running::interval`]; calls that come late or in
 ///    quick succession are allowed and change no rule. It does not wait for the domain.
-/// 10. After `tick` has returned [`Progress::Ended`], after it has failed, and after
-///     [`Running::stop`] has returned, nothing is written any more and no thread of the source
-///     is left.
+/// 10. After `tick` has returned [`Progress::Ended`] or [`Progress::Outgrown`], after it has
+///     failed for good, and after [`Running::stop`] has returned, nothing is written any more and
+///     no thread of the source is left. A failure that is transient
+///     ([`SourceError::is_transient`]) leaves what is published as it is; the next tick tries
+///     again.
 pub trait Source {
     /// What the domain is.
     fn describe(&self) -> Description;
@@ -156,13 +158,16 @@ pub trait Running: Send {
     fn stop(self: Box<Self>);
 }
 
-/// Whether the domain is still there.
+/// How the domain stands after a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is.
+    /// It is still there.
     Continue,
-    /// It is gone.
+    /// It has ended.
     Ended,
+    /// It is still there, with more devices than there are slots: a new source of it describes
+    /// itself with enough.
+    Outgrown,
 }
 
 /// Why a domain cannot be observed.
@@ -216,4 +221,37 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl SourceError {
+    /// Whether the host may be able to do it at another time: it was out of descriptors or memory,
+    /// or was interrupted. Such an error says nothing about the domain.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let Self::Os { source, .. } = self else { return false };
+        matches!(
+            source.raw_os_error(),
+            Some(
+                libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOMEM
+                    | libc::ENOBUFS
+                    | libc::EINTR
+                    | libc::EAGAIN
+            )
+        )
+    }
+
+    /// The error and every cause of it, in one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut line = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        line
+    }
 }

@@ -243,7 +243,7 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
             ended: false,
         };
         match sampler.sample()? {
-            Progress::Continue => Ok(Box::new(sampler)),
+            Progress::Continue | Progress::Outgrown => Ok(Box::new(sampler)),
             Progress::Ended => Err(SourceError::NoSuchDomain { domid: self.domid }),
         }
     }

@@ -14,7 +14,7 @@ use domstat_sources::process::ProcessSource;
 use crate::error::Failure;
 use crate::locate;
 use crate::output::human_ns;
-use crate::publish::{Published, Target, publish};
+use crate::publish::{Place, Published};
 use crate::signals::Stop;
 
 /// Boot a micro-VM, publish its statistics, and read and check them from another process
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let dir = usable(locate::directory(dir).ok()).unwrap_or_else(|| private.path().to_owned());
     let name = format!("demo-{}", std::process::id());
 
+    let place = Place::Directory(dir.clone());
     let (mut published, probe, _threads) = match KvmSource::available() {
         Ok(()) => {
             writeln!(
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 KvmOptions { nr_vcpus: args.vcpus, name: name.clone(), ..KvmOptions::default() };
             let source = KvmSource::new(&options)?;
             let probe = source.probe();
-            (publish(source, Placement::Packed, Target::Directory(dir.clone()))?, Some(probe), None)
+            (Published::start(source, Placement::Packed, &place, None)?, Some(probe), None)
         }
         Err(why) => {
             writeln!(stdout(), "domstat demo: {why}")?;
@@ -73,11 +74,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             let source =
                 ProcessSource::new(pid)?.with_name(&name)?.with_thread_prefix(busy::NAME)?;
             let source = source.with_interval(SAMPLING)?;
-            (
-                publish(source, Placement::Packed, Target::Directory(dir.clone()))?,
-                None,
-                Some(threads),
-            )
+            (Published::start(source, Placement::Packed, &place, None)?, None, Some(threads))
         }
     };
 

@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
 use domstat_producer::{Placement, Server, systemd};
-use domstat_sources::Source;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
+use domstat_sources::{Source, SourceError};
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
-use crate::publish::{End, Kept, Target, publish};
+use crate::output::printable;
+use crate::publish::{End, Kept, Place, Published};
 use crate::signals::Stop;
 
 mod qemu;
@@ -120,6 +121,13 @@ struct KvmArgs {
     common: Common,
 }
 
+impl Common {
+    /// When to end, if there is a time for it.
+    fn until(&self) -> Option<Instant> {
+        self.time.map(|seconds| Instant::now() + Duration::from_secs(seconds))
+    }
+}
+
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     match &args.source {
         From::Process(args) => {
@@ -135,7 +143,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
                 source = source.with_nr_vcpus(max)?;
             }
             let probe = source.probe();
-            serve(source, &args.common, places, &|| not_shown(&probe))
+            serve(once(source), &args.common, places, &|| not_shown(&probe))
         }
         From::Kvm(args) => {
             let mut options = KvmOptions {
@@ -146,10 +154,21 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             if let Some(name) = &args.common.name {
                 options.name.clone_from(name);
             }
-            serve(KvmSource::new(&options)?, &args.common, places, &|| None)
+            serve(once(KvmSource::new(&options)?), &args.common, places, &|| None)
         }
         From::Qemu(args) => qemu::run(args, places),
         From::Xen(args) => xen::run(args, places),
+    }
+}
+
+/// Gives a source that never outgrows its slots, once.
+fn once<S>(source: S) -> impl FnMut() -> Result<S, SourceError> {
+    let mut source = Some(source);
+    move || {
+        source.take().ok_or_else(|| SourceError::Os {
+            action: "publish the domain again".to_owned(),
+            source: std::io::ErrorKind::Unsupported.into(),
+        })
     }
 }
 
@@ -182,13 +201,13 @@ fn server_at(
     if let Some(group) = at.socket_group {
         server = server.group(group);
     }
+    // A descriptor for each client; the server leaves as many to the source.
+    locate::raise_limit_of_files();
     let server = match (inherited.listeners.pop(), path) {
         (Some(listener), _) => server.on(listener)?,
         (None, Some(path)) => server.bind(path)?,
         (None, None) => return Ok(None),
     };
-    // A descriptor for each client.
-    locate::raise_limit_of_files();
     Ok(Some((server, inherited.regions)))
 }
 
@@ -212,38 +231,52 @@ fn octal(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Publishes one domain, again with more slots when it has outgrown its region.
 fn serve<S: Source>(
-    source: S,
+    mut make: impl FnMut() -> Result<S, SourceError>,
     common: &Common,
     places: Places<'_>,
     warning: &dyn Fn() -> Option<String>,
 ) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
-    let description = source.describe();
-    let target = match (&common.file, places.socket) {
+    let mut source = make()?;
+    let (place, mut kept) = match (&common.file, places.socket) {
         (Some(_), Some(_)) => return Err(Failure::FileAndSocket),
-        (Some(path), None) => Target::File(path),
+        (Some(path), None) => (Place::File(path.clone()), None),
         (None, socket) => match server_at(socket, &common.at, Serves::One)? {
-            Some((server, kept)) => Target::Server { server: Arc::new(server), kept: Some(kept) },
-            None => Target::Directory(locate::directory(places.dir)?),
+            Some((server, kept)) => (Place::Server(Arc::new(server)), Some(kept)),
+            None => (Place::Directory(locate::directory(places.dir)?), None),
         },
     };
-    let mut published = publish(source, common.placement.placement(), target)?;
-    eprintln!(
-        "domstat: {} {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
-        if published.continues() { "going on with" } else { "publishing" },
-        description.name,
-        description.source,
-        description.nr_vcpus,
-        published.path().display(),
-    );
-    if let Some(warning) = warning() {
-        eprintln!("domstat: {warning}");
+    let until = common.until();
+    loop {
+        let description = source.describe();
+        let keeps = kept.is_some();
+        let mut published =
+            Published::start(source, common.placement.placement(), &place, kept.take())?;
+        eprintln!(
+            "domstat: {} {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+            if published.continues() { "continuing" } else { "publishing" },
+            description.name,
+            description.source,
+            description.nr_vcpus,
+            published.path().display(),
+        );
+        if let Some(warning) = warning() {
+            eprintln!("domstat: {}", printable(&warning));
+        }
+        let end = published.keep(&stop, until)?;
+        if end == End::DomainGone {
+            eprintln!("domstat: {} has ended", description.name);
+        }
+        published.end(end);
+        if end != End::Outgrown {
+            return Ok(ExitCode::SUCCESS);
+        }
+        kept = keeps.then(Vec::new);
+        source = match make() {
+            Err(SourceError::NoSuchDomain { .. }) => return Ok(ExitCode::SUCCESS),
+            source => source?,
+        };
     }
-    let end = published.keep(&stop, common.time.map(Duration::from_secs))?;
-    if end == End::DomainGone {
-        eprintln!("domstat: {} is gone", description.name);
-    }
-    published.end(end);
-    Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ use domstat_sources::contract::{
 use domstat_sources::control::{Answer, DomainLine, MAX_REQUEST, Request, Subscribed, line};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::Hub;
@@ -23,13 +24,32 @@ use super::hub::Next;
 use super::lines::{Lines, send};
 use crate::error::Failure;
 
-/// Clients that are served at one time, of all users but root and the daemon's own. Each has a
-/// thread and a descriptor.
-const MAX_CLIENTS: usize = 192;
-/// Clients of one such user: nobody keeps the others out.
-const MAX_CLIENTS_OF_A_USER: usize = 64;
-/// Clients of root and of the daemon's user, which no other user can take.
-const MAX_OWN_CLIENTS: usize = 64;
+/// How many clients are served at one time. Each has a thread and a descriptor.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Of all users but root and the daemon's own.
+    others: usize,
+    /// Of one such user: nobody keeps the others out.
+    one_user: usize,
+    /// Of root and the daemon's user, which no other user can take.
+    own: usize,
+}
+
+impl Limits {
+    const MOST: Self = Self { others: 192, one_user: 64, own: 64 };
+
+    /// A quarter of the files that this process may open at most: the rest is for the domains and
+    /// for the server that hands over regions.
+    fn of(files: usize) -> Self {
+        let most = Self::MOST;
+        Self {
+            others: most.others.min(files / 8),
+            one_user: most.one_user.min(files / 16),
+            own: most.own.min(files / 8),
+        }
+    }
+}
+
 /// How long a client may take from its connection to its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long it may take for each further request.
@@ -52,6 +72,7 @@ struct Shared {
     fleet: Arc<Fleet>,
     hub: Arc<Hub>,
     clients: Mutex<Clients>,
+    limits: Limits,
 }
 
 impl Server {
@@ -77,7 +98,9 @@ impl Server {
         let (listener, place) = listen_at(path, SocketType::STREAM, mode, group)?;
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(false).map_err(os("prepare"))?;
-        let shared = Arc::new(Shared { fleet, hub, clients: Mutex::default() });
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let limits = Limits::of(usize::try_from(files).unwrap_or(usize::MAX));
+        let shared = Arc::new(Shared { fleet, hub, clients: Mutex::default(), limits });
         std::thread::Builder::new()
             .name("domstat-control".to_owned())
             .spawn(move || accept(&listener, &shared))
@@ -113,15 +136,15 @@ impl Peer {
 
 impl Clients {
     /// Counts the client, unless there are too many.
-    fn admit(&mut self, peer: Peer) -> bool {
+    fn admit(&mut self, peer: Peer, limits: Limits) -> bool {
         if peer.own {
-            let admitted = self.own < MAX_OWN_CLIENTS;
+            let admitted = self.own < limits.own;
             self.own += usize::from(admitted);
             return admitted;
         }
         let all: usize = self.by_user.values().sum();
         let of_user = self.by_user.entry(peer.uid).or_default();
-        let admitted = all < MAX_CLIENTS && *of_user < MAX_CLIENTS_OF_A_USER;
+        let admitted = all < limits.others && *of_user < limits.one_user;
         *of_user += usize::from(admitted);
         if *of_user == 0 {
             self.by_user.remove(&peer.uid);
@@ -169,7 +192,7 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             continue;
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
-        if !shared.clients().admit(peer) {
+        if !shared.clients().admit(peer, shared.limits) {
             refuse(&stream, "too many clients are connected: try again later");
             continue;
         }
@@ -334,27 +357,27 @@ mod tests {
 
     #[test]
     fn no_user_takes_the_places_of_others() {
-        let mut clients = Clients::default();
+        let (mut clients, limits) = (Clients::default(), Limits::MOST);
         let user = |uid| Peer { uid, own: false };
         let root = Peer { uid: 0, own: true };
-        for _ in 0..MAX_CLIENTS_OF_A_USER {
-            assert!(clients.admit(user(1)));
+        for _ in 0..limits.one_user {
+            assert!(clients.admit(user(1), limits));
         }
-        assert!(!clients.admit(user(1)));
+        assert!(!clients.admit(user(1), limits));
         let mut others = 0;
-        while clients.admit(user(1000 + others)) {
+        while clients.admit(user(1000 + others), limits) {
             others += 1;
         }
-        assert_eq!(usize::try_from(others).unwrap(), MAX_CLIENTS - MAX_CLIENTS_OF_A_USER);
-        for _ in 0..MAX_OWN_CLIENTS {
-            assert!(clients.admit(root), "root has places of its own");
+        assert_eq!(usize::try_from(others).unwrap(), limits.others - limits.one_user);
+        for _ in 0..limits.own {
+            assert!(clients.admit(root, limits), "root has places of its own");
         }
-        assert!(!clients.admit(root));
+        assert!(!clients.admit(root, limits));
         clients.leave(user(1));
-        assert!(clients.admit(user(1)));
+        assert!(clients.admit(user(1), limits));
         clients.leave(root);
-        assert!(clients.admit(root));
-        for _ in 0..MAX_CLIENTS_OF_A_USER {
+        assert!(clients.admit(root, limits));
+        for _ in 0..limits.one_user {
             clients.leave(user(1));
         }
         (0..others).for_each(|n| clients.leave(user(1000 + n)));

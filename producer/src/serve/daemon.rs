@@ -143,9 +143,7 @@ impl Daemon {
         let of_user = self.per_user.get(&uid).copied().unwrap_or(0);
         let refusal = if !(self.options.admit)(&Peer { uid, gid, pid }) {
             Some(Refusal::NotAdmitted)
-        } else if self.clients.len() >= self.options.max_clients
-            || of_user >= self.options.max_per_user
-        {
+        } else if !self.has_place(uid, of_user) {
             Some(Refusal::Busy)
         } else {
             None
@@ -162,6 +160,16 @@ impl Daemon {
         self.clients.insert(key, Client::new(fd, uid));
         *self.per_user.entry(uid).or_default() += 1;
         self.turn(key);
+    }
+
+    fn has_place(&self, uid: u32, of_user: usize) -> bool {
+        let options = &self.options;
+        let own = uid == 0 || uid == rustix::process::geteuid().as_raw();
+        let (all, of_one) = match own {
+            true => (options.max_clients, options.max_per_user.saturating_add(options.reserved)),
+            false => (options.max_clients - options.reserved, options.max_per_user),
+        };
+        self.clients.len() < all && of_user < of_one
     }
 
     fn turn(&mut self, key: u64) {

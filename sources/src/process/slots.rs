@@ -67,7 +67,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
             ended: false,
         };
         match sampler.sample()? {
-            Progress::Continue => Ok(sampler),
+            Progress::Continue | Progress::Outgrown => Ok(sampler),
             Progress::Ended => Err(SourceError::NoSuchProcess { pid }),
         }
     }
@@ -164,7 +164,7 @@ impl<D: DomSink, V: VcpuSink> Running for Sampler<D, V> {
             return Ok(Progress::Ended);
         }
         let result = self.sample();
-        self.ended |= result.is_err();
+        self.ended |= result.as_ref().is_err_and(|error| !error.is_transient());
         result
     }
 

@@ -83,7 +83,7 @@ pub(super) fn run<P: Publisher>(
         match left {
             Left::Stop => break,
             Left::Qmp(error) => observer.note(&error.to_string()),
-            Left::Publish(error) => observer.note(&error.to_string()),
+            Left::Publish(error) => observer.note(&error.with_causes()),
         }
         if observer.pause(retry.pause()) {
             break;

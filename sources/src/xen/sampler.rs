@@ -165,7 +165,7 @@ where
             return Ok(Progress::Ended);
         }
         let result = self.sample();
-        self.ended |= result.is_err();
+        self.ended |= result.as_ref().is_err_and(|error| !error.is_transient());
         result
     }
 

@@ -1,27 +1,19 @@
 //! `domstat run qemu`: publish VMs, each as a domain of its own.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domstat_producer::{
-    Announcement, BlkWriter, DomWriter, NetWriter, Placement, Region, Served, Unpublished,
-    VcpuWriter, systemd,
-};
-use domstat_sources::contract::{
-    Description, Event, Fleet, Observer, Publisher, Sinks, SourceError,
-};
+use domstat_producer::systemd;
+use domstat_sources::contract::{Fleet, Observer, SourceError};
 use domstat_sources::qemu::{Discovery, Options, Qemu};
 
 use crate::command::show::seconds;
-use crate::control;
-use crate::control::{Hub, Server};
-use crate::error::{Failure, with_sources};
+use crate::control::{self, Hub, Server};
+use crate::error::Failure;
 use crate::locate::{self, Places};
-use crate::output::printable;
-use crate::publish::builder_of;
+use crate::publish::{Notes, Place, Regions};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -85,12 +77,13 @@ const END: Duration = Duration::from_millis(1500);
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let dir = locate::directory(places.dir)?;
-    let handover = super::server_at(places.socket, &args.at, super::Serves::Many)?
-        .map(|(server, _)| Arc::new(server));
+    let place = match super::server_at(places.socket, &args.at, super::Serves::Many)? {
+        Some((server, _)) => Place::Server(Arc::new(server)),
+        None => Place::Directory(dir.clone()),
+    };
     let hub = Hub::new();
     let publisher = || Regions {
-        dir: dir.clone(),
-        handover: handover.clone(),
+        place: place.clone(),
         placement: args.placement.placement(),
         hub: Arc::clone(&hub),
     };
@@ -115,7 +108,8 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let mut notes = Notes::default();
     let until = args.time.map(|time| Instant::now() + Duration::from_secs(time));
     loop {
-        notes.once(discovery.rescan(&fleet, publisher));
+        let failures = discovery.rescan(&fleet, publisher);
+        notes.all(failures.iter().map(SourceError::with_causes));
         let left = until.map_or(RESCAN, |until| until.saturating_duration_since(Instant::now()));
         if stop.wait(left.min(RESCAN)) || until.is_some_and(|until| Instant::now() >= until) {
             break;
@@ -129,90 +123,4 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     }
     hub.close();
     Ok(ExitCode::SUCCESS)
-}
-
-/// Failures that were reported, so that one that stays is reported once.
-#[derive(Default)]
-struct Notes(BTreeSet<String>);
-
-impl Notes {
-    fn once(&mut self, failures: Vec<SourceError>) {
-        let texts: BTreeSet<String> =
-            failures.iter().map(|failure| with_sources(failure)).collect();
-        for text in texts.difference(&self.0) {
-            eprintln!("domstat: {}", printable(text));
-        }
-        self.0 = texts;
-    }
-}
-
-/// Publishes VMs in sealed memfds, which are handed over at a socket or announced in a directory.
-struct Regions {
-    dir: PathBuf,
-    handover: Option<Arc<domstat_producer::Server>>,
-    placement: Placement,
-    hub: Arc<Hub>,
-}
-
-/// Where others find a region; dropping it takes it away.
-enum Entry {
-    Announced { _held: Announcement },
-    Served { _held: Served },
-}
-
-/// A region and its entry, which goes first.
-struct Visible {
-    _entry: Entry,
-    region: Region,
-}
-
-impl Publisher for Regions {
-    type Dom = DomWriter;
-    type Vcpu = VcpuWriter;
-    type Blk = BlkWriter;
-    type Net = NetWriter;
-    type Unpublished = Unpublished;
-    type Region = Visible;
-
-    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
-        let builder = builder_of(description, self.placement).map_err(other)?;
-        let new = builder.create_memfd().map_err(other)?;
-        Ok(Sinks {
-            dom: new.dom,
-            vcpus: new.vcpus,
-            blks: new.blks,
-            nets: new.nets,
-            unpublished: new.unpublished,
-        })
-    }
-
-    fn publish(&mut self, name: &str, new: Unpublished) -> Result<Visible, SourceError> {
-        let region = new.publish().map_err(other)?;
-        let entry = if let Some(server) = &self.handover {
-            eprintln!("domstat: publishing {name} at the socket");
-            Entry::Served { _held: server.serve(&region, name).map_err(other)? }
-        } else {
-            let announcement = region.announce(&self.dir, name).map_err(other)?;
-            eprintln!("domstat: publishing {name} at {}", announcement.path().display());
-            Entry::Announced { _held: announcement }
-        };
-        Ok(Visible { _entry: entry, region })
-    }
-
-    fn notify(&self, visible: &Visible) {
-        visible.region.notify();
-    }
-
-    fn event(&mut self, domain: &str, event: &Event) {
-        self.hub.send(domain, event);
-    }
-
-    fn note(&mut self, text: &str) {
-        eprintln!("domstat: {text}");
-    }
-}
-
-fn other(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {
-    let action = "publish the domain".to_owned();
-    SourceError::Os { action, source: std::io::Error::other(error) }
 }

@@ -1,0 +1,172 @@
+//! One domain that a source knows, from its beginning to its end.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use domstat_producer::{
+    CreateError, Created, MonotonicSink, Placement, Region, RegionBuilder, systemd,
+};
+use domstat_sources::{Description, Devices, Progress, Running, Source};
+
+use super::notes::Notes;
+use super::place::{Place, Visible};
+use super::shape::builder_of;
+use crate::error::Failure;
+use crate::signals::Stop;
+
+/// A domain that is being published; dropping it retires the region.
+pub(crate) struct Published {
+    running: Option<Box<dyn Running>>,
+    next_tick: Instant,
+    visible: Visible,
+    name: String,
+    notes: Notes,
+    continues: bool,
+}
+
+/// Regions that a service manager kept, by the names that it knows them by.
+pub(crate) type Kept = Vec<(String, OwnedFd)>;
+
+/// Why publishing came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    DomainGone,
+    /// It has more devices than slots: to be published again with more.
+    Outgrown,
+    Asked,
+}
+
+impl Published {
+    /// Publishes what `source` knows. With regions that were kept, a service manager keeps this
+    /// one too, and it continues one of them if that is the same domain's.
+    pub(crate) fn start<S: Source>(
+        source: S,
+        placement: Placement,
+        place: &Place,
+        kept: Option<Kept>,
+    ) -> Result<Self, Failure> {
+        let description = source.describe();
+        let builder = builder_of(&description, placement)?;
+        let new = match &kept {
+            Some(kept) => create_or_continue(builder, kept)?,
+            None => place.create(builder)?,
+        };
+        let Description { name, .. } = description;
+        let devices = Devices { blks: new.blks, nets: new.nets };
+        let vcpus = new.vcpus.into_iter().map(MonotonicSink::vcpu).collect();
+        let running = source.start_with_devices(MonotonicSink::dom(new.dom), vcpus, devices)?;
+        let continues = new.unpublished.continues();
+        let region = new.unpublished.publish()?;
+        if let Some(kept) = kept {
+            hand_to_manager(&region, kept)?;
+        }
+        let visible = place.show(region, &name)?;
+        let next_tick = Instant::now() + running.interval();
+        let running = Some(running);
+        Ok(Self { running, next_tick, visible, name, notes: Notes::default(), continues })
+    }
+
+    /// Where consumers find the region.
+    pub(crate) fn path(&self) -> &Path {
+        self.visible.path()
+    }
+
+    /// Whether it continues the region of an earlier process.
+    pub(crate) fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Ends as a service does that is asked to: where a service manager keeps the region for the
+    /// next process, it stays live.
+    pub(crate) fn end(mut self, end: End) {
+        let Some(region) = self.visible.take() else { return };
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+        if !self.visible.is_served() || !systemd::is_managed() {
+            return region.retire();
+        }
+        match end {
+            End::Asked => region.leave(),
+            End::DomainGone | End::Outgrown => {
+                // The manager forgets it by itself when it is gone for good.
+                let _ = systemd::forget_region(&region);
+                region.retire();
+            }
+        }
+    }
+
+    /// Keeps the region up to date until the domain ends, outgrows it, the user asks for an end,
+    /// or the time is up.
+    pub(crate) fn keep(&mut self, stop: &Stop, until: Option<Instant>) -> Result<End, Failure> {
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(End::Asked);
+            }
+            if let Some(end) = self.step(stop, left.unwrap_or(Duration::MAX))? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Waits for the source's interval, at most `at_most`, and brings the region up to date;
+    /// returns the end if it came. What the host cannot do just now leaves the region as it is.
+    pub(crate) fn step(&mut self, stop: &Stop, at_most: Duration) -> Result<Option<End>, Failure> {
+        let Some(running) = &mut self.running else { return Ok(Some(End::DomainGone)) };
+        let due = self.next_tick.saturating_duration_since(Instant::now());
+        if stop.wait(due.min(at_most)) {
+            return Ok(Some(End::Asked));
+        }
+        if Instant::now() < self.next_tick {
+            return Ok(None);
+        }
+        self.next_tick = Instant::now() + running.interval();
+        match running.tick() {
+            Ok(Progress::Continue) => self.notes.well(&self.name),
+            Ok(Progress::Ended) => return Ok(Some(End::DomainGone)),
+            Ok(Progress::Outgrown) => return Ok(Some(End::Outgrown)),
+            Err(error) if error.is_transient() => {
+                let why = format!("{}: {}: trying again", self.name, error.with_causes());
+                self.notes.failed(&self.name, &why);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        // Nothing is written any more when the region says that it is retired.
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// Continues the first of the regions that is the same domain's, or creates a new one.
+fn create_or_continue(
+    builder: RegionBuilder,
+    kept: &[(String, OwnedFd)],
+) -> Result<Created, CreateError> {
+    for (_, memfd) in kept {
+        let created = builder.clone().continue_memfd(memfd)?;
+        if created.unpublished.continues() {
+            return Ok(created);
+        }
+    }
+    builder.create_memfd()
+}
+
+/// Has the service manager, if there is one, keep the region, and forget those that were kept
+/// before.
+fn hand_to_manager(region: &Region, kept: Kept) -> Result<(), Failure> {
+    let os = |source| Failure::Os { action: "tell the service manager", source };
+    systemd::keep(region).map_err(os)?;
+    for (name, _) in kept {
+        systemd::forget(&name).map_err(os)?;
+    }
+    systemd::ready().map_err(os)
+}

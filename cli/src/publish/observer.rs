@@ -1,0 +1,64 @@
+//! Publisher of domains that an observer finds.
+
+use std::sync::Arc;
+
+use domstat_producer::{BlkWriter, DomWriter, NetWriter, Placement, Unpublished, VcpuWriter};
+use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
+
+use super::place::{Place, Visible};
+use super::shape::builder_of;
+use crate::control::Hub;
+use crate::error::Failure;
+use crate::output::printable;
+
+/// Publishes what an observer finds, and sends its events to a control socket.
+pub(crate) struct Regions {
+    pub(crate) place: Place,
+    pub(crate) placement: Placement,
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Publisher for Regions {
+    type Dom = DomWriter;
+    type Vcpu = VcpuWriter;
+    type Blk = BlkWriter;
+    type Net = NetWriter;
+    type Unpublished = Unpublished;
+    type Region = Visible;
+
+    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
+        let builder = builder_of(description, self.placement).map_err(Failure::from);
+        let new = builder.and_then(|builder| self.place.create(builder));
+        let new = new.map_err(|failure| failed(&description.name, failure))?;
+        Ok(Sinks {
+            dom: new.dom,
+            vcpus: new.vcpus,
+            blks: new.blks,
+            nets: new.nets,
+            unpublished: new.unpublished,
+        })
+    }
+
+    fn publish(&mut self, name: &str, new: Unpublished) -> Result<Visible, SourceError> {
+        let visible = self.place.publish(new, name).map_err(|failure| failed(name, failure))?;
+        eprintln!("domstat: publishing {} at {}", printable(name), visible.path().display());
+        Ok(visible)
+    }
+
+    fn notify(&self, visible: &Visible) {
+        visible.notify();
+    }
+
+    fn event(&mut self, domain: &str, event: &Event) {
+        self.hub.send(domain, event);
+    }
+
+    fn note(&mut self, text: &str) {
+        eprintln!("domstat: {}", printable(text));
+    }
+}
+
+fn failed(name: &str, failure: Failure) -> SourceError {
+    let action = format!("publish the domain {name}");
+    SourceError::Os { action, source: std::io::Error::other(failure) }
+}

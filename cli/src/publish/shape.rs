@@ -1,0 +1,57 @@
+//! Shape of a region, from what a source says of its domain.
+
+use domstat_layout::schema::{FieldSpec, GroupSpec};
+use domstat_producer::{CreateError, Placement, RegionBuilder};
+use domstat_sources::{ArchField, ArchGroup, Description};
+
+/// A region for what a source describes.
+pub(super) fn builder_of(
+    description: &Description,
+    placement: Placement,
+) -> Result<RegionBuilder, CreateError> {
+    let Description {
+        domid,
+        uuid,
+        name,
+        created,
+        nr_vcpus,
+        nr_blks,
+        nr_nets,
+        clock,
+        arch_dom,
+        arch_vcpu,
+        ..
+    } = description;
+    let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    builder = builder.blks(*nr_blks).nets(*nr_nets);
+    let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
+    builder = builder
+        .arch_dom(&specs(arch_dom, &dom_fields))
+        .and_then(|b| b.arch_vcpu(&specs(arch_vcpu, &vcpu_fields)))
+        .map_err(CreateError::from)?;
+    if let Some(domid) = *domid {
+        builder = builder.domid(domid);
+    }
+    if let Some(uuid) = *uuid {
+        builder = builder.uuid(uuid);
+    }
+    if let Some(created) = *created {
+        builder = builder.created(created);
+    }
+    Ok(builder)
+}
+
+/// The fields of each group that a source describes, as a producer takes them.
+fn fields<'a>(groups: &'a [ArchGroup]) -> Vec<Vec<FieldSpec<'a>>> {
+    let of = |group: &'a ArchGroup| {
+        let fields = group.fields.iter();
+        fields.map(|ArchField { name, shape }| FieldSpec { name, shape: *shape }).collect()
+    };
+    groups.iter().map(of).collect()
+}
+
+fn specs<'a>(groups: &'a [ArchGroup], fields: &'a [Vec<FieldSpec<'a>>]) -> Vec<GroupSpec<'a>> {
+    let spec =
+        |(group, fields): (&'a ArchGroup, &'a Vec<_>)| GroupSpec { name: &group.name, fields };
+    groups.iter().zip(fields).map(spec).collect()
+}
