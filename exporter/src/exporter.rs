@@ -10,6 +10,7 @@ use domstat_consumer::Patience;
 use domstat_consumer::fleet::Fleet;
 
 use crate::domain_state::DomainState;
+use crate::process::ProcessStats;
 use crate::scrape::{Names, Scrape, Stamp};
 
 /// Wait for one domain's writers. A writer that lost its CPU is back by then, or its twin is read
@@ -21,10 +22,14 @@ const NO_PATIENCE: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 /// Wait of one pass for all writers together.
 const PASS: Duration = Duration::from_millis(50);
 
+/// Number of domains before the first scrape.
+const NO_SCRAPE: u64 = u64::MAX;
+
 /// Exporter of all domains of a host, attached to their regions.
 pub struct Exporter {
     state: Mutex<Inner>,
     refused: AtomicU64,
+    nr_domains: AtomicU64,
     started: Stamp,
 }
 
@@ -54,7 +59,12 @@ impl Exporter {
             spare: Vec::new(),
         };
         let started = Stamp::from(SystemTime::now());
-        Self { state: Mutex::new(state), refused: AtomicU64::new(0), started }
+        Self {
+            state: Mutex::new(state),
+            refused: AtomicU64::new(0),
+            nr_domains: AtomicU64::new(NO_SCRAPE),
+            started,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -69,9 +79,17 @@ impl Exporter {
         let mut scrape = inner.spare.pop().unwrap_or_default();
         inner.pass(&mut scrape);
         scrape.started = self.started;
-        // ORDERING: relaxed; the number orders nothing else, here and in `refuse`.
+        // ORDERING: relaxed; the number orders nothing else, here and in the other
+        // counts.
         scrape.refused = self.refused.load(Ordering::Relaxed);
+        self.nr_domains.store(scrape.domains().count() as u64, Ordering::Relaxed);
         scrape
+    }
+
+    /// Number of domains in the last scrape, if there was one.
+    #[must_use]
+    pub fn nr_domains(&self) -> Option<u64> {
+        Some(self.nr_domains.load(Ordering::Relaxed)).filter(|nr| *nr != NO_SCRAPE)
     }
 
     /// Keeps the scrape's buffers for the next pass.
@@ -88,12 +106,13 @@ impl Exporter {
 
 impl Inner {
     fn pass(&mut self, scrape: &mut Scrape) {
+        let begin = Instant::now();
         scrape.clear();
         if self.fleet.refresh().is_err() {
             self.directory_failures += 1;
         }
         self.domains.values_mut().for_each(|domain| domain.seen = false);
-        let begin = Instant::now();
+        let reading = Instant::now();
         let mut late = false;
         for (entry, member) in self.fleet.iter() {
             if !self.domains.contains_key(entry) {
@@ -105,12 +124,14 @@ impl Inner {
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }
             domain.fill(entry, member, scrape.next());
-            late = late || (domain.stalled && begin.elapsed() > PASS);
+            late = late || (domain.stalled && reading.elapsed() > PASS);
         }
         self.domains.retain(|_, domain| domain.seen);
         self.duplicates += hide_duplicates(scrape);
         scrape.directory_failures = self.directory_failures;
         scrape.duplicates = self.duplicates;
+        scrape.duration = begin.elapsed();
+        scrape.process = ProcessStats::read();
     }
 }
 

@@ -26,8 +26,11 @@ macro_rules! families {
 
 macro_rules! computed {
     ($($name:literal $kind:ident $unit:ident $computed:ident $help:literal;)*) => {
+        computed!("domstat_": $($name $kind $unit $computed $help;)*)
+    };
+    ($prefix:literal: $($name:literal $kind:ident $unit:ident $computed:ident $help:literal;)*) => {
         &[$(family(
-            concat!("domstat_", $name),
+            concat!($prefix, $name),
             Kind::$kind,
             Unit::$unit,
             Origin::Computed(Computed::$computed),
@@ -37,8 +40,8 @@ macro_rules! computed {
 }
 
 /// All families, by subject.
-pub const FAMILIES: [&[Family]; 7] =
-    [ITSELF, DOMAIN, DOMAIN_FIELDS, VCPU, VCPU_FIELDS, BLOCK, NETWORK];
+pub const FAMILIES: [&[Family]; 8] =
+    [ITSELF, PROCESS, DOMAIN, DOMAIN_FIELDS, VCPU, VCPU_FIELDS, BLOCK, NETWORK];
 
 const ITSELF: &[Family] = computed! {
     "build" Info None Build "The program that exports.";
@@ -53,6 +56,20 @@ const ITSELF: &[Family] = computed! {
         "Fields at the largest number that the layout holds; they have no series.";
     "scrapes_refused" Counter None Refused
         "Scrapes refused because too many were in progress.";
+    "scrape_duration_seconds" Gauge Seconds PassSeconds
+        "Time that this scrape took to read all domains.";
+};
+
+/// The names that exporters use by convention.
+const PROCESS: &[Family] = computed! { "process_":
+    "cpu_seconds" Counter Seconds ProcessCpu "CPU time of the exporter's process.";
+    "resident_memory_bytes" Gauge Bytes ProcessResident
+        "Resident memory of the exporter's process.";
+    "virtual_memory_bytes" Gauge Bytes ProcessVirtual "Virtual memory of the exporter's process.";
+    "open_fds" Gauge None ProcessOpenFds "Open descriptors of the exporter's process.";
+    "max_fds" Gauge None ProcessMaxFds "Limit of open descriptors of the exporter's process.";
+    "start_time_seconds" Gauge Seconds ProcessStart
+        "Start of the exporter's process, as seconds since 1970.";
 };
 
 const DOMAIN: &[Family] = computed! {

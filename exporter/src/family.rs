@@ -99,6 +99,20 @@ pub enum Computed {
     Build,
     /// Refused scrapes.
     Refused,
+    /// Duration of the pass over all domains.
+    PassSeconds,
+    /// CPU time of the exporter's process.
+    ProcessCpu,
+    /// Resident memory of the exporter's process.
+    ProcessResident,
+    /// Virtual memory of the exporter's process.
+    ProcessVirtual,
+    /// Open descriptors of the exporter's process.
+    ProcessOpenFds,
+    /// Limit of open descriptors of the exporter's process.
+    ProcessMaxFds,
+    /// Start of the exporter's process.
+    ProcessStart,
 }
 
 /// One series of a family in each record.

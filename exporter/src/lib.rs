@@ -21,6 +21,7 @@ pub mod openmetrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod points;
+pub mod process;
 pub mod scrape;
 pub mod server;
 

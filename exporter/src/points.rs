@@ -55,16 +55,18 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
             Origin::Net(rows) => fields(scrape, family, RecordKind::Net, rows, sink)?,
             Origin::Computed(Computed::Build) => {
                 let labels = [("version", Label::Text(env!("CARGO_PKG_VERSION")))];
-                own(scrape, family, &labels, 1, sink)?;
+                own(scrape, family, &labels, Value::Count(1), sink)?;
             }
-            Origin::Computed(Computed::Refused) => own(scrape, family, &[], scrape.refused, sink)?,
             Origin::Computed(computed) => {
+                if let Some(value) = own_value(scrape, computed) {
+                    own(scrape, family, &[], value, sink)?;
+                }
                 if computed == Computed::Failures {
                     for (reason, count) in
                         [("directory", scrape.directory_failures), ("duplicate", scrape.duplicates)]
                     {
                         let labels = [("reason", Label::Text(reason))];
-                        own(scrape, family, &labels, count, sink)?;
+                        own(scrape, family, &labels, Value::Count(count), sink)?;
                     }
                 }
                 let mut points = ComputedFamily { family, started: scrape.started, sink };
@@ -75,15 +77,32 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
     Ok(())
 }
 
+/// The exporter's own value of a family, if the family is about the exporter.
+fn own_value(scrape: &Scrape, computed: Computed) -> Option<Value> {
+    let process = scrape.process.as_ref();
+    match computed {
+        Computed::Refused => Some(Value::Count(scrape.refused)),
+        Computed::PassSeconds => {
+            Some(Value::Nanos(u64::try_from(scrape.duration.as_nanos()).unwrap_or(u64::MAX)))
+        }
+        Computed::ProcessCpu => Some(Value::Nanos(process?.cpu_ns)),
+        Computed::ProcessResident => Some(Value::Count(process?.resident_bytes)),
+        Computed::ProcessVirtual => Some(Value::Count(process?.virtual_bytes)),
+        Computed::ProcessOpenFds => process?.open_fds.map(Value::Count),
+        Computed::ProcessMaxFds => process?.max_fds.map(Value::Count),
+        Computed::ProcessStart => process?.started_ns.map(Value::Nanos),
+        _ => None,
+    }
+}
+
 /// Emits one of the exporter's own points.
 fn own<S: Sink>(
     scrape: &Scrape,
     family: &'static Family,
     labels: &[(&'static str, Label<'_>)],
-    value: u64,
+    value: Value,
     sink: &mut S,
 ) -> Result<(), S::Error> {
-    let value = Value::Count(value);
     sink.point(family, &Point { domain: None, labels, value, created: scrape.started })
 }
 

@@ -8,6 +8,7 @@ use domstat_layout::latest::{Runstate, Sched, VcpuState};
 use domstat_layout::{GroupDesc, RecordKind, Stat, State};
 
 use crate::family::FieldRef;
+use crate::process::ProcessStats;
 
 /// States of a vCPU with a time of their own, in the order of the times in a scrape.
 pub(crate) const RUNSTATES: [VcpuState; 4] =
@@ -84,6 +85,10 @@ pub struct Scrape {
     pub started: Stamp,
     /// Refused scrapes.
     pub refused: u64,
+    /// Duration of the pass.
+    pub duration: Duration,
+    /// Resources of the exporter's process, if they are readable.
+    pub process: Option<ProcessStats>,
     /// Failed reads of the directory.
     pub directory_failures: u64,
     /// Domains not exported because another has the same names.

@@ -1,21 +1,25 @@
 //! HTTP server of the metrics.
 
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::Exporter;
 
+mod connections;
 mod handler;
+mod slots;
 #[cfg(feature = "tls")]
 mod tls;
 
+use connections::{Admitted, Connections, IDLE, MAX_CONNECTIONS, Observed};
 use handler::Handler;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
@@ -49,12 +53,12 @@ impl Default for Options {
     }
 }
 
-/// Concurrent connections; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
 /// Largest head of a request in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// Time for a connection without a request, and for a request without an end.
-const IDLE: Duration = Duration::from_secs(120);
+/// Wait after a failed accept: an error of the client, or a temporary lack of resources.
+const RETRY: Duration = Duration::from_millis(50);
+/// Share of all descriptors that connections may use; the others are for regions and daemons.
+const SHARE: u64 = 4;
 
 /// Serves the exporter's domains on `listener` until `stop` is sent or dropped.
 ///
@@ -84,6 +88,38 @@ pub fn serve(
     Ok(())
 }
 
+/// Number of connections that leave most descriptors to regions and daemons.
+fn max_connections() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let share = descriptors.map_or(u64::MAX, |descriptors| descriptors / SHARE);
+    usize::try_from(share).map_or(MAX_CONNECTIONS, |share| share.min(MAX_CONNECTIONS))
+}
+
+/// Descriptors held back for connections, so that many domains cannot use up all of them.
+struct Reserve {
+    held: Vec<File>,
+    size: usize,
+}
+
+impl Reserve {
+    fn new(size: usize) -> Self {
+        let mut reserve = Self { held: Vec::new(), size };
+        reserve.fill(0);
+        reserve
+    }
+
+    /// Holds a descriptor for each connection that is not open. Falls short while there are none.
+    fn fill(&mut self, open: usize) {
+        let wanted = self.size.saturating_sub(open);
+        self.held.truncate(wanted);
+        while self.held.len() < wanted
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.held.push(file);
+        }
+    }
+}
+
 async fn accept(
     exporter: Exporter,
     listener: tokio::net::TcpListener,
@@ -91,52 +127,61 @@ async fn accept(
 ) -> io::Result<()> {
     #[cfg(feature = "tls")]
     let acceptor = options.tls.as_ref().map(Tls::acceptor);
+    let reading = options.timeout;
     let handler = Arc::new(Handler::new(exporter, options));
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limit = max_connections();
+    let connections = Connections::new(limit);
+    let mut reserve = Reserve::new(limit);
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return Ok(()) };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            // An error of the client, or a temporary lack of descriptors.
+        // The descriptor of the next connection.
+        reserve.fill(connections.len() + 1);
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                connections.evict();
+                tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
+        // Closed at once if all others are being answered.
+        let Some(admitted) = connections.admit(address.ip()) else { continue };
         let _ = stream.set_nodelay(true);
+        let stream = Observed::new(stream, Arc::clone(&admitted.connection));
         let handler = Arc::clone(&handler);
         #[cfg(feature = "tls")]
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            #[cfg(feature = "tls")]
-            if let Some(acceptor) = acceptor {
-                let handshake = tokio::time::timeout(IDLE, acceptor.accept(stream));
-                if let Ok(Ok(stream)) = handshake.await {
-                    connection(stream, handler).await;
+            let over = Arc::clone(&admitted.connection);
+            let served = async {
+                #[cfg(feature = "tls")]
+                if let Some(acceptor) = acceptor {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        answer(stream, &handler, &admitted).await;
+                    }
+                    return;
                 }
-                drop(permit);
-                return;
+                answer(stream, &handler, &admitted).await;
+            };
+            tokio::select! {
+                () = served => {}
+                () = over.over(reading) => {}
             }
-            connection(stream, handler).await;
-            drop(permit);
         });
     }
 }
 
-async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, handler: Arc<Handler>) {
-    // Notified when a client does not read its answer: only closing the connection ends that.
-    let abandoned = Arc::new(Notify::new());
-    let service = service_fn(|request| {
-        let response = handler.answer(&request, &abandoned);
-        async move { Ok::<_, std::convert::Infallible>(response) }
+/// Answers the requests of one connection.
+async fn answer<S>(stream: S, handler: &Arc<Handler>, admitted: &Admitted)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request| async move {
+        Ok::<_, std::convert::Infallible>(handler.answer(&request, &admitted.connection).await)
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+    // Deadlines are those of the table of connections.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        _ = connection => {}
-        () = abandoned.notified() => {}
-    }
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }

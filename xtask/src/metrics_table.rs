@@ -77,7 +77,14 @@ fn computed_of(computed: Computed) -> (String, String) {
         Computed::Failures => ("reason; no domain: directory, duplicate", "reads, attachments"),
         Computed::Saturated => ("", "every field"),
         Computed::Build => ("version; no domain", "this program"),
-        Computed::Refused => ("no domain", "this program"),
+        Computed::Refused
+        | Computed::PassSeconds
+        | Computed::ProcessCpu
+        | Computed::ProcessResident
+        | Computed::ProcessVirtual
+        | Computed::ProcessOpenFds
+        | Computed::ProcessMaxFds
+        | Computed::ProcessStart => ("no domain", "this program"),
     };
     (labels.to_owned(), from.to_owned())
 }

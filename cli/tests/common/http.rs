@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{ChildStderr, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use super::{Background, domstat};
@@ -82,4 +82,19 @@ impl Export {
         assert_eq!(answer.status, 200, "{}", answer.head);
         answer.body
     }
+}
+
+/// A certificate for 127.0.0.1 that vouches for itself, and its key; `None` without openssl.
+pub(crate) fn self_signed(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .stderr(Stdio::null())
+        .status();
+    made.is_ok_and(|status| status.success()).then_some((cert, key))
 }

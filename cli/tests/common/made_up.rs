@@ -9,7 +9,7 @@ use std::time::Duration;
 use domstat_consumer::clock::now;
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, Memory, NetIdentity, NetIo,
-    Sched, VcpuState,
+    Runstate, Sched, VcpuState,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
 use domstat_producer::{
@@ -67,6 +67,30 @@ impl Drop for MadeUp {
             let _ = thread.join();
         }
     }
+}
+
+/// A domain with so many vCPUs that the text of its series is longer than sockets' buffers.
+pub(crate) fn many_series(dir: &Path, name: &str) -> (Region, Announcement) {
+    let builder = RegionBuilder::new(name).vcpus(20_000).clock(Clock::Monotonic);
+    let mut created = builder.create_memfd().unwrap();
+    let zero = Word::from(0);
+    let exits = Exits {
+        exits: zero,
+        io_exits: zero,
+        mmio_exits: zero,
+        halt_exits: zero,
+        irq_exits: zero,
+        signal_exits: zero,
+        hypercalls: zero,
+        insn_emulation: zero,
+    };
+    for vcpu in &mut created.vcpus {
+        vcpu.write(&Runstate { state: zero, ..Runstate::NOT_PRODUCED }, Ns(1));
+        vcpu.write(&exits, Ns(1));
+    }
+    let region = created.unpublished.publish().unwrap();
+    let announcement = region.announce(dir, name).unwrap();
+    (region, announcement)
 }
 
 struct Writers {

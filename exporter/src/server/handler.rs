@@ -9,16 +9,17 @@ use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW
 use hyper::http::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
 
 use super::Options;
+use super::connections::Connection;
+use super::slots::{Slot, Slots};
 use crate::Exporter;
 use crate::openmetrics::{self, Format};
 
 pub(super) type Body = Either<Full<Bytes>, Channel<Bytes, Unread>>;
 
-const ABOUT: &str = "<!doctype html><title>domstat</title><h1>domstat</h1>\
-<p>Statistics of virtual machines: <a href=\"/metrics\">/metrics</a>\n";
+/// Answer to a path that is not served.
+const NOT_FOUND: &str = "not found; there are / (about), /metrics and /-/healthy\n";
 
 /// Pieces of text queued between the writing thread and the client.
 const AHEAD: usize = 4;
@@ -26,7 +27,7 @@ const AHEAD: usize = 4;
 /// Handler of all requests.
 pub(super) struct Handler {
     exporter: Arc<Exporter>,
-    scrapes: Arc<Semaphore>,
+    slots: Arc<Slots>,
     timeout: Duration,
     created: bool,
     token: Option<String>,
@@ -41,35 +42,73 @@ impl Handler {
     pub(super) fn new(exporter: Exporter, options: Options) -> Self {
         Self {
             exporter: Arc::new(exporter),
-            scrapes: Arc::new(Semaphore::new(options.max_scrapes.max(1))),
+            slots: Slots::new(options.max_scrapes),
             timeout: options.timeout,
             created: options.created,
             token: options.token,
         }
     }
 
-    pub(super) fn answer<B>(
+    /// Answers one request of a connection.
+    pub(super) async fn answer<B>(
         &self,
         request: &Request<B>,
-        abandoned: &Arc<Notify>,
+        connection: &Arc<Connection>,
     ) -> Response<Body> {
-        if !self.is_permitted(request) {
+        let permitted = self.is_permitted(request);
+        connection.begin(permitted);
+        let (method, path) = (request.method(), request.uri().path());
+        if permitted
+            && method == Method::GET
+            && path == "/metrics"
+            && let Some(slot) = self.slots.take().await
+        {
+            return self.scrape(request, slot, Arc::clone(connection));
+        }
+        connection.end();
+        if !permitted {
             let head = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return plain(StatusCode::UNAUTHORIZED, "a bearer token is required\n", Some(head));
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+        if method != Method::GET && method != Method::HEAD {
             let head = (ALLOW, HeaderValue::from_static("GET, HEAD"));
             return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", Some(head));
         }
-        match request.uri().path() {
-            "/metrics" => self.metrics(request, abandoned),
+        match path {
+            "/metrics" if method == Method::HEAD => {
+                plain(StatusCode::OK, "", Some(content_type(request)))
+            }
+            "/metrics" => {
+                self.exporter.refuse();
+                let head = (RETRY_AFTER, HeaderValue::from_static("1"));
+                let text = "too many scrapes are in progress\n";
+                plain(StatusCode::SERVICE_UNAVAILABLE, text, Some(head))
+            }
             "/" => {
                 let head = (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-                plain(StatusCode::OK, ABOUT, Some(head))
+                plain(StatusCode::OK, self.about(), Some(head))
             }
             "/-/healthy" => plain(StatusCode::OK, "healthy\n", None),
-            _ => plain(StatusCode::NOT_FOUND, "there is only /metrics\n", None),
+            _ => plain(StatusCode::NOT_FOUND, NOT_FOUND, None),
         }
+    }
+
+    /// The page at `/`.
+    fn about(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let domains = match self.exporter.nr_domains() {
+            None => "No scrape yet.".to_owned(),
+            Some(1) => "1 domain in the last scrape.".to_owned(),
+            Some(n) => format!("{n} domains in the last scrape."),
+        };
+        format!(
+            "<!doctype html><meta charset=utf-8><title>domstat</title><h1>domstat {version}</h1>\n\
+             <p>Statistics of the virtual machines of this host. {domains}\n\
+             <ul><li><a href=/metrics>/metrics</a>: OpenMetrics, for Prometheus\n\
+             <li><a href=/-/healthy>/-/healthy</a>: whether the exporter answers</ul>\n\
+             <p>Help: <code>domstat export --help</code>, <code>man domstat-export</code>; \
+             docs/reference.md lists the metrics.\n"
+        )
     }
 
     /// Whether the request carries the token, if one is required.
@@ -83,41 +122,49 @@ impl Handler {
         sent.is_some_and(|sent| same(sent, token.as_bytes()))
     }
 
-    fn metrics<B>(&self, request: &Request<B>, abandoned: &Arc<Notify>) -> Response<Body> {
-        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-        let format = Format::accepted(accept.unwrap_or(""));
-        let head = (CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-        if request.method() == Method::HEAD {
-            return plain(StatusCode::OK, "", Some(head));
-        }
-        let Ok(permit) = Arc::clone(&self.scrapes).try_acquire_owned() else {
-            self.exporter.refuse();
-            let head = (RETRY_AFTER, HeaderValue::from_static("1"));
-            let what = "too many scrapes are in progress\n";
-            return plain(StatusCode::SERVICE_UNAVAILABLE, what, Some(head));
-        };
+    /// Answers with the metrics, written by a thread of its own.
+    fn scrape<B>(
+        &self,
+        request: &Request<B>,
+        slot: Slot,
+        connection: Arc<Connection>,
+    ) -> Response<Body> {
+        let format = accepted(request);
         let (mut pieces, body) = Channel::new(AHEAD);
         let (exporter, created) = (Arc::clone(&self.exporter), self.created);
-        let (abandoned, runtime) = (Arc::clone(abandoned), Handle::current());
+        let runtime = Handle::current();
         let deadline = tokio::time::Instant::now() + self.timeout;
         tokio::task::spawn_blocking(move || {
             let scrape = exporter.pass();
             let send = |piece| {
                 let sending = pieces.send_data(Bytes::from(piece));
-                let sent = async { tokio::time::timeout_at(deadline, sending).await };
-                runtime.block_on(sent).map_err(|_| Unread)?.map_err(|_| Unread)
+                let sent = slot.wait(tokio::time::timeout_at(deadline, sending));
+                match runtime.block_on(sent) {
+                    Some(Ok(Ok(()))) => Ok(()),
+                    _ => Err(Unread),
+                }
             };
             let written = openmetrics::write(&scrape, format, created, send);
             exporter.give_back(scrape);
-            drop(permit);
+            drop(slot);
+            connection.end();
             // Closes the connection, so that no client takes a part for the whole.
             if let Err(unread) = written {
-                abandoned.notify_one();
+                connection.close();
                 pieces.abort(unread);
             }
         });
-        respond(StatusCode::OK, Either::Right(body), Some(head))
+        respond(StatusCode::OK, Either::Right(body), Some(content_type(request)))
     }
+}
+
+fn accepted<B>(request: &Request<B>) -> Format {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    Format::accepted(accept.unwrap_or(""))
+}
+
+fn content_type<B>(request: &Request<B>) -> (HeaderName, HeaderValue) {
+    (CONTENT_TYPE, HeaderValue::from_static(accepted(request).content_type()))
 }
 
 /// Compares in constant time.
@@ -128,10 +175,10 @@ fn same(sent: &[u8], token: &[u8]) -> bool {
 
 fn plain(
     status: StatusCode,
-    text: &'static str,
+    text: impl Into<Bytes>,
     head: Option<(HeaderName, HeaderValue)>,
 ) -> Response<Body> {
-    respond(status, Either::Left(Full::new(Bytes::from_static(text.as_bytes()))), head)
+    respond(status, Either::Left(Full::new(text.into())), head)
 }
 
 fn respond(
