@@ -26,6 +26,7 @@ done
 for page in README.md docs/tutorial.md; do
     xtask embed "$page" | hold "$page"
 done
+xtask limits docs/trust.md | hold docs/trust.md
 cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg
 if [ "${fix:-}" ]; then
     cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones

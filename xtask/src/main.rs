@@ -5,6 +5,7 @@
 
 mod commands;
 mod embed;
+mod limits;
 mod metrics_table;
 mod rules_table;
 
@@ -19,6 +20,7 @@ usage: xtask NAME
   rules-table      docs/checker.md
   commands         first part of docs/reference.md: the help of every command
   embed PAGE       the page, with every program in it as its file stands
+  limits PAGE      the page, with the table of limits
   metrics-table    second part of docs/reference.md: the exporter's series";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["rules-table"] => rules_table::print(),
         ["commands"] => commands::print()?,
         ["embed", page] => print!("{}", embed::embed(&std::fs::read_to_string(page)?)?),
+        ["limits", page] => print!("{}", limits::page(&std::fs::read_to_string(page)?)?),
         ["metrics-table"] => metrics_table::print(),
         _ => return Err(USAGE.into()),
     }
