@@ -9,6 +9,7 @@ pub mod contract;
 pub mod control;
 mod host;
 pub mod kvm;
+mod libvirt_state;
 pub mod process;
 pub mod qemu;
 pub mod xen;

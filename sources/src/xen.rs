@@ -12,17 +12,19 @@
 //! * blk `io`, `io_times` (the number of flushes) and `vbd`. Requests that failed are not counted
 //!   by xen-blkback; `oo_req`, which libvirt shows as errors, is in `vbd`.
 //!
-//! When the domain was created Xen does not tell. A domain that is rebooted is a new domain.
+//! * `libvirt_state`, an arch group: running, paused, shut down or crashed, with libvirt's numbers.
+//!
+//! When the domain was created Xen does not tell. A domain that is rebooted is a new domain. One
+//! that gets more devices than its region has slots is published again with more.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
-use domstat_layout::{BlkGroup, Clock, MAX_VCPUS, NetGroup, Ns};
+use domstat_layout::{BlkGroup, Clock, MAX_DEVICES, MAX_VCPUS, NetGroup, Ns};
 
 use crate::host::{check_interval, check_name, check_sinks};
+use crate::libvirt_state;
 use crate::{Description, Devices, Progress, Running, Source, SourceError};
 
 mod counters;
@@ -36,7 +38,7 @@ mod xenstore;
 
 use devices::{Slots, Vbd, Vif};
 pub use devid::{devid, disk_name};
-pub use domctl::{DomainInfo, INTERFACE_VERSION, VcpuInfo};
+pub use domctl::{DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
 pub use hypervisor::{Hypervisor, Xen};
 use sampler::{Sampler, Vcpu};
 
@@ -82,32 +84,6 @@ pub struct XenSource<H = Xen> {
     handle: [u8; 16],
     description: Description,
     interval: Duration,
-    probe: XenProbe,
-}
-
-/// Tells what a [`XenSource`] cannot show. It stays valid while the source runs.
-#[derive(Clone, Debug, Default)]
-pub struct XenProbe(Arc<NotShown>);
-
-#[derive(Debug, Default)]
-struct NotShown {
-    disks: AtomicUsize,
-    interfaces: AtomicUsize,
-}
-
-impl XenProbe {
-    /// Disks and interfaces for which there was no slot at the last tick.
-    #[must_use]
-    pub fn devices_not_shown(&self) -> (usize, usize) {
-        // ORDERING: lone numbers; nothing else is read on the strength of them.
-        (self.0.disks.load(Ordering::Relaxed), self.0.interfaces.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, disks: usize, interfaces: usize) {
-        // ORDERING: as in `devices_not_shown`.
-        self.0.disks.store(disks, Ordering::Relaxed);
-        self.0.interfaces.store(interfaces, Ordering::Relaxed);
-    }
 }
 
 /// The numbers of all domains of this host, dom0's (0) among them.
@@ -166,11 +142,11 @@ impl<H: Hypervisor> XenSource<H> {
             nr_blks: slots(nr_blks.map_err(|e| failed("the disks", e))?),
             nr_nets: slots(nr_nets.map_err(|e| failed("the interfaces", e))?),
             clock: Clock::Monotonic,
-            arch_dom: Vec::new(),
+            arch_dom: vec![libvirt_state::group()],
             arch_vcpu: Vec::new(),
         };
-        let (handle, interval, probe) = (info.handle, DEFAULT_INTERVAL, XenProbe::default());
-        Ok(Self { hypervisor, backends, domid, handle, description, interval, probe })
+        let (handle, interval) = (info.handle, DEFAULT_INTERVAL);
+        Ok(Self { hypervisor, backends, domid, handle, description, interval })
     }
 
     /// Publishes the domain under this name.
@@ -190,12 +166,6 @@ impl<H: Hypervisor> XenSource<H> {
     pub fn with_interval(mut self, interval: Duration) -> Result<Self, SourceError> {
         self.interval = check_interval(interval)?;
         Ok(self)
-    }
-
-    /// What the source cannot show, to be asked while it runs.
-    #[must_use]
-    pub fn probe(&self) -> XenProbe {
-        self.probe.clone()
     }
 }
 
@@ -233,7 +203,6 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
             handle: self.handle,
             backends: self.backends,
             interval: self.interval,
-            probe: self.probe,
             dom,
             cpu_time: 0,
             vcpus: vcpus.into_iter().map(vcpu).collect(),
@@ -266,7 +235,8 @@ impl NetSink for NoSink {
 
 /// Room for more devices than there are now.
 fn slots(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX).saturating_add(SPARE).next_multiple_of(STEP)
+    let count = u32::try_from(count).unwrap_or(u32::MAX).min(MAX_DEVICES);
+    (count + SPARE).next_multiple_of(STEP).min(MAX_DEVICES)
 }
 
 /// What xenstored calls the domain, if it answers and the name can be published.

@@ -20,12 +20,12 @@ use crate::contract::{
     ControlError, ErrorCode, Event, JobAborted, Publisher, Reply, SetRequest, ThresholdSet,
 };
 use crate::host::now;
+use crate::libvirt_state;
 
 mod disk_lookup;
 mod jobs;
 mod refresh;
 use disk_lookup::disk_of_job;
-pub(super) use refresh::state_group;
 
 /// Slots for images beyond those that a VM has when it is published.
 const SPARE_BLKS: u32 = 8;
@@ -207,7 +207,10 @@ impl<P: Publisher> VmState<P> {
             nr_blks: images.saturating_add(SPARE_BLKS),
             nr_nets: taps.saturating_add(SPARE_NETS),
             clock: Clock::Boottime,
-            arch_dom: [Some(state_group()), self.vm_stats.group()].into_iter().flatten().collect(),
+            arch_dom: [Some(libvirt_state::group()), self.vm_stats.group()]
+                .into_iter()
+                .flatten()
+                .collect(),
             arch_vcpu: self.vcpu_stats.group().into_iter().collect(),
         }
     }

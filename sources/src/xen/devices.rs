@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use domstat_layout::latest::{BlkIdentity, BlkIo, BlkIoTimes, BlkVbd, NetIdentity, NetIo};
 use domstat_layout::sink::{BlkSink, NetSink};
-use domstat_layout::{Group, Name, Ns, Word};
+use domstat_layout::{Group, MAX_DEVICES, Name, Ns, Word};
 
 use super::counters::Counters;
 use super::devid::disk_name;
@@ -178,7 +178,7 @@ pub(super) struct Slots<S, D> {
     prefix: String,
     slots: Vec<Slot<S, D>>,
     /// Devices for which there is no slot.
-    pub(super) not_shown: usize,
+    not_shown: usize,
 }
 
 struct Slot<S, D> {
@@ -221,6 +221,13 @@ impl<S, D: Device<S>> Slots<S, D> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there are more devices than slots, and a region can have more. Who gave no sinks
+    /// wants no devices.
+    pub(super) fn outgrown(&self) -> bool {
+        let most = usize::try_from(MAX_DEVICES).unwrap_or(usize::MAX);
+        self.not_shown > 0 && (1..most).contains(&self.slots.len())
     }
 
     /// The domain is gone, and its devices with it.

@@ -1,10 +1,25 @@
-//! Xen's structures for the operations that the source uses, as interface version 0x15 has them
-//! (Xen 4.17's public/domctl.h and public/sysctl.h).
+//! Xen's structures for the operations that the source uses (public/domctl.h, public/sysctl.h).
+//!
+//! They are the same from Xen 4.16 on, whose interface versions are those below. Xen refuses an
+//! operation of any other version before it looks at the rest of it, and numbers domctl and sysctl
+//! separately. Before 4.16 the record of a domain is shorter.
+//!
+//! | Xen | sysctl | domctl | bytes of a domain's record, x86 | Arm |
+//! |---|---|---|---|---|
+//! | 4.16 | 0x14 | 0x14 | 112 | 120 |
+//! | 4.17 | 0x15 | 0x15 | 112 | 120 |
+//! | 4.18 | 0x15 | 0x16 | 112 | 120 |
+//! | 4.19, 4.20 | 0x15 | 0x17 | 112 | 120 |
+//! | after 4.20 | 0x15, 0x16 | 0x17, 0x18 | 112 | 120 |
+
+use std::ops::RangeInclusive;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The version of domctl and sysctl whose structures these are.
-pub const INTERFACE_VERSION: u32 = 0x15;
+/// Versions of sysctl whose structures are these.
+pub const SYSCTL_VERSIONS: RangeInclusive<u32> = 0x14..=0x16;
+/// Versions of domctl whose structures are these.
+pub const DOMCTL_VERSIONS: RangeInclusive<u32> = 0x14..=0x18;
 
 const SYSCTL_GETDOMAININFOLIST: u32 = 6;
 const DOMCTL_GETVCPUINFO: u32 = 14;
@@ -33,8 +48,21 @@ pub struct DomainInfo {
     pub cpupool: u32,
     pub gpaddr_bits: u8,
     pad2: [u8; 7],
-    arch_config: [u32; 2],
+    arch_config: ArchConfig,
 }
+
+/// `struct xen_arch_domainconfig`: flags of the emulation on x86, the interrupt controller and
+/// clock on Arm, with what pads the record to 8 bytes there.
+#[cfg(not(target_arch = "aarch64"))]
+type ArchConfig = [u32; 2];
+#[cfg(target_arch = "aarch64")]
+type ArchConfig = [u32; 4];
+
+/// Why a domain shut down: XEN_DOMINF_shutdownshift of its flags, SHUTDOWN_* of public/sched.h.
+const SHUTDOWN_SHIFT: u32 = 16;
+const SHUTDOWN_SUSPEND: u32 = 2;
+const SHUTDOWN_CRASH: u32 = 3;
+const SHUTDOWN_WATCHDOG: u32 = 4;
 
 impl DomainInfo {
     /// XEN_DOMINF_dying: it is being taken down.
@@ -47,6 +75,30 @@ impl DomainInfo {
     #[must_use]
     pub const fn is_shut_down(&self) -> bool {
         self.flags & 1 << 2 != 0
+    }
+
+    /// libvirt's number (virDomainState) for how the domain stands.
+    #[must_use]
+    pub const fn libvirt_state(&self) -> u64 {
+        const RUNNING: u64 = 1;
+        const PAUSED: u64 = 3;
+        const SHUTDOWN: u64 = 4;
+        const CRASHED: u64 = 6;
+        if self.is_shut_down() {
+            return match self.flags >> SHUTDOWN_SHIFT & 0xff {
+                SHUTDOWN_CRASH | SHUTDOWN_WATCHDOG => CRASHED,
+                // To be saved or migrated.
+                SHUTDOWN_SUSPEND => PAUSED,
+                _ => SHUTDOWN,
+            };
+        }
+        if self.is_dying() {
+            SHUTDOWN
+        } else if self.is_paused() {
+            PAUSED
+        } else {
+            RUNNING
+        }
     }
 
     /// XEN_DOMINF_paused: paused by the toolstack.
@@ -140,7 +192,8 @@ impl Sysctl {
 }
 
 const _: () = {
-    assert!(size_of::<DomainInfo>() == 112);
+    let domain_info = if cfg!(target_arch = "aarch64") { 120 } else { 112 };
+    assert!(size_of::<DomainInfo>() == domain_info);
     assert!(size_of::<VcpuInfo>() == 24);
     assert!(size_of::<Domctl>() == 144);
     assert!(size_of::<Sysctl>() == 136);

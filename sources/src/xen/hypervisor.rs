@@ -1,14 +1,16 @@
 //! What the source asks of Xen, and Xen itself as it is asked through privcmd.
 
+use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::domctl::{DomainInfo, INTERFACE_VERSION, VcpuInfo};
+use super::domctl::{DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
 use super::privcmd::{MOST_DOMAINS, Privcmd};
 use crate::SourceError;
 
-/// Versions to look at for one that Xen accepts, to name it.
-const VERSIONS: std::ops::RangeInclusive<u32> = 0x0a..=0x40;
+/// Versions among which the one that Xen accepts is looked for, to name it.
+const VERSIONS: RangeInclusive<u32> = 0x0a..=0x40;
 
 /// What is asked of Xen: one operation each, answered with what is there now.
 pub trait Hypervisor: Send {
@@ -51,46 +53,118 @@ pub trait Hypervisor: Send {
     }
 }
 
+/// The hypercalls, each of an interface version.
+pub(super) trait Calls {
+    /// XEN_SYSCTL_getdomaininfolist.
+    fn domain_infos(
+        &mut self,
+        version: u32,
+        first: u16,
+        most: usize,
+    ) -> io::Result<Vec<DomainInfo>>;
+
+    /// XEN_DOMCTL_getvcpuinfo.
+    fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo>;
+
+    /// XENVER_version: the major in the upper 16 bits.
+    fn xen_version(&mut self) -> io::Result<u32>;
+}
+
+/// The interface versions that a Xen accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Versions {
+    sysctl: u32,
+    domctl: u32,
+}
+
 /// The Xen that this host runs on.
 #[derive(Debug)]
 pub struct Xen {
     privcmd: Privcmd,
+    versions: Versions,
 }
 
 impl Xen {
-    /// Opens privcmd under `dev` (/dev/xen) and makes sure that this Xen speaks the interface
-    /// version that this program was built for.
+    /// Opens privcmd under `dev` (/dev/xen) and finds the interface versions that this Xen accepts.
     ///
     /// # Errors
-    /// [`SourceError`] that says why not: no Xen, no permission, not the control domain, another
-    /// version.
+    /// [`SourceError`] that says why not: no Xen, no permission, not the control domain, versions
+    /// that this program does not know.
     pub fn open(dev: &Path) -> Result<Self, SourceError> {
         let mut privcmd = Privcmd::open(dev).map_err(|source| cannot_open(dev, source))?;
-        match privcmd.domain_infos(INTERFACE_VERSION, 0, 1) {
-            Ok(_) => Ok(Self { privcmd }),
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                Err(other_version(&mut privcmd))
-            }
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                Err(SourceError::NotPermitted {
-                    action: "list the domains of this host".to_owned(),
-                    hint: "run in the control domain (dom0)",
-                })
-            }
-            Err(source) => {
-                Err(SourceError::Os { action: "list the domains of this host".to_owned(), source })
-            }
+        if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            return Err(SourceError::Unavailable {
+                what: "Xen on this architecture".to_owned(),
+                hint: "the records of domains are known for x86-64 and Arm",
+            });
+        }
+        let versions = Versions::find(&mut privcmd)?;
+        Ok(Self { privcmd, versions })
+    }
+}
+
+impl Versions {
+    /// Finds each by asking for something that always is there.
+    fn find(calls: &mut impl Calls) -> Result<Self, SourceError> {
+        let sysctl = accepted(SYSCTL_VERSIONS, &mut |version| sysctl_accepts(calls, version))?;
+        let domctl = accepted(DOMCTL_VERSIONS, &mut |version| domctl_accepts(calls, version))?;
+        match (sysctl, domctl) {
+            (Some(sysctl), Some(domctl)) => Ok(Self { sysctl, domctl }),
+            _ => Err(other_versions(calls)),
         }
     }
 }
 
+fn sysctl_accepts(calls: &mut impl Calls, version: u32) -> io::Result<bool> {
+    is_accepted(calls.domain_infos(version, 0, 1).map(|_| ()))
+}
+
+/// The first vCPU of dom0.
+fn domctl_accepts(calls: &mut impl Calls, version: u32) -> io::Result<bool> {
+    is_accepted(calls.vcpu_info(version, 0, 0).map(|_| ()))
+}
+
+/// Xen answers EACCES, and nothing else does so, to a version that is not its own.
+fn is_accepted(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => Ok(false),
+        // The version is right, and the domain is not there.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(true),
+        result => result.map(|()| true),
+    }
+}
+
+/// The version that is accepted, the newest first.
+fn accepted(
+    versions: RangeInclusive<u32>,
+    accepts: &mut impl FnMut(u32) -> io::Result<bool>,
+) -> Result<Option<u32>, SourceError> {
+    for version in versions.rev() {
+        match accepts(version) {
+            Ok(true) => return Ok(Some(version)),
+            Ok(false) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                return Err(SourceError::NotPermitted {
+                    action: "list the domains of this host".to_owned(),
+                    hint: "run in the control domain (dom0)",
+                });
+            }
+            Err(source) => {
+                let action = "list the domains of this host".to_owned();
+                return Err(SourceError::Os { action, source });
+            }
+        }
+    }
+    Ok(None)
+}
+
 impl Hypervisor for Xen {
     fn domains(&mut self, first: u16, most: usize) -> io::Result<Vec<DomainInfo>> {
-        self.privcmd.domain_infos(INTERFACE_VERSION, first, most)
+        self.privcmd.domain_infos(self.versions.sysctl, first, most)
     }
 
     fn vcpu(&mut self, domid: u16, vcpu: u32) -> io::Result<Option<VcpuInfo>> {
-        match self.privcmd.vcpu_info(INTERFACE_VERSION, domid, vcpu) {
+        match self.privcmd.vcpu_info(self.versions.domctl, domid, vcpu) {
             Ok(info) => Ok(Some(info)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => Ok(None),
@@ -115,19 +189,36 @@ fn cannot_open(dev: &Path, source: io::Error) -> SourceError {
     }
 }
 
-/// Says which version this Xen accepts instead: it refuses others before it looks at the rest.
-fn other_version(privcmd: &mut Privcmd) -> SourceError {
-    let accepted =
-        VERSIONS.into_iter().find(|&version| privcmd.domain_infos(version, 0, 1).is_ok());
-    let accepted =
-        accepted.map_or_else(|| "an unknown version".to_owned(), |version| format!("{version:#x}"));
-    let xen = privcmd.xen_version().unwrap_or(0);
+/// Says which versions this Xen accepts, and which this program does.
+fn other_versions(calls: &mut impl Calls) -> SourceError {
+    let found = |accepts: &mut dyn FnMut(u32) -> io::Result<bool>| {
+        let found = VERSIONS.into_iter().find(|&version| matches!(accepts(version), Ok(true)));
+        found.map_or_else(|| "an unknown version".to_owned(), |version| format!("{version:#x}"))
+    };
+    let sysctl = found(&mut |version| sysctl_accepts(calls, version));
+    let domctl = found(&mut |version| domctl_accepts(calls, version));
+    let xen = calls.xen_version().unwrap_or(0);
     SourceError::Unavailable {
         what: format!(
-            "interface version {INTERFACE_VERSION:#x} of Xen's sysctl and domctl (this Xen {}.{} accepts {accepted})",
+            "a known interface of Xen (this Xen {}.{} accepts sysctl {sysctl} and domctl {domctl}; \
+             this program speaks sysctl {} and domctl {})",
             xen >> 16,
             xen & 0xffff,
+            Span(SYSCTL_VERSIONS),
+            Span(DOMCTL_VERSIONS),
         ),
-        hint: "this program knows Xen 4.17; use a build for the Xen that is running",
+        hint: "this program knows Xen 4.16 to 4.22; use a build for the Xen that is running",
     }
 }
+
+/// A range of versions, for people.
+struct Span(RangeInclusive<u32>);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x} to {:#x}", self.0.start(), self.0.end())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use vmm_sys_util::ioctl::{_IOC_NONE, ioctl_expr, ioctl_with_ref};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::domctl::{DomainInfo, DomainInfoList, Domctl, Sysctl, VcpuInfo};
+use super::hypervisor::Calls;
 
 /// IOCTL_PRIVCMD_HYPERCALL of Linux' xen/privcmd.h.
 const IOCTL_PRIVCMD_HYPERCALL: libc::c_ulong = ioctl_expr(_IOC_NONE, b'P' as u32, 0, CALL_LEN);
@@ -61,44 +62,6 @@ impl Privcmd {
         Ok(Self { file, buffer })
     }
 
-    /// Xen's version, the major in the upper 16 bits (XENVER_version).
-    pub(super) fn xen_version(&mut self) -> io::Result<u32> {
-        let version = self.call(HYPERVISOR_XEN_VERSION, [0, 0])?;
-        u32::try_from(version).map_err(io::Error::other)
-    }
-
-    /// XEN_DOMCTL_getvcpuinfo.
-    pub(super) fn vcpu_info(
-        &mut self,
-        version: u32,
-        domid: u16,
-        vcpu: u32,
-    ) -> io::Result<VcpuInfo> {
-        let operation = Domctl::getvcpuinfo(version, domid, vcpu);
-        self.store(operation.as_bytes());
-        let at = self.address(0);
-        self.call(HYPERVISOR_DOMCTL, [at, 0])?;
-        Ok(self.load::<Domctl>(0)?.info)
-    }
-
-    /// XEN_SYSCTL_getdomaininfolist: domains from `first` on, at most `most` of them and at most
-    /// [`MOST_DOMAINS`].
-    pub(super) fn domain_infos(
-        &mut self,
-        version: u32,
-        first: u16,
-        most: usize,
-    ) -> io::Result<Vec<DomainInfo>> {
-        let most = u32::try_from(most.min(MOST_DOMAINS)).map_err(io::Error::other)?;
-        let list = DomainInfoList::new(first, most, self.address(DATA_AT));
-        self.store(Sysctl::new(version, list).as_bytes());
-        let at = self.address(0);
-        self.call(HYPERVISOR_SYSCTL, [at, 0])?;
-        let found = self.load::<Sysctl>(0)?.list.found().min(most);
-        let record = |i| self.load(DATA_AT + i as usize * size_of::<DomainInfo>());
-        (0..found).map(record).collect()
-    }
-
     fn address(&self, offset: usize) -> u64 {
         self.buffer.as_ptr().addr().wrapping_add(offset) as u64
     }
@@ -116,16 +79,48 @@ impl Privcmd {
         Ok(value)
     }
 
-    /// One hypercall. Private: what `op` and `arg` may be is known to the three functions above.
+    /// One hypercall. Private: the three functions of [`Calls`] decide what `op` and `arg` may be.
     fn call(&mut self, op: u64, arg: [u64; 2]) -> io::Result<i32> {
         let [first, second] = arg;
         let call = Call { op, arg: [first, second, 0, 0, 0] };
-        // SAFETY: the ioctl reads `call`. The hypercalls are the ones above: they read and write
+        // SAFETY: the ioctl reads `call`. The hypercalls are those of `Calls`: they read and write
         // the operation in the first page of `buffer` (Xen's structures are shorter than a page in
         // every version) and the list behind it, at most the number of records that it was given
-        // and that fit. `&mut self` keeps others of this process away meanwhile.
+        // and that fit, each as long as `DomainInfo` in the versions that are used. `&mut self` keeps others of this process away meanwhile.
         let returned = unsafe { ioctl_with_ref(&self.file, IOCTL_PRIVCMD_HYPERCALL, &call) };
         if returned >= 0 { Ok(returned) } else { Err(errno::Error::last().into()) }
+    }
+}
+
+impl Calls for Privcmd {
+    fn xen_version(&mut self) -> io::Result<u32> {
+        let version = self.call(HYPERVISOR_XEN_VERSION, [0, 0])?;
+        u32::try_from(version).map_err(io::Error::other)
+    }
+
+    fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo> {
+        let operation = Domctl::getvcpuinfo(version, domid, vcpu);
+        self.store(operation.as_bytes());
+        let at = self.address(0);
+        self.call(HYPERVISOR_DOMCTL, [at, 0])?;
+        Ok(self.load::<Domctl>(0)?.info)
+    }
+
+    /// At most [`MOST_DOMAINS`].
+    fn domain_infos(
+        &mut self,
+        version: u32,
+        first: u16,
+        most: usize,
+    ) -> io::Result<Vec<DomainInfo>> {
+        let most = u32::try_from(most.min(MOST_DOMAINS)).map_err(io::Error::other)?;
+        let list = DomainInfoList::new(first, most, self.address(DATA_AT));
+        self.store(Sysctl::new(version, list).as_bytes());
+        let at = self.address(0);
+        self.call(HYPERVISOR_SYSCTL, [at, 0])?;
+        let found = self.load::<Sysctl>(0)?.list.found().min(most);
+        let record = |i| self.load(DATA_AT + i as usize * size_of::<DomainInfo>());
+        (0..found).map(record).collect()
     }
 }
 

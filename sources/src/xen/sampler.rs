@@ -8,11 +8,12 @@ use domstat_layout::latest::{Cpu, Memory, Runstate, Sched, VcpuState};
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns, Word};
 
+use super::PAGE_BYTES;
 use super::devices::{Slots, Vbd, Vif};
 use super::domctl::{DomainInfo, VcpuInfo};
 use super::hypervisor::Hypervisor;
-use super::{PAGE_BYTES, XenProbe};
 use crate::host::now;
+use crate::libvirt_state;
 use crate::{Progress, Running, SourceError};
 
 /// What is sampled, and where it goes.
@@ -23,7 +24,6 @@ pub(super) struct Sampler<H, D, V, B, N> {
     /// /sys/bus/xen-backend/devices.
     pub(super) backends: PathBuf,
     pub(super) interval: Duration,
-    pub(super) probe: XenProbe,
     pub(super) dom: D,
     pub(super) cpu_time: u64,
     pub(super) vcpus: Vec<Vcpu<V>>,
@@ -69,7 +69,10 @@ where
         let clock = || now(Clock::Monotonic);
         self.blks.sample(&self.backends, &clock).map_err(|e| failed("the disks", e))?;
         self.nets.sample(&self.backends, &clock).map_err(|e| failed("the interfaces", e))?;
-        self.probe.set(self.blks.not_shown, self.nets.not_shown);
+        if self.blks.outgrown() || self.nets.outgrown() {
+            self.ended = true;
+            return Ok(Progress::Outgrown);
+        }
         Ok(Progress::Continue)
     }
 
@@ -84,6 +87,8 @@ where
         };
         self.dom.write(&memory, now);
         self.cpu_time = self.cpu_time.max(info.cpu_time);
+        // No reason is known beyond the state itself.
+        self.dom.write_arch(0, &libvirt_state::words(info.libvirt_state(), 0), now);
         let time = Word::from(self.cpu_time);
         self.dom.write(&Cpu { time_ns: time, vcpus_ns: time, ..Cpu::NOT_PRODUCED }, now);
     }

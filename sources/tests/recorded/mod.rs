@@ -82,6 +82,14 @@ impl Replay {
         replay
     }
 
+    /// Another that is asked of the same host.
+    #[allow(dead_code, reason = "not every test asks twice")]
+    pub(crate) fn again(&self) -> Self {
+        let (moments, at, sys) =
+            (Arc::clone(&self.moments), Arc::clone(&self.at), Arc::clone(&self.sys));
+        Self { moments, at, patience: self.patience, asked: 0, sys }
+    }
+
     pub(crate) fn roots(&self) -> Roots {
         let nowhere = PathBuf::from("/nonexistent");
         Roots { dev: nowhere.clone(), sys: self.sys.path().to_owned(), run: nowhere }

@@ -9,7 +9,6 @@ use domstat_layout::{Clock, Ns, Word};
 use serde_json::Value;
 
 use super::{Capacity, VmState};
-use crate::ArchGroup;
 use crate::contract::{Event, Publisher};
 use crate::host::now;
 use crate::qemu::decode::{Device, list};
@@ -21,15 +20,6 @@ use crate::qemu::stats::{exits, has_exits};
 
 /// How often the end of a job is looked for that is being canceled.
 const ENDING_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The group of the domain's state, with libvirt's numbers.
-pub(in crate::qemu) fn state_group() -> ArchGroup {
-    let field = |name: &str| crate::ArchField {
-        name: name.to_owned(),
-        shape: domstat_layout::schema::FieldShape::PLAIN,
-    };
-    ArchGroup { name: "libvirt_state".to_owned(), fields: vec![field("state"), field("reason")] }
-}
 
 impl<P: Publisher> VmState<P> {
     /// Asks for whatever is due. Of QEMU only if it can answer.
