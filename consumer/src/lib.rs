@@ -43,6 +43,7 @@ pub mod fleet;
 pub mod handover;
 pub mod legacy;
 pub mod libvirt;
+pub mod rates;
 pub mod read;
 pub mod region;
 pub mod schema;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use domstat_consumer::fleet::Member;
-use domstat_consumer::{AttachError, Attachment, Reading, Snapshot, SnapshotRecord};
+use domstat_consumer::rates::{MonotonicTimes, Rates};
+use domstat_consumer::{AttachError, Attachment, Liveness, Reading, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
-use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV, Runstate};
+use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV};
 use domstat_layout::{GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
 
 use crate::label::{Label, push_label};
-use crate::scrape::{DomainScrape, Names, REASONS, RUNSTATES, Stamp, nr_records, record};
+use crate::scrape::{DomainScrape, Names, REASONS, Stamp, nr_records, record};
 
 /// The arrays whose slots have tenants.
 const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
@@ -21,8 +22,8 @@ const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::
 pub(crate) struct DomainState {
     names: Arc<Names>,
     tenants: Tenants,
-    /// Largest times shown for each vCPU: they never decrease.
-    shown: Vec<[u64; 4]>,
+    /// Times shown of the vCPUs: they never decrease.
+    shown: MonotonicTimes,
     retries: u64,
     failures: [u64; REASONS.len()],
     /// Whether a group could not be read in the last pass.
@@ -70,7 +71,6 @@ impl DomainState {
             let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
             self.names = Arc::new(names(entry, identity.as_deref(), incarnation));
             self.tenants = Tenants::default();
-            self.shown.clear();
         }
         // Read after the copy: a region that is live now was live during the whole copy.
         let liveness = attachment.liveness();
@@ -84,7 +84,7 @@ impl DomainState {
         let stalled = self.scan_groups(scrape);
         self.stalled = stalled > 0;
         self.failures[0] = self.failures[0].saturating_add(stalled);
-        self.fill_times(scrape);
+        self.fill_times(scrape, &liveness);
         label_devices(scrape);
         scrape.up = true;
         self.fill_common(scrape);
@@ -117,13 +117,7 @@ impl DomainState {
                 let scan = RecordScan::of(record, groups, &mut newest);
                 stalled += scan.stalled;
                 *saturated += scan.saturated;
-                let change = self.tenants.observe(kind, index, scan.generation);
-                if let (Change::Replaced, RecordKind::Vcpu) = (change.now, kind)
-                    && let Some(shown) = self.shown.get_mut(index as usize)
-                {
-                    *shown = [0; 4];
-                }
-                if let Some(since) = change.since {
+                if let Some(since) = self.tenants.observe(kind, index, scan.generation) {
                     later.push((kind, index, since));
                 }
             }
@@ -134,27 +128,13 @@ impl DomainState {
         stalled
     }
 
-    /// Fills each vCPU's times up to now. Time since the last write counts in the written state;
-    /// if the next write takes some of it back, the shown time stands still until it catches up.
-    fn fill_times(&mut self, scrape: &mut DomainScrape) {
+    /// Fills each vCPU's times up to now.
+    fn fill_times(&mut self, scrape: &mut DomainScrape, liveness: &Liveness) {
         let DomainScrape { snapshot, times, nr_vcpus, .. } = scrape;
-        let now = snapshot.taken();
-        self.shown.resize(snapshot.nr_vcpus() as usize, [0; 4]);
+        let rates = Rates::new(snapshot).with_liveness(liveness);
         times.clear();
-        *nr_vcpus = 0;
-        for (index, shown) in (0..).zip(&mut self.shown) {
-            let record = snapshot.vcpu(index);
-            let sample = record.and_then(|r| r.vcpu_group::<Runstate>().ok()?.active());
-            let runstate = sample.map(|sample| now.map_or(sample.group, |now| sample.at(now)));
-            let current = RUNSTATES.map(|state| runstate.and_then(|r| r.time_in(state).value()));
-            let mut published = [None; 4];
-            for ((published, time), shown) in published.iter_mut().zip(current).zip(shown) {
-                *shown = time.map_or(*shown, |time| time.max(*shown));
-                *published = time.map(|_| *shown);
-            }
-            *nr_vcpus += u32::from(runstate.is_some());
-            times.push(published);
-        }
+        times.extend(self.shown.times(&rates));
+        *nr_vcpus = u32::try_from(rates.vcpus().count()).unwrap_or(u32::MAX);
     }
 }
 
@@ -170,40 +150,23 @@ struct Slot {
     since: Option<Stamp>,
 }
 
-/// What a look at a slot's generation shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Same,
-    Replaced,
-}
-
-/// The change of one slot in this pass, and the time of its last change.
-struct SlotChange {
-    now: Change,
-    since: Option<Stamp>,
-}
-
 impl Tenants {
-    /// Records the generation of a slot.
-    fn observe(&mut self, kind: RecordKind, index: u32, generation: Option<u32>) -> SlotChange {
-        let mut change = SlotChange { now: Change::Same, since: None };
-        let slots = ARRAYS.iter().position(|k| *k == kind).and_then(|i| self.0.get_mut(i));
-        let Some(slots) = slots else { return change };
+    /// Records the generation of a slot. Returns when the last change of tenants was seen.
+    fn observe(&mut self, kind: RecordKind, index: u32, generation: Option<u32>) -> Option<Stamp> {
+        let slots = ARRAYS.iter().position(|k| *k == kind).and_then(|i| self.0.get_mut(i))?;
         let at = index as usize;
         if at >= slots.len() {
             slots.resize(at + 1, Slot::default());
         }
-        let Some(slot) = slots.get_mut(at) else { return change };
+        let slot = slots.get_mut(at)?;
         if let Some(now) = generation {
             // The first tenant seen began at an unknown time: it has the domain's.
             if slot.generation.is_some_and(|before| before != now) {
                 slot.since = Some(Stamp::from(SystemTime::now()));
-                change.now = Change::Replaced;
             }
             slot.generation = Some(now);
         }
-        change.since = slot.since;
-        change
+        slot.since
     }
 }
 

@@ -58,6 +58,7 @@ pub struct Snapshot {
     blks: Rows<BLK_WORDS, BLK_NR>,
     nets: Rows<NET_WORDS, NET_NR>,
     taken: Option<Ns>,
+    incarnation: u64,
     lost: Option<Truncated>,
     retries: u64,
 }
@@ -140,6 +141,7 @@ impl Region {
     pub fn snapshot_at(&self, now: Option<Ns>, snapshot: &mut Snapshot) {
         let waiting = &mut Waiting::new(self.patience());
         snapshot.taken = now;
+        snapshot.incarnation = self.header().incarnation;
         snapshot.dom.take(self, RecordKind::Dom, DOM, waiting);
         snapshot.vcpus.take(self, RecordKind::Vcpu, VCPU, waiting);
         snapshot.blks.take(self, RecordKind::Blk, BLK, waiting);
@@ -190,6 +192,12 @@ impl Snapshot {
     #[must_use]
     pub const fn taken(&self) -> Option<Ns> {
         self.taken
+    }
+
+    /// The region's incarnation; 0 before a snapshot was taken.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// How often a read was tried again because its writer was in mid-update.
