@@ -1,20 +1,14 @@
 //! QEMU through its machine protocol (QMP) and through /proc: vCPUs, disks, write thresholds and
-//! block jobs of each VM, on a thread of its own.
-//!
-//! | group | from | asked every |
-//! |---|---|---|
-//! | vcpu runstate, sched | /proc/PID/task/TID/{stat,schedstat} of the vCPU's thread | `interval` |
-//! | vcpu exits, arch groups | query-stats | `stats_interval` |
-//! | dom cpu | /proc/PID/stat | `interval` |
-//! | dom memory | query-balloon, query-memory-size-summary, guest-stats, /proc/PID/statm | 5 `interval` |
-//! | blk io, io_times | query-blockstats | `interval` |
-//! | blk extent | query-named-block-nodes, query-blockstats | 5 `interval`, and on every event of it |
-//! | blk job | query-block-jobs | `interval`, 100 ms while one is being canceled |
-//! | net io | /proc/PID/net/dev of its tap interfaces | `interval` |
+//! block jobs of each VM, on a thread of its own. `docs/qemu.md` has the table of groups, with what
+//! each comes from and how often it is asked.
 //!
 //! Every group's `updated_ns` is when QEMU was asked, or the file read, not when it was written.
 //! A QEMU that does not answer is not asked again until it does: its groups grow old, and say so,
 //! while what comes from /proc goes on.
+//!
+//! A QEMU may be hostile: its guest may have taken it over. Time, memory and what it may list are
+//! bounded ([`qmp`], [`limits`]), which process is its own is the kernel's word, and its thread
+//! stops whatever it does.
 
 #![allow(
     clippy::indexing_slicing,
@@ -30,6 +24,7 @@ use std::time::Duration;
 
 use rustix::event::EventfdFlags;
 
+use self::qmp::StopFlag;
 use crate::SourceError;
 use crate::contract::{Command, Observation, Observer, ObserverStatus, Publisher};
 
@@ -37,6 +32,7 @@ mod decode;
 mod discovery;
 mod disk;
 pub mod job;
+pub mod limits;
 mod procfs;
 pub mod qmp;
 mod queries;
@@ -60,6 +56,18 @@ pub struct Options {
     pub stats_interval: Option<Duration>,
     /// How long QEMU may take to answer.
     pub limit: Duration,
+    /// What domains are called.
+    pub names: Names,
+}
+
+/// What domains are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// As their QMP sockets, without the extension: the operator names them.
+    #[default]
+    OfSocket,
+    /// As QEMU says; a hostile QEMU may take the name of another VM that is not published yet.
+    OfQemu,
 }
 
 impl Default for Options {
@@ -68,6 +76,7 @@ impl Default for Options {
             interval: Duration::from_secs(1),
             stats_interval: None,
             limit: Duration::from_secs(2),
+            names: Names::OfSocket,
         }
     }
 }
@@ -93,6 +102,7 @@ pub struct Vm {
     path: PathBuf,
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
+    stop: StopFlag,
     status: Arc<Mutex<ObserverStatus>>,
     thread: JoinHandle<()>,
 }
@@ -118,12 +128,18 @@ impl Vm {
         let status = Arc::new(Mutex::new(ObserverStatus::default()));
         let (commands, inbox) = channel();
         let (options, at) = (options.clone(), path.to_owned());
-        let (woken, told) = (Arc::clone(&wake), Arc::clone(&status));
+        let stop = StopFlag::new().map_err(os("make an event descriptor"))?;
+        let channels = session::Channels {
+            inbox,
+            wake: Arc::clone(&wake),
+            stop: stop.clone(),
+            status: Arc::clone(&status),
+        };
         let thread = std::thread::Builder::new()
             .name("domstat-qmp".to_owned())
-            .spawn(move || session::run(at, options, publisher, inbox, woken, told))
+            .spawn(move || session::run(at, options, publisher, channels))
             .map_err(os("start a thread"))?;
-        Ok(Self { path: path.to_owned(), commands, wake, status, thread })
+        Ok(Self { path: path.to_owned(), commands, wake, stop, status, thread })
     }
 }
 
@@ -143,7 +159,7 @@ impl Observation for Vm {
     }
 
     fn ask_to_stop(&self) {
-        self.command(Command::Stop);
+        self.stop.raise();
     }
 
     fn has_ended(&self) -> bool {

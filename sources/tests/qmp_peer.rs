@@ -8,79 +8,20 @@
     reason = "a test that cannot go on fails"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::io::Write;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
-use domstat_layout::{BlkGroup, DomGroup, NetGroup, Ns, VcpuGroup};
 use domstat_sources::contract::{
-    Command, ControlError, Description, ErrorCode, Event, JobAborted, JobFlags, JobOutcome,
-    Observation, Publisher, SetRequest, Sinks, SourceError,
+    Command, ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, Observation,
+    SetRequest,
 };
-use domstat_sources::qemu::{Options, Vm};
-use serde_json::{Value, json};
+use domstat_sources::qemu::Vm;
+use serde_json::json;
 
-/// Takes everything and keeps events and notifications.
-struct Quiet {
-    events: Sender<Event>,
-    notified: Arc<Mutex<u64>>,
-}
+mod peer;
 
-struct Sink;
-
-impl DomSink for Sink {
-    fn write<G: DomGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: DomGroup>(&mut self) {}
-}
-impl VcpuSink for Sink {
-    fn write<G: VcpuGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: VcpuGroup>(&mut self) {}
-    fn renew(&mut self) {}
-}
-impl BlkSink for Sink {
-    fn write<G: BlkGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: BlkGroup>(&mut self) {}
-    fn renew(&mut self) {}
-}
-impl NetSink for Sink {
-    fn write<G: NetGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: NetGroup>(&mut self) {}
-    fn renew(&mut self) {}
-}
-
-impl Publisher for Quiet {
-    type Dom = Sink;
-    type Vcpu = Sink;
-    type Blk = Sink;
-    type Net = Sink;
-    type Unpublished = ();
-    type Region = ();
-
-    fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
-        let sinks = |n: u32| (0..n).map(|_| Sink).collect();
-        Ok(Sinks {
-            dom: Sink,
-            vcpus: sinks(description.nr_vcpus),
-            blks: sinks(description.nr_blks),
-            nets: sinks(description.nr_nets),
-            unpublished: (),
-        })
-    }
-    fn publish(&mut self, _: &str, (): ()) -> Result<(), SourceError> {
-        Ok(())
-    }
-    fn notify(&self, (): &()) {
-        *self.notified.lock().unwrap() += 1;
-    }
-    fn event(&mut self, _: &str, event: &Event) {
-        let _ = self.events.send(event.clone());
-    }
-    fn note(&mut self, _: &str) {}
-}
+use peer::{next_event, rest, setup, wait};
 
 /// What the peer does after block-job-cancel was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,144 +31,12 @@ enum Step {
     Leave,
 }
 
-/// A QEMU with one disk, one job and one threshold, that says what it is told to say.
-struct Peer {
-    listener: UnixListener,
-    jobs: Value,
-    threshold: u64,
-    /// Commands that are not answered by themselves.
-    held: &'static str,
-}
-
-impl Peer {
-    fn new(path: &Path) -> Self {
-        let listener = UnixListener::bind(path).unwrap();
-        let job = json!({ "device": "j", "type": "mirror", "status": "running", "ready": false,
-                          "paused": false, "offset": 1, "len": 2, "speed": 0 });
-        Self { listener, jobs: json!([job]), threshold: 0, held: "" }
-    }
-
-    /// Takes the next connection, and answers until the held command comes, which it returns.
-    fn accept(&mut self) -> Client {
-        let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut client = Client { input: BufReader::new(stream) };
-        let version = json!({ "qemu": { "major": 7, "minor": 2, "micro": 0 } });
-        client.say(&json!({ "QMP": { "version": version, "capabilities": [] } }));
-        client
-    }
-
-    fn answer(&mut self, request: &Value) -> Value {
-        let stats = json!({ "rd_operations": 0, "wr_highest_offset": 0 });
-        match request["execute"].as_str().unwrap() {
-            "query-name" => json!({ "name": "peer" }),
-            "query-status" => json!({ "status": "running", "running": true }),
-            "query-cpus-fast" => json!([{ "cpu-index": 0, "qom-path": "/cpu0" }]),
-            "query-blockstats" => {
-                json!([{ "device": "virtio0", "node-name": "n", "stats": stats }])
-            }
-            "query-named-block-nodes" => {
-                json!([{ "node-name": "n", "write_threshold": self.threshold,
-                "image": { "virtual-size": 1000, "actual-size": 10 } }])
-            }
-            "query-block-jobs" => self.jobs.clone(),
-            "block-set-write-threshold" => {
-                self.threshold = request["arguments"]["write-threshold"].as_u64().unwrap();
-                json!({})
-            }
-            "query-memory-size-summary" => json!({ "base-memory": 1 }),
-            "query-uuid" | "qmp_capabilities" => json!({}),
-            _ => json!([]),
-        }
-    }
-
-    /// Answers this many requests.
-    fn serve_some(&mut self, client: &mut Client, count: usize) {
-        for _ in 0..count {
-            let Some(request) = client.next() else { return };
-            let answer = self.answer(&request);
-            client.say(&json!({ "return": answer, "id": request["id"] }));
-        }
-    }
-
-    /// Answers until `held` comes, and returns that; `None` at the connection's end.
-    fn serve(&mut self, client: &mut Client) -> Option<Value> {
-        loop {
-            let request = client.next()?;
-            if request["execute"] == self.held {
-                return Some(request);
-            }
-            let answer = self.answer(&request);
-            client.say(&json!({ "return": answer, "id": request["id"] }));
-        }
-    }
-}
-
-struct Client {
-    input: BufReader<UnixStream>,
-}
-
-impl Client {
-    fn say(&mut self, value: &Value) {
-        // The daemon may have gone.
-        let _ = writeln!(self.input.get_mut(), "{value}");
-    }
-
-    fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.input.read_line(&mut line) {
-            Ok(len) if len > 0 => Some(serde_json::from_str(&line).unwrap()),
-            _ => None,
-        }
-    }
-}
-
-struct Setup {
-    _dir: tempfile::TempDir,
-    vm: Vm,
-    events: Receiver<Event>,
-    notified: Arc<Mutex<u64>>,
-}
-
-fn setup() -> (Peer, Setup) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("peer.qmp");
-    let peer = Peer::new(&path);
-    let (to, events) = channel();
-    let notified = Arc::new(Mutex::new(0));
-    let options = Options { interval: Duration::from_millis(20), ..Options::default() };
-    let publisher = Quiet { events: to, notified: Arc::clone(&notified) };
-    let vm = Vm::start(&path, &options, publisher).unwrap();
-    (peer, Setup { _dir: dir, vm, events, notified })
-}
-
 type Answer = Receiver<Result<JobAborted, ControlError>>;
 
 fn abort(vm: &Vm, flags: u32) -> Answer {
     let (reply, answer) = channel();
     vm.command(Command::AbortJob { disk: "vda".to_owned(), flags, timeout: None, reply });
     answer
-}
-
-fn wait<T>(from: &Receiver<T>) -> T {
-    from.recv_timeout(Duration::from_secs(30)).expect("it comes in time")
-}
-
-/// The next event that is not about the connection.
-fn next_event(events: &Receiver<Event>) -> Event {
-    loop {
-        match wait(events) {
-            Event::Published | Event::Connected | Event::Disconnected => {}
-            event => return event,
-        }
-    }
-}
-
-/// Events that come while QEMU is asked some more.
-fn rest(events: &Receiver<Event>) -> Vec<Event> {
-    std::thread::sleep(Duration::from_millis(150));
-    let about_jobs = |e: &Event| !matches!(e, Event::Connected | Event::Disconnected);
-    events.try_iter().filter(about_jobs).collect()
 }
 
 fn orders() -> Vec<Vec<Step>> {
@@ -322,10 +131,12 @@ fn a_firing_while_nobody_was_connected_is_told_once() {
         let request = peer.serve(&mut client).unwrap();
         let answer = peer.answer(&request);
         client.say(&json!({ "return": answer, "id": request["id"] }));
+        // The chain and the levels are looked at again before the request is answered.
+        peer.serve_some(&mut client, 2);
         is_armed.recv().unwrap();
         // It fires, and the connection breaks before the event is sent.
         drop(client);
-        peer.threshold = 0;
+        peer.thresholds.clear();
         let mut client = peer.accept();
         peer.serve(&mut client);
     });
@@ -366,7 +177,7 @@ fn an_event_behind_a_level_is_newer_than_the_level() {
         let event = json!({ "event": "BLOCK_WRITE_THRESHOLD", "data": data });
         let both = format!("{level}\n{event}\n");
         client.input.get_mut().write_all(both.as_bytes()).unwrap();
-        peer.threshold = 0;
+        peer.thresholds.clear();
         peer.held = "";
         peer.serve(&mut client);
     });

@@ -1,11 +1,17 @@
 //! Decoding of QEMU's replies. What a reply lacks is `None`; nothing fails.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use domstat_layout::Word;
 use domstat_layout::latest::{BlkIo, BlkIoTimes, Memory};
 use serde_json::Value;
 
+use super::limits::{Listed, MAX_CPUS, MAX_DEVICES, MAX_IMAGES, MAX_JOBS, MAX_NODES, MAX_TEXT};
+
 /// Deepest backing chain that is followed.
 const MAX_CHAIN: usize = 64;
+/// Most filters of a chain that are looked through: a reply is nested no deeper than that.
+const MAX_NESTING: usize = 128;
 
 /// A vCPU, from query-cpus-fast.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +21,7 @@ pub(super) struct Cpu {
     pub(super) qom_path: String,
 }
 
-pub(super) fn cpus(reply: &Value) -> Vec<Cpu> {
+pub(super) fn cpus(reply: &Value) -> Listed<Cpu> {
     let cpu = |v: &Value| {
         Some(Cpu {
             index: u32::try_from(v["cpu-index"].as_u64()?).ok()?,
@@ -23,15 +29,21 @@ pub(super) fn cpus(reply: &Value) -> Vec<Cpu> {
             qom_path: text(&v["qom-path"]).unwrap_or_default(),
         })
     };
-    let mut cpus: Vec<Cpu> = list(reply).filter_map(cpu).collect();
-    cpus.sort_by_key(|cpu| cpu.index);
-    cpus
+    let (mut items, beyond): (Vec<Cpu>, Vec<Cpu>) =
+        list(reply).filter_map(cpu).partition(|cpu| cpu.index < MAX_CPUS);
+    items.sort_by_key(|cpu| cpu.index);
+    let listed = items.len();
+    // An index is a slot, and a slot shows one vCPU.
+    items.dedup_by_key(|cpu| cpu.index);
+    let omitted = beyond.len().saturating_add(listed - items.len());
+    Listed { items, omitted }
 }
 
 /// The most vCPUs that the VM can have, from query-hotpluggable-cpus.
 pub(super) fn max_cpus(reply: &Value) -> u32 {
     let count = |v: &Value| v["vcpus-count"].as_u64().unwrap_or(0);
-    u32::try_from(list(reply).map(count).fold(0, u64::saturating_add)).unwrap_or(u32::MAX)
+    let sum = list(reply).map(count).fold(0, u64::saturating_add);
+    u32::try_from(sum).unwrap_or(u32::MAX).min(MAX_CPUS)
 }
 
 /// A device with its chain of images, from query-blockstats.
@@ -52,38 +64,99 @@ pub(super) struct Layer {
     pub(super) node: Option<String>,
     /// The node of its storage, below the format: where offsets and thresholds are.
     pub(super) storage: Option<String>,
+    /// The nodes of filters on top of it, which change no offset.
+    pub(super) filters: Vec<String>,
     pub(super) io: BlkIo,
     pub(super) times: BlkIoTimes,
     /// Highest byte that was written.
     pub(super) highest: Option<u64>,
 }
 
-pub(super) fn devices(reply: &Value) -> Vec<Device> {
-    list(reply).map(device).filter(|d| !d.device.is_empty() || !d.qdev.is_empty()).collect()
+impl Layer {
+    /// Every node that an offset of the image's storage, or a job on the image, may be of.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
+        let own = [&self.storage, &self.node].into_iter().flatten();
+        own.chain(&self.filters).map(String::as_str)
+    }
 }
 
-fn device(v: &Value) -> Device {
+/// Devices, and how many devices and images were omitted.
+pub(super) fn devices(reply: &Value) -> Listed<Device> {
+    let is_device = |v: &&Value| ["device", "qdev"].iter().any(|key| text(&v[*key]).is_some());
+    let mut room = MAX_IMAGES;
+    let mut images_omitted = 0usize;
+    let device = |v: &Value| {
+        let layers = layers(v);
+        let fits = layers.len().min(room);
+        room -= fits;
+        images_omitted = images_omitted.saturating_add(layers.len() - fits);
+        let name = |key: &str| text(&v[key]).unwrap_or_default();
+        let layers = layers.into_iter().take(fits).map(layer).collect();
+        Device { device: name("device"), qdev: name("qdev"), layers }
+    };
+    let mut listed = Listed::first(list(reply).filter(is_device).map(device), MAX_DEVICES);
+    listed.omitted = listed.omitted.max(images_omitted);
+    listed
+}
+
+/// One image of a chain as QEMU reports it.
+struct Image<'v> {
+    /// What has the counters of requests: a filter, if one is on top of the image.
+    top: &'v Value,
+    /// The image itself, below its filters.
+    own: &'v Value,
+    /// Nodes of filters on top of it.
+    filters: Vec<String>,
+    /// Its storage, below the filters there.
+    storage: &'v Value,
+}
+
+/// The chain of a device, the active image first.
+fn layers(device: &Value) -> Vec<Image<'_>> {
     let mut layers = Vec::new();
-    let mut next = v;
+    let mut next = device;
+    let mut steps = 0..MAX_NESTING;
     while next.is_object() && layers.len() < MAX_CHAIN {
-        layers.push(layer(next));
+        let (top, mut filters) = (next, Vec::new());
+        while is_filter(next) && steps.next().is_some() {
+            filters.extend(text(&next["node-name"]));
+            next = &next["backing"];
+        }
+        let mut storage = &next["parent"];
+        while is_filter(storage) && steps.next().is_some() {
+            storage = &storage["backing"];
+        }
+        layers.push(Image { top, own: next, filters, storage });
         next = &next["backing"];
     }
-    let name = |key: &str| text(&v[key]).unwrap_or_default();
-    Device { device: name("device"), qdev: name("qdev"), layers }
+    layers
 }
 
-fn layer(v: &Value) -> Layer {
-    let stats = &v["stats"];
-    let node = text(&v["node-name"]);
-    let parent = &v["parent"];
+/// Whether this is a filter (throttle, copy-on-read, ...): QEMU lists its one child both as its
+/// storage and as its backing image. The backing image of an image is never its storage.
+fn is_filter(v: &Value) -> bool {
+    let child = &v["backing"]["node-name"];
+    child.is_string() && *child == v["parent"]["node-name"]
+}
+
+fn layer(image: Image<'_>) -> Layer {
+    let stats = &image.top["stats"];
+    let node = text(&image.own["node-name"]);
+    let parent = image.storage;
     let number = |key: &str| Word::from(stats[key].as_u64());
     let failed = ["failed_rd_operations", "failed_wr_operations", "failed_flush_operations"];
     let errs = failed.iter().try_fold(0u64, |sum, key| sum.checked_add(stats[*key].as_u64()?));
-    let highest = if parent.is_object() { parent } else { v };
+    // QEMU before 3.1 does not know discards, before 8.1 not the appends to zones.
+    let failed_later = ["failed_unmap_operations", "failed_zone_append_operations"];
+    let errs = errs.map(|errs| {
+        let later = failed_later.iter().filter_map(|key| stats[*key].as_u64());
+        later.fold(errs, u64::saturating_add)
+    });
+    let highest = if parent.is_object() { parent } else { image.own };
     Layer {
         storage: text(&parent["node-name"]).or_else(|| node.clone()),
         node,
+        filters: image.filters,
         io: BlkIo {
             rd_req: number("rd_operations"),
             rd_bytes: number("rd_bytes"),
@@ -112,7 +185,7 @@ pub(super) struct Node {
     pub(super) threshold: u64,
 }
 
-pub(super) fn nodes(reply: &Value) -> Vec<Node> {
+pub(super) fn nodes(reply: &Value) -> Listed<Node> {
     let node = |v: &Value| {
         Some(Node {
             name: text(&v["node-name"])?,
@@ -122,7 +195,7 @@ pub(super) fn nodes(reply: &Value) -> Vec<Node> {
             threshold: v["write_threshold"].as_u64().unwrap_or(0),
         })
     };
-    list(reply).filter_map(node).collect()
+    Listed::first(list(reply).filter_map(node), MAX_NODES)
 }
 
 /// A block job, from query-block-jobs.
@@ -139,7 +212,7 @@ pub(super) struct JobInfo {
     pub(super) error: Option<String>,
 }
 
-pub(super) fn jobs(reply: &Value) -> Vec<JobInfo> {
+pub(super) fn jobs(reply: &Value) -> Listed<JobInfo> {
     let job = |v: &Value| {
         Some(JobInfo {
             id: text(&v["device"])?,
@@ -154,28 +227,39 @@ pub(super) fn jobs(reply: &Value) -> Vec<JobInfo> {
             error: text(&v["error"]),
         })
     };
-    list(reply).filter_map(job).collect()
+    Listed::first(list(reply).filter_map(job), MAX_JOBS)
 }
 
-/// The nodes that each block job works on, from x-debug-query-block-graph: QEMU says it nowhere
-/// else, and calls this one unstable, so what is not as expected is left out.
-pub(super) fn job_nodes(reply: &Value, job: &str) -> Vec<String> {
-    let nodes: Vec<(u64, &str, &str)> = list(&reply["nodes"])
-        .filter_map(|n| Some((n["id"].as_u64()?, n["type"].as_str()?, n["name"].as_str()?)))
-        .collect();
-    let Some(id) = nodes.iter().find(|(_, kind, name)| *kind == "block-job" && *name == job) else {
-        return Vec::new();
+/// The names of nodes, by the ids of jobs.
+pub(super) type JobNodes = BTreeMap<String, BTreeSet<String>>;
+
+/// The nodes that each block job works on, by the job's id, from x-debug-query-block-graph: QEMU
+/// reports it nowhere else, and calls this one unstable, so what is not as expected is left out.
+pub(super) fn job_nodes(reply: &Value) -> JobNodes {
+    let mut names = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for node in list(&reply["nodes"]) {
+        let (Some(id), Some(name)) = (node["id"].as_u64(), text(&node["name"])) else { continue };
+        if node["type"] == "block-job" {
+            jobs.push((id, name));
+        } else {
+            names.insert(id, name);
+        }
+    }
+    let mut children: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for edge in list(&reply["edges"]) {
+        if let (Some(parent), Some(child)) = (edge["parent"].as_u64(), edge["child"].as_u64()) {
+            children.entry(parent).or_default().insert(child);
+        }
+    }
+    let below = |id: &u64| children.get(id).into_iter().flatten().copied();
+    let nodes_of = |id: u64| {
+        let own: BTreeSet<u64> = below(&id).take(MAX_NODES).collect();
+        // A filter that the job put on top of the device leads to the device's own node.
+        let all = own.iter().copied().chain(own.iter().flat_map(below).take(MAX_NODES));
+        all.filter_map(|id| names.get(&id).cloned()).collect()
     };
-    let children = list(&reply["edges"]).filter(|e| e["parent"].as_u64() == Some(id.0));
-    let child = |e: &Value| e["child"].as_u64();
-    let reached: Vec<u64> = children.filter_map(child).collect();
-    // A filter that the job put on top of the device leads to the device's own node.
-    let below = list(&reply["edges"])
-        .filter(|e| e["parent"].as_u64().is_some_and(|p| reached.contains(&p)))
-        .filter_map(child);
-    let wanted: Vec<u64> = reached.iter().copied().chain(below).collect();
-    let found = |id: &u64| nodes.iter().find(|n| n.0 == *id).map(|n| n.2.to_owned());
-    wanted.iter().filter_map(found).collect()
+    jobs.into_iter().take(MAX_JOBS).map(|(id, name)| (name, nodes_of(id))).collect()
 }
 
 /// The balloon's numbers that the guest's driver reports, from guest-stats of the device.
@@ -199,9 +283,9 @@ pub(super) fn list(v: &Value) -> impl Iterator<Item = &Value> {
     v.as_array().into_iter().flatten()
 }
 
-/// Text that is not empty.
+/// Text that is neither empty nor too long.
 pub(super) fn text(v: &Value) -> Option<String> {
-    v.as_str().filter(|s| !s.is_empty()).map(str::to_owned)
+    v.as_str().filter(|s| (1..=MAX_TEXT).contains(&s.len())).map(str::to_owned)
 }
 
 #[cfg(test)]

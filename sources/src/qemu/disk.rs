@@ -1,6 +1,6 @@
 //! What disks are called, and which one a user means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::Device;
 use crate::contract::{ControlError, DiskInfo, ErrorCode};
@@ -56,13 +56,17 @@ pub fn find<'d>(disks: &'d [DiskInfo], asked: &str) -> Result<&'d DiskInfo, NoDi
 }
 
 /// The name of each device: the one that it had, else what libvirt calls it where that can be told
-/// from its alias, else the next free letter of its kind of bus, else QEMU's name.
+/// from its alias, else the next free letter of its kind of bus, else QEMU's name. Empty for a
+/// device of which `kind_of` does not know yet what it is.
 pub(super) fn names(
     devices: &[Device],
     had: impl Fn(&Device) -> Option<String>,
-    kind_of: impl Fn(&str) -> Option<String>,
+    kind_of: impl Fn(&Device) -> Option<String>,
 ) -> Vec<String> {
     let mut taken: BTreeSet<String> = BTreeSet::new();
+    // Where the search for a free letter, or number behind a name, goes on: nothing is given back.
+    let mut next_letter: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut next_number: BTreeMap<String, u32> = BTreeMap::new();
     let mut names: Vec<Option<String>> =
         devices.iter().map(|d| had(d).filter(|n| taken.insert(n.clone()))).collect();
     for (device, name) in devices.iter().zip(&mut names) {
@@ -74,14 +78,27 @@ pub(super) fn names(
         if name.is_some() {
             continue;
         }
-        let prefix = kind_of(&device.qdev).and_then(|kind| prefix_of(&kind));
-        let free =
-            prefix.and_then(|p| (0..1000).map(|n| letters(p, n)).find(|n| !taken.contains(n)));
-        let own = free.unwrap_or_else(|| own_name(device));
-        let unique = (0..).map(|n| if n == 0 { own.clone() } else { format!("{own}.{n}") });
-        *name = unique.take(10_000).find(|n| taken.insert(n.clone()));
+        let Some(kind) = kind_of(device) else { continue };
+        if let Some(prefix) = prefix_of(&kind) {
+            let next = next_letter.entry(prefix).or_default();
+            let free = (*next..).find(|n| taken.insert(letters(prefix, *n)));
+            *next = free.unwrap_or(*next);
+            *name = free.map(|n| letters(prefix, n));
+        } else {
+            let own = own_name(device);
+            let next = next_number.entry(own.clone()).or_default();
+            let numbered = |n: u32| if n == 0 { own.clone() } else { format!("{own}.{n}") };
+            let free = (*next..).find(|n| taken.insert(numbered(*n)));
+            *next = free.unwrap_or(*next);
+            *name = free.map(numbered);
+        }
     }
     names.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// Whether the kind of the device is of use for its name.
+pub(super) fn needs_kind(device: &Device) -> bool {
+    by_alias(device).is_none() && !device.qdev.is_empty()
 }
 
 /// From aliases that libvirt gives (virtio-disk0, ide0-0-1, scsi0-0-0-2, sata0-0-0), and the
@@ -105,7 +122,8 @@ fn by_alias(device: &Device) -> Option<String> {
     let unit = |p: &str| p.strip_prefix("hd").or_else(|| p.strip_prefix("cd")).and_then(digits);
     match (bus, numbers.as_slice(), parts.as_slice()) {
         ("ide", [controller, bus, unit], _) => {
-            Some(letters("hd", controller.checked_mul(4)?.checked_add(bus * 2)? + unit))
+            let first = controller.checked_mul(4)?.checked_add(bus.checked_mul(2)?)?;
+            Some(letters("hd", first.checked_add(*unit)?))
         }
         ("ide", [bus], [_, last]) => {
             Some(letters("hd", bus.checked_mul(2)?.checked_add(unit(last)?)?))
@@ -183,14 +201,38 @@ mod tests {
             device("", "/machine/peripheral/ide0-0-1/double"),
             device("", "/machine/peripheral/other"),
         ];
-        let kind = |qdev: &str| qdev.contains("mine").then(|| "virtio-blk-pci".to_owned());
+        let kind = |d: &Device| {
+            Some(if d.qdev.contains("mine") { "virtio-blk-pci" } else { "" }.to_owned())
+        };
         let expected = ["vdb", "hdc", "hdb", "sdc", "vdaa", "vda", "ide0-0-1", "other"];
         assert_eq!(names(&devices, |_| None, kind), expected);
 
         // Who has a name keeps it, whoever comes.
         let had = |d: &Device| (d.device == "mine").then(|| "vdb".to_owned());
         let devices = [device("", "/machine/peripheral/virtio-disk1/x"), device("mine", "")];
-        assert_eq!(names(&devices, had, |_| None), ["virtio-disk1", "vdb"]);
+        assert_eq!(names(&devices, had, |_| Some(String::new())), ["virtio-disk1", "vdb"]);
+    }
+
+    #[test]
+    fn a_device_whose_kind_is_not_known_yet_has_no_name_yet() {
+        let devices = [device("", "/machine/unattached/device[1]"), device("virtio0", "")];
+        assert_eq!(names(&devices, |_| None, |_| None), ["", "vda"]);
+    }
+
+    #[test]
+    fn no_number_of_a_device_overflows() {
+        for alias in ["ide0-4294967295-0", "ide4294967295-hd1", "ide0-0-4294967295"] {
+            let devices = [device(alias, ""), device(&format!("{alias}x"), "")];
+            let names = names(&devices, |_| None, |_| Some(String::new()));
+            assert!(names.iter().all(|n| !n.is_empty()), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn many_devices_of_one_name_have_names_of_their_own() {
+        let devices = vec![device("same", ""); 1024];
+        let names = names(&devices, |_| None, |_| Some(String::new()));
+        assert_eq!((names[0].as_str(), names[1023].as_str()), ("same", "same.1023"));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! QEMU's process on the host, from /proc: scheduling statistics of its vCPU threads, its CPU time
 //! and memory, its tap interfaces.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use domstat_layout::latest::{Cpu, NetIo};
 use domstat_layout::{Clock, Group, Ns, Word};
-use procfs::process::Process;
+use procfs::process::{FDTarget, Process};
 
+use super::limits::MAX_TAPS;
+use super::qmp::Peer;
 use crate::host::now;
 use crate::process::runstate_estimator::{Activity, Reading};
 
@@ -29,16 +32,18 @@ pub(super) struct ThreadSample {
 }
 
 impl QemuProcess {
-    /// The process of these threads. They are QEMU's own numbers, which mean something else here
-    /// if QEMU runs in another PID namespace: then there is none.
-    pub(super) fn of_thread(tid: i32, peer: Option<i32>) -> Option<Self> {
+    /// The process of this thread, if the kernel vouches that it is the one behind the socket at
+    /// `path`. The number is QEMU's own word: a hostile QEMU may name any process, and one in
+    /// another PID namespace means another process by it.
+    pub(super) fn of_thread(tid: i32, peer: Option<Peer>, path: &Path) -> Option<Self> {
         // /proc has a directory for each thread, too, that speaks of the process.
         let pid = Process::new(tid).ok()?.status().ok()?.tgid;
         let process = Process::new(pid).ok()?;
-        let stat = process.stat().ok()?;
-        if peer != Some(pid) && !stat.comm.starts_with("qemu") {
+        let peer = peer?;
+        if peer.pid != pid && !(process.uid().ok()? == peer.uid && holds_socket(&process, path)) {
             return None;
         }
+        let stat = process.stat().ok()?;
         let tick_ns = 1_000_000_000u64.checked_div(procfs::ticks_per_second())?;
         Some(Self { process, pid, start_ticks: stat.starttime, tick_ns })
     }
@@ -101,7 +106,7 @@ impl QemuProcess {
             Some(line.trim().to_owned()).filter(|name| !name.is_empty())
         };
         let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| name(&entry.path())).collect();
+            entries.flatten().filter_map(|entry| name(&entry.path())).take(MAX_TAPS).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -127,6 +132,18 @@ impl QemuProcess {
         };
         names.iter().map(io).collect()
     }
+}
+
+/// Whether a process has a socket open that is bound to `path`: libvirt listens for a QEMU that it
+/// starts and hands the socket over, and is the peer then.
+fn holds_socket(process: &Process, path: &Path) -> bool {
+    let Ok(sockets) = procfs::net::unix() else { return false };
+    let bound: BTreeSet<u64> =
+        sockets.into_iter().filter(|s| s.path.as_deref() == Some(path)).map(|s| s.inode).collect();
+    let Ok(descriptors) = process.fd() else { return false };
+    descriptors
+        .flatten()
+        .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if bound.contains(&inode)))
 }
 
 /// What is published of a thread whose counters cannot be read.

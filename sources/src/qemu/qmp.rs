@@ -16,8 +16,23 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
 
-/// Longest line that is taken from QEMU, in bytes.
-const MAX_LINE: usize = 64 << 20;
+pub mod input;
+mod stop;
+
+use input::LineBuffer;
+pub use stop::StopFlag;
+
+/// Most messages that are queued while a reply is waited for. QEMU limits the rate of its events
+/// and sends some tens a second at most.
+pub const MAX_QUEUED: usize = 4096;
+/// Most memory that queued messages take, in bytes.
+pub const MAX_QUEUED_BYTES: usize = 8 << 20;
+/// Most messages that are taken before polls and commands get their turn.
+pub const MAX_DRAINED: usize = 256;
+/// Most input that is taken before polls and commands get their turn, in bytes.
+pub const MAX_DRAINED_BYTES: usize = 256 << 10;
+/// How long a peer may take to greet: QEMU greets at once, unless it serves another client.
+const GREETING: Duration = Duration::from_millis(500);
 
 /// What QEMU sends.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +86,21 @@ pub enum QmpError {
     /// The connection is closed.
     #[error("QEMU closed the connection")]
     Closed,
+    /// QEMU sends more events than can be taken before it answers. The connection is of no use.
+    #[error("QEMU sends too many events before it answers {command}")]
+    Flooded {
+        /// What was asked.
+        command: String,
+    },
+    /// Nobody greets: the peer is not QEMU, or serves another client.
+    #[error("the socket does not greet as QMP does within {limit:?}; another client may hold it")]
+    Silent {
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The connection's [`StopFlag`] was raised.
+    #[error("the connection is to be given up")]
+    Stopped,
     /// What was read is no QMP.
     #[error("the socket does not speak QMP: {0}")]
     NotQmp(String),
@@ -105,27 +135,50 @@ pub struct Version {
     pub minor: u64,
 }
 
+/// A process that listens on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process id.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+}
+
 /// A connection to one QEMU, past the negotiation of capabilities.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
-    input: Vec<u8>,
-    queue: VecDeque<Message>,
+    input: LineBuffer,
+    /// Messages that came before the last reply, with the memory that they take.
+    queue: VecDeque<(Message, usize)>,
+    queued_bytes: usize,
     next_id: u64,
     /// Commands whose time was up; their replies are thrown away when they come.
     abandoned: BTreeSet<u64>,
     version: Version,
     /// How long each exchange of [`Connection::ask`] may take.
     limit: Duration,
+    stop: Option<StopFlag>,
 }
 
 impl Connection {
     /// Connects and negotiates, within `limit`.
     ///
     /// # Errors
-    /// [`QmpError`]; a QEMU that serves another client does not greet: `TimedOut`.
+    /// [`QmpError`]; a QEMU that serves another client does not greet: `Silent`.
     pub fn open(path: &Path, limit: Duration) -> Result<Self, QmpError> {
-        let until = Instant::now() + limit;
+        Self::open_with(path, limit, None)
+    }
+
+    /// As [`Connection::open`]. Every wait ends with [`QmpError::Stopped`] once `stop` is raised.
+    ///
+    /// # Errors
+    /// [`QmpError`].
+    pub fn open_stoppable(path: &Path, limit: Duration, stop: &StopFlag) -> Result<Self, QmpError> {
+        Self::open_with(path, limit, Some(stop.clone()))
+    }
+
+    fn open_with(path: &Path, limit: Duration, stop: Option<StopFlag>) -> Result<Self, QmpError> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(QmpError::os("make a socket"))?;
@@ -133,27 +186,42 @@ impl Connection {
         rustix::net::connect(&socket, &address).map_err(QmpError::os("connect to the socket"))?;
         let mut connection = Self {
             stream: UnixStream::from(socket),
-            input: Vec::new(),
+            input: LineBuffer::default(),
             queue: VecDeque::new(),
+            queued_bytes: 0,
             next_id: 1,
             abandoned: BTreeSet::new(),
             version: Version::default(),
             limit,
+            stop,
         };
-        let greeting = loop {
-            if let Some(line) = connection.line()? {
-                break line;
-            }
-            connection.fill(until, "to greet", limit)?;
-        };
-        let qemu = &greeting["QMP"]["version"]["qemu"];
-        if !greeting["QMP"].is_object() {
-            return Err(QmpError::NotQmp("there is no greeting".to_owned()));
-        }
-        let number = |name: &str| qemu[name].as_u64().unwrap_or(0);
-        connection.version = Version { major: number("major"), minor: number("minor") };
+        connection.greet(limit.min(GREETING))?;
         connection.execute("qmp_capabilities", &Value::Null, limit)?;
         Ok(connection)
+    }
+
+    /// Takes QEMU's greeting.
+    fn greet(&mut self, limit: Duration) -> Result<(), QmpError> {
+        let until = Instant::now() + limit;
+        let line = loop {
+            if let Some(line) = self.input.next_line()? {
+                break line;
+            }
+            if !self.fill(until)? {
+                return Err(QmpError::Silent { limit });
+            }
+        };
+        let no_greeting = || QmpError::NotQmp("there is no greeting".to_owned());
+        if input::footprint(&line) > input::MAX_FOOTPRINT {
+            return Err(no_greeting());
+        }
+        let greeting: Value = serde_json::from_slice(&line).map_err(|_| no_greeting())?;
+        if !greeting["QMP"].is_object() {
+            return Err(no_greeting());
+        }
+        let number = |name: &str| greeting["QMP"]["version"]["qemu"][name].as_u64().unwrap_or(0);
+        self.version = Version { major: number("major"), minor: number("minor") };
+        Ok(())
     }
 
     /// QEMU's version.
@@ -162,13 +230,14 @@ impl Connection {
         self.version
     }
 
-    /// The process that listens on the socket, if it is one of this PID namespace.
+    /// The process that listens on the socket, if it is one of this PID namespace, as the kernel
+    /// knows it.
     #[must_use]
-    pub fn peer_pid(&self) -> Option<i32> {
+    pub fn peer(&self) -> Option<Peer> {
         // Not rustix's, whose process id is never 0, as that of one outside a container is.
         let credentials = nix::sys::socket::sockopt::PeerCredentials;
         let peer = nix::sys::socket::getsockopt(&self.stream, credentials).ok()?;
-        Some(peer.pid()).filter(|pid| *pid > 0)
+        Some(Peer { pid: peer.pid(), uid: peer.uid() }).filter(|peer| peer.pid > 0)
     }
 
     /// Becomes readable when there is something to take.
@@ -184,6 +253,12 @@ impl Connection {
         !self.abandoned.is_empty()
     }
 
+    /// Whether a message may be there that was read from the socket and not taken.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !self.queue.is_empty() || self.input.has_more()
+    }
+
     /// Sends a command whose reply will be among the messages.
     ///
     /// # Errors
@@ -194,6 +269,15 @@ impl Connection {
         arguments: &Value,
         limit: Duration,
     ) -> Result<u64, QmpError> {
+        self.send_until(command, arguments, Instant::now() + limit)
+    }
+
+    fn send_until(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+        until: Instant,
+    ) -> Result<u64, QmpError> {
         let id = self.next_id;
         self.next_id += 1;
         let mut request = json!({ "execute": command, "id": id });
@@ -202,14 +286,13 @@ impl Connection {
         }
         let mut line = request.to_string().into_bytes();
         line.push(b'\n');
-        let until = Instant::now() + limit;
         let mut rest = line.as_slice();
         while !rest.is_empty() {
             match self.stream.write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if !wait(self.stream.as_fd(), PollFlags::OUT, until)? {
+                    if !self.wait(PollFlags::OUT, until)? {
                         // A part of a line may be out: the stream is of no use any more.
                         return Err(QmpError::Os { action: "send", source: e });
                     }
@@ -220,8 +303,8 @@ impl Connection {
         Ok(id)
     }
 
-    /// Sends a command and waits for its reply. What comes before the reply is kept for
-    /// [`Connection::next_message`].
+    /// Sends a command and waits for its reply; both together take no longer than `limit`, whatever
+    /// comes meanwhile. What comes before the reply is queued for [`Connection::next_message`].
     ///
     /// # Errors
     /// [`QmpError`].
@@ -232,26 +315,31 @@ impl Connection {
         limit: Duration,
     ) -> Result<Value, QmpError> {
         let until = Instant::now() + limit;
-        let wanted = self.send(command, arguments, limit)?;
+        let wanted = self.send_until(command, arguments, until)?;
         loop {
-            while let Some(message) = self.parse()? {
+            while let Some((message, bytes)) = self.parse()? {
                 match message {
                     Message::Reply { id, result } if id == wanted => {
-                        return result.map_err(|source| QmpError::Refused {
-                            command: command.to_owned(),
-                            source,
-                        });
+                        let command = command.to_owned();
+                        return result.map_err(|source| QmpError::Refused { command, source });
                     }
-                    other => self.queue.push_back(other),
+                    other => self.enqueue(other, bytes, command)?,
                 }
             }
-            if let Err(error) = self.fill(until, command, limit) {
-                if error.is_of_the_command() {
-                    self.abandoned.insert(wanted);
-                }
-                return Err(error);
+            if !self.fill(until)? {
+                self.abandoned.insert(wanted);
+                return Err(QmpError::TimedOut { command: command.to_owned(), limit });
             }
         }
+    }
+
+    fn enqueue(&mut self, message: Message, bytes: usize, command: &str) -> Result<(), QmpError> {
+        self.queued_bytes = self.queued_bytes.saturating_add(bytes);
+        if self.queue.len() >= MAX_QUEUED || self.queued_bytes > MAX_QUEUED_BYTES {
+            return Err(QmpError::Flooded { command: command.to_owned() });
+        }
+        self.queue.push_back((message, bytes));
+        Ok(())
     }
 
     /// Sends a command and waits for its reply for as long as the connection's limit says.
@@ -274,7 +362,9 @@ impl Connection {
     /// The next of the messages that came before the last reply of [`Connection::execute`]. What
     /// came after it is left where it is: it is newer than the reply.
     pub fn next_before(&mut self) -> Option<Message> {
-        self.queue.pop_front()
+        let (message, bytes) = self.queue.pop_front()?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        Some(message)
     }
 
     /// The next message that is there, without waiting.
@@ -282,92 +372,82 @@ impl Connection {
     /// # Errors
     /// [`QmpError::Closed`] once all that came before the end is taken.
     pub fn next_message(&mut self) -> Result<Option<Message>, QmpError> {
-        if let Some(message) = self.queue.pop_front() {
+        self.next_within(&mut usize::MAX.clone())
+    }
+
+    /// As [`Connection::next_message`]. `budget` is how many bytes of input may still be read; once
+    /// it is used up there is no message.
+    pub(super) fn next_within(&mut self, budget: &mut usize) -> Result<Option<Message>, QmpError> {
+        if let Some(message) = self.next_before() {
             return Ok(Some(message));
         }
         loop {
-            if let Some(message) = self.parse()? {
+            if let Some((message, _)) = self.parse()? {
                 return Ok(Some(message));
             }
-            if !self.read()? {
+            if *budget == 0 {
                 return Ok(None);
+            }
+            match self.read()? {
+                0 => return Ok(None),
+                read => *budget = budget.saturating_sub(read),
             }
         }
     }
 
-    /// The next message of the input, but for replies that nobody waits for.
-    fn parse(&mut self) -> Result<Option<Message>, QmpError> {
-        while let Some(mut line) = self.line()? {
-            if let Some(name) = line["event"].as_str().map(str::to_owned) {
-                return Ok(Some(Message::Event { name, data: take(&mut line, "data") }));
+    /// The next message of the input, except replies that nobody waits for, with the memory that it
+    /// takes.
+    fn parse(&mut self) -> Result<Option<(Message, usize)>, QmpError> {
+        while let Some(line) = self.input.next_line()? {
+            match input::message(&line)? {
+                Some(Message::Reply { id, .. }) if self.abandoned.remove(&id) => {}
+                Some(message) => return Ok(Some((message, input::footprint(&line)))),
+                None => {}
             }
-            let Some(id) = line["id"].as_u64() else { continue };
-            if self.abandoned.remove(&id) {
-                continue;
-            }
-            let result = if line["error"].is_object() {
-                let text = |key: &str| line["error"][key].as_str().unwrap_or_default().to_owned();
-                Err(Refused { class: text("class"), desc: text("desc") })
-            } else {
-                Ok(take(&mut line, "return"))
-            };
-            return Ok(Some(Message::Reply { id, result }));
         }
         Ok(None)
     }
 
-    /// The next whole line of the input.
-    fn line(&mut self) -> Result<Option<Value>, QmpError> {
-        let Some(end) = self.input.iter().position(|b| *b == b'\n') else {
-            if self.input.len() > MAX_LINE {
-                return Err(QmpError::NotQmp(format!("a line is longer than {MAX_LINE} bytes")));
-            }
-            return Ok(None);
-        };
-        let line: Vec<u8> = self.input.drain(..=end).collect();
-        serde_json::from_slice(&line).map(Some).map_err(|e| QmpError::NotQmp(e.to_string()))
-    }
-
-    /// Waits for input until `until` and reads some.
-    fn fill(&mut self, until: Instant, command: &str, limit: Duration) -> Result<(), QmpError> {
-        loop {
-            if self.read()? {
-                return Ok(());
-            }
-            if !wait(self.stream.as_fd(), PollFlags::IN, until)? {
-                return Err(QmpError::TimedOut { command: command.to_owned(), limit });
+    /// Waits for input and reads some; false if the time is up, whether or not there is input.
+    fn fill(&mut self, until: Instant) -> Result<bool, QmpError> {
+        while Instant::now() < until {
+            if self.wait(PollFlags::IN, until)? && self.read()? > 0 {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
-    /// Reads what is there; false if nothing is.
-    fn read(&mut self) -> Result<bool, QmpError> {
+    /// Reads what is there, and returns how much that was.
+    fn read(&mut self) -> Result<usize, QmpError> {
         let mut buffer = [0; 16 << 10];
         match self.stream.read(&mut buffer) {
             Ok(0) => Err(QmpError::Closed),
             Ok(len) => {
-                self.input.extend_from_slice(buffer.get(..len).unwrap_or_default());
-                Ok(true)
+                self.input.push(buffer.get(..len).unwrap_or_default());
+                Ok(len)
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Err(QmpError::Closed),
-            Err(source) => Err(QmpError::Os { action: "read", source }),
+            Err(e) => match e.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                io::ErrorKind::ConnectionReset => Err(QmpError::Closed),
+                _ => Err(QmpError::Os { action: "read", source: e }),
+            },
         }
     }
-}
 
-fn take(line: &mut Value, key: &str) -> Value {
-    line.get_mut(key).map(Value::take).unwrap_or_default()
-}
-
-/// Waits until `fd` is ready; false if the time is up.
-fn wait(fd: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> Result<bool, QmpError> {
-    let left = until.saturating_duration_since(Instant::now());
-    let time = Timespec::try_from(left).ok();
-    match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], time.as_ref()) {
-        Ok(ready) => Ok(ready > 0),
-        Err(rustix::io::Errno::INTR) => Ok(true),
-        Err(errno) => Err(QmpError::os("wait for QEMU")(errno)),
+    /// Waits until the socket is ready; false if the time is up.
+    fn wait(&self, flags: PollFlags, until: Instant) -> Result<bool, QmpError> {
+        let left = until.saturating_duration_since(Instant::now());
+        let time = Timespec::try_from(left).ok();
+        let mut fds = vec![PollFd::new(&self.stream, flags)];
+        fds.extend(self.stop.as_ref().map(|stop| PollFd::new(stop, PollFlags::IN)));
+        match rustix::event::poll(&mut fds, time.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(QmpError::os("wait for QEMU")(errno)),
+        }
+        if fds.get(1).is_some_and(|stop| !stop.revents().is_empty()) {
+            return Err(QmpError::Stopped);
+        }
+        Ok(fds.first().is_some_and(|socket| !socket.revents().is_empty()))
     }
 }

@@ -6,12 +6,13 @@ use domstat_layout::latest::Memory;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::decode::{self, Cpu, Device, JobInfo, Node, list, text};
+use super::decode::{self, Cpu, Device, JobInfo, JobNodes, Node, list, text};
+use super::limits::Listed;
 use super::qmp::{Connection, QmpError};
 use super::stats::StatsSchema;
 
 /// vCPUs, from query-cpus-fast.
-pub(super) fn cpus(qmp: &mut Connection) -> Result<Vec<Cpu>, QmpError> {
+pub(super) fn cpus(qmp: &mut Connection) -> Result<Listed<Cpu>, QmpError> {
     qmp.ask("query-cpus-fast", &Value::Null).map(|reply| decode::cpus(&reply))
 }
 
@@ -29,7 +30,7 @@ pub(super) fn uuid(qmp: &mut Connection) -> Result<Option<[u8; 16]>, QmpError> {
 
 /// What changes when something is plugged.
 pub(super) struct Topology {
-    pub(super) cpus: Vec<Cpu>,
+    pub(super) cpus: Listed<Cpu>,
     /// The most vCPUs that the VM can have.
     pub(super) max_cpus: u32,
     /// QOM path of the balloon.
@@ -39,7 +40,7 @@ pub(super) struct Topology {
 pub(super) fn topology(qmp: &mut Connection) -> Result<Topology, QmpError> {
     let cpus = cpus(qmp)?;
     let most = qmp.ask_lenient("query-hotpluggable-cpus", &Value::Null)?;
-    let index = cpus.iter().map(|c| c.index.saturating_add(1)).max().unwrap_or(1);
+    let index = cpus.items.iter().map(|c| c.index.saturating_add(1)).max().unwrap_or(1);
     let max_cpus = decode::max_cpus(&most).max(index);
     let mut balloon = None;
     for path in ["/machine/peripheral", "/machine/peripheral-anon"] {
@@ -67,7 +68,7 @@ pub(super) fn status(qmp: &mut Connection) -> Result<Status, QmpError> {
 }
 
 /// Devices with their counters and chains of images, from query-blockstats.
-pub(super) fn devices(qmp: &mut Connection) -> Result<Vec<Device>, QmpError> {
+pub(super) fn devices(qmp: &mut Connection) -> Result<Listed<Device>, QmpError> {
     qmp.ask("query-blockstats", &Value::Null).map(|reply| decode::devices(&reply))
 }
 
@@ -79,7 +80,7 @@ pub(super) fn device_kind(qmp: &mut Connection, qdev: &str) -> Result<String, Qm
 }
 
 /// Block nodes with sizes and thresholds, from query-named-block-nodes.
-pub(super) fn nodes(qmp: &mut Connection) -> Result<Vec<Node>, QmpError> {
+pub(super) fn nodes(qmp: &mut Connection) -> Result<Listed<Node>, QmpError> {
     let answer = match qmp.ask("query-named-block-nodes", &json!({ "flat": true })) {
         // QEMU before 5.0 does not know `flat`.
         Err(QmpError::Refused { .. }) => qmp.ask("query-named-block-nodes", &Value::Null)?,
@@ -89,13 +90,24 @@ pub(super) fn nodes(qmp: &mut Connection) -> Result<Vec<Node>, QmpError> {
 }
 
 /// Block jobs, from query-block-jobs.
-pub(super) fn jobs(qmp: &mut Connection) -> Result<Vec<JobInfo>, QmpError> {
+pub(super) fn jobs(qmp: &mut Connection) -> Result<Listed<JobInfo>, QmpError> {
     qmp.ask("query-block-jobs", &Value::Null).map(|reply| decode::jobs(&reply))
 }
 
-/// The block graph, from x-debug-query-block-graph; `Null` if QEMU has none.
-pub(super) fn block_graph(qmp: &mut Connection) -> Result<Value, QmpError> {
-    qmp.ask_lenient("x-debug-query-block-graph", &Value::Null)
+/// The nodes of each block job, from x-debug-query-block-graph; empty if QEMU does not have it.
+pub(super) fn job_nodes(qmp: &mut Connection) -> Result<JobNodes, QmpError> {
+    let reply = qmp.ask_lenient("x-debug-query-block-graph", &Value::Null)?;
+    Ok(decode::job_nodes(&reply))
+}
+
+/// Sets the write threshold of a node; 0 disarms it.
+pub(super) fn set_threshold(
+    qmp: &mut Connection,
+    node: &str,
+    threshold: u64,
+) -> Result<(), QmpError> {
+    let arguments = json!({ "node-name": node, "write-threshold": threshold });
+    qmp.ask("block-set-write-threshold", &arguments).map(|_| ())
 }
 
 /// Memory sizes and, if there is a balloon at this path, what its driver reports.

@@ -9,6 +9,8 @@ use super::qmp::Version;
 
 /// Longest interval that back-off leads to.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest pause before the next attempt to connect to what does not speak QMP.
+const MAX_LONG_PAUSE: Duration = Duration::from_secs(300);
 /// The first QEMU whose query-stats leaves the vCPUs alone.
 const QUIET_STATS: Version = Version { major: 8, minor: 1 };
 /// Interval of query-stats before that.
@@ -119,6 +121,14 @@ impl Poll {
         self.due = Some(Instant::now());
     }
 
+    /// It was just asked out of turn: the next time is an interval from now.
+    pub(super) fn postpone(&mut self) {
+        if self.due.is_some() {
+            let interval = self.interval.saturating_mul(self.factor);
+            self.due = Instant::now().checked_add(jittered(interval));
+        }
+    }
+
     /// Makes it due within this time, if it was not.
     pub(super) fn within(&mut self, time: Duration) {
         let soon = Instant::now().checked_add(time);
@@ -146,7 +156,8 @@ impl Poll {
     }
 }
 
-/// Pauses between attempts to connect: from a quarter of a second, doubling up to five.
+/// Pauses between attempts to connect: from a quarter of a second, doubling up to five; long ones
+/// from a second up to five minutes.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     attempts: u32,
@@ -161,6 +172,12 @@ impl Retry {
         let pause = Duration::from_millis(250).saturating_mul(1 << self.attempts.min(5));
         self.attempts = self.attempts.saturating_add(1);
         jittered(pause.min(Duration::from_secs(5)))
+    }
+
+    pub(super) fn long_pause(&mut self) -> Duration {
+        let pause = Duration::from_secs(1).saturating_mul(1 << (2 * self.attempts.min(5)));
+        self.attempts = self.attempts.saturating_add(1);
+        jittered(pause.min(MAX_LONG_PAUSE))
     }
 }
 
@@ -209,5 +226,9 @@ mod tests {
         let last = (0..100).map(|_| retry.pause()).max().unwrap();
         assert!(first < Duration::from_millis(300) && last <= Duration::from_millis(5500));
         assert!(last > Duration::from_secs(4));
+        let mut retry = Retry::default();
+        assert!(retry.long_pause() < Duration::from_millis(1200));
+        let last = (0..100).map(|_| retry.long_pause()).max().unwrap();
+        assert!(last > Duration::from_secs(250) && last <= Duration::from_secs(330));
     }
 }

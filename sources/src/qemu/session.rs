@@ -1,8 +1,9 @@
 //! Session loop of one VM's thread: connects to QEMU, observes it, and connects again.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,29 +11,58 @@ use std::time::{Duration, Instant};
 use domstat_layout::Name;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::Options;
 use super::procfs::QemuProcess;
-use super::qmp::{Connection, QmpError};
+use super::qmp::{Connection, QmpError, StopFlag};
 use super::queries;
 use super::schedule::{Polls, Retry};
 use super::slots::Slots;
-use super::vm_state::{Identity, VmState};
+use super::vm_state::{Drained, Identity, Link, VmState};
+use super::{Names, Options};
 use crate::SourceError;
 use crate::contract::{Command, ControlError, Event, ObserverStatus, Publisher, Reply, Sinks};
 
 /// How long to sleep at most: a safety net, since everything that matters wakes.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
+/// Least time between two rounds, and that after a round that left messages: a QEMU that sends
+/// without pause takes a small part of one CPU.
+const PACE: Duration = Duration::from_millis(1);
+const FLOODED_PACE: Duration = Duration::from_millis(20);
+/// A session that lasts this long was of use: the next attempt to connect comes soon.
+const USEFUL_SESSION: Duration = Duration::from_secs(10);
+/// Longest note to the operator, in characters.
+const MAX_NOTE: usize = 1000;
+/// How often the rest of a closed connection is taken, each time as much as is taken at a time.
+const LAST_DRAINS: u32 = 16;
+
+/// What the thread of a VM is given by its owner.
+pub(super) struct Channels {
+    pub(super) inbox: Receiver<Command>,
+    /// Readable when a command was sent.
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) stop: StopFlag,
+    pub(super) status: Arc<Mutex<ObserverStatus>>,
+}
+
 struct Observer<P: Publisher> {
     path: PathBuf,
     options: Options,
     publisher: P,
-    inbox: Receiver<Command>,
-    wake: Arc<OwnedFd>,
-    status: Arc<Mutex<ObserverStatus>>,
+    channels: Channels,
     domain: Option<VmState<P>>,
-    /// What was last said to the operator, so that it is said once.
+    peer: PeerKind,
+    /// The last note to the operator, so that it is written once.
     noted: String,
+    noted_once: BTreeSet<&'static str>,
+}
+
+/// What listens at the socket, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerKind {
+    /// It has never greeted.
+    Unknown,
+    /// It has greeted as QEMU does.
+    Qemu,
 }
 
 /// Why a session ended.
@@ -45,7 +75,10 @@ enum Left {
 
 impl From<QmpError> for Left {
     fn from(error: QmpError) -> Self {
-        Self::Qmp(error)
+        match error {
+            QmpError::Stopped => Self::Stop,
+            error => Self::Qmp(error),
+        }
     }
 }
 
@@ -55,66 +88,92 @@ impl From<SourceError> for Left {
     }
 }
 
-/// Observes until it is told to stop.
-pub(super) fn run<P: Publisher>(
-    path: PathBuf,
-    options: Options,
-    publisher: P,
-    inbox: Receiver<Command>,
-    wake: Arc<OwnedFd>,
-    status: Arc<Mutex<ObserverStatus>>,
-) {
+/// Observes until it is asked to stop.
+pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, channels: Channels) {
     let noted = String::new();
+    let peer = PeerKind::Unknown;
+    let noted_once = BTreeSet::new();
     let mut observer =
-        Observer { path, options, publisher, inbox, wake, status, domain: None, noted };
+        Observer { path, options, publisher, channels, domain: None, peer, noted, noted_once };
     let mut retry = Retry::default();
     loop {
-        let left = match Connection::open(&observer.path, observer.options.limit) {
+        let left = match observer.connect() {
             Ok(mut qmp) => {
-                let left = observer.session(&mut qmp, &mut retry);
+                observer.peer = PeerKind::Qemu;
+                let began = Instant::now();
+                let left = observer.session(&mut qmp);
                 observer.left_session(&mut qmp);
+                if began.elapsed() >= USEFUL_SESSION {
+                    retry.reset();
+                }
                 left
             }
             Err(error) => {
                 observer.not_connected(&error);
-                Left::Qmp(error)
+                error.into()
             }
         };
-        match left {
+        match &left {
             Left::Stop => break,
             Left::Qmp(error) => observer.note(&error.to_string()),
             Left::Publish(error) => observer.note(&error.with_causes()),
         }
-        if observer.pause(retry.pause()) {
+        if observer.pause(observer.time_to_retry(&left, &mut retry)) {
             break;
         }
     }
     observer.end_domain();
 }
 
+/// Text that may come from QEMU, for the operator: without control characters and not too long.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(MAX_NOTE).collect()
+}
+
 impl<P: Publisher> Observer<P> {
+    fn connect(&self) -> Result<Connection, QmpError> {
+        if is_libvirts_monitor(&self.path) {
+            return Err(QmpError::NotQmp(
+                "it is libvirt's own monitor, which serves one client: give the VM a second QMP \
+                 socket"
+                    .to_owned(),
+            ));
+        }
+        Connection::open_stoppable(&self.path, self.options.limit, &self.channels.stop)
+    }
+
+    /// The pause before the next attempt to connect: minutes where nothing has ever spoken QMP,
+    /// since a serial console or a guest agent has other clients to serve.
+    fn time_to_retry(&self, left: &Left, retry: &mut Retry) -> Duration {
+        match (self.peer, left) {
+            (PeerKind::Unknown, Left::Qmp(QmpError::Silent { .. } | QmpError::NotQmp(_))) => {
+                retry.long_pause()
+            }
+            _ => retry.pause(),
+        }
+    }
+
     /// One connection, from its beginning to its end.
-    fn session(&mut self, qmp: &mut Connection, retry: &mut Retry) -> Left {
-        match self.begin(qmp) {
-            Ok(()) => retry.reset(),
-            Err(left) => return left,
+    fn session(&mut self, qmp: &mut Connection) -> Left {
+        if let Err(left) = self.begin(qmp) {
+            return left;
         }
         loop {
-            match self.step(qmp) {
-                Ok(()) => {}
-                Err(left) => return left,
+            if self.channels.stop.is_raised() {
+                return Left::Stop;
+            }
+            if let Err(left) = self.step(qmp) {
+                return left;
             }
         }
     }
 
     /// Learns whom it speaks to: a domain that is known goes on, another one is new.
     fn begin(&mut self, qmp: &mut Connection) -> Result<(), Left> {
-        let tid = queries::cpus(qmp)?.iter().find_map(|c| c.tid);
-        let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer_pid()));
-        let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned());
-        let name = queries::name(qmp)?.or(stem).unwrap_or_default();
+        let tid = queries::cpus(qmp)?.items.iter().find_map(|c| c.tid);
+        let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer(), &self.path));
         let identity = Identity {
-            name: publishable(&name),
+            name: self.name(queries::name(qmp)?),
             uuid: queries::uuid(qmp)?,
             process: process.as_ref().map(|p| (p.pid, p.start_ticks)),
         };
@@ -124,7 +183,7 @@ impl<P: Publisher> Observer<P> {
         match &mut self.domain {
             Some(domain) => {
                 domain.extents(qmp)?;
-                domain.look_at_jobs(qmp, true)?;
+                domain.look_at_jobs(qmp, Link::New)?;
                 domain.topology(qmp)?;
                 domain.report(Event::Connected);
             }
@@ -135,6 +194,25 @@ impl<P: Publisher> Observer<P> {
         Ok(())
     }
 
+    /// The name of the domain, of which QEMU says that it is `own`.
+    fn name(&mut self, own: Option<String>) -> String {
+        let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let of_socket = publishable(&stem.unwrap_or_default());
+        let Some(own) = own.map(|own| publishable(&own)) else { return of_socket };
+        match self.options.names {
+            Names::OfQemu => own,
+            Names::OfSocket => {
+                if own != of_socket {
+                    self.note_once(
+                        "the domain is named after its socket, not as QEMU says",
+                        &format!(" ({own})"),
+                    );
+                }
+                of_socket
+            }
+        }
+    }
+
     fn begin_domain(
         &mut self,
         qmp: &mut Connection,
@@ -143,8 +221,11 @@ impl<P: Publisher> Observer<P> {
     ) -> Result<(), Left> {
         let polls = Polls::new(&self.options, qmp.version());
         if process.is_none() {
-            let why = "QEMU's threads are not seen in /proc: no runstates and no CPU time";
-            self.publisher.note(&format!("{}: {why}", self.path.display()));
+            self.note_once(
+                "QEMU's threads are not seen in /proc, or are not those of the process behind the \
+                 socket: no runstates, no CPU time, no interfaces",
+                "",
+            );
         }
         let mut domain = VmState::new(identity, process, polls, self.options.limit);
         domain.topology(qmp)?;
@@ -168,17 +249,16 @@ impl<P: Publisher> Observer<P> {
 
     fn step(&mut self, qmp: &mut Connection) -> Result<(), Left> {
         let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
+        let began = Instant::now();
         domain.time_out();
         domain.run_due(qmp)?;
         // What came behind a reply wakes nobody.
-        domain.drain(qmp)?;
-        if domain.backlog().firings && !qmp.is_stuck() {
-            // The numbers that a firing speaks of.
-            match domain.extents(qmp) {
+        let mut drained = domain.drain(qmp)?;
+        if !qmp.is_stuck() {
+            match domain.complete_reports(qmp) {
                 Err(error) if !error.is_of_the_command() => return Err(error.into()),
                 _ => {}
             }
-            domain.drain(qmp)?;
         }
         domain.deliver(&mut self.publisher);
         if domain.take_outgrown() {
@@ -186,7 +266,7 @@ impl<P: Publisher> Observer<P> {
                 let result = self.open_region(qmp, &mut domain);
                 self.domain = Some(domain);
                 if let Err(left) = result {
-                    // Nobody sees it any more; the next session begins anew.
+                    // Nobody sees it any more; the next session begins again.
                     self.end_domain();
                     return Err(left);
                 }
@@ -196,10 +276,16 @@ impl<P: Publisher> Observer<P> {
         if self.take_commands(Some(qmp))? {
             return Err(Left::Stop);
         }
-        if let Some(domain) = &mut self.domain {
-            domain.drain(qmp)?;
+        let Some(domain) = &mut self.domain else { return Ok(()) };
+        if drained == Drained::All {
+            drained = domain.drain(qmp)?;
         }
-        if !self.domain.as_ref().is_some_and(|d| d.backlog().any) {
+        if drained == Drained::Some || qmp.has_input() {
+            self.sleep(None, Some(began + FLOODED_PACE));
+        } else if domain.backlog().any {
+            // Delivered by the next round.
+        } else {
+            self.sleep(None, Some(began + PACE));
             self.sleep(Some(qmp), None);
         }
         Ok(())
@@ -210,7 +296,11 @@ impl<P: Publisher> Observer<P> {
         self.set_status(false);
         if let Some(domain) = &mut self.domain {
             // A connection that cannot be written to any more may still hold events.
-            let _ = domain.drain(qmp);
+            for _ in 0..LAST_DRAINS {
+                if !matches!(domain.drain(qmp), Ok(Drained::Some)) {
+                    break;
+                }
+            }
             domain.cut();
             domain.report(Event::Disconnected);
             domain.deliver(&mut self.publisher);
@@ -259,9 +349,12 @@ impl<P: Publisher> Observer<P> {
 
     /// Takes every command that is there; true if the thread is to end.
     fn take_commands(&mut self, mut qmp: Option<&mut Connection>) -> Result<bool, QmpError> {
-        let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+        let _ = rustix::io::read(&*self.channels.wake, &mut [0u8; 8]);
+        if self.channels.stop.is_raised() {
+            return Ok(true);
+        }
         loop {
-            let command = match self.inbox.try_recv() {
+            let command = match self.channels.inbox.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
                 Err(TryRecvError::Empty) => return Ok(false),
                 Ok(command) => command,
@@ -286,7 +379,7 @@ impl<P: Publisher> Observer<P> {
                 }
                 (Command::AbortJob { disk, flags, timeout, reply }, Some(qmp)) => {
                     // A job that began just now is to be known.
-                    match domain.look_at_jobs(qmp, false) {
+                    match domain.look_at_jobs(qmp, Link::Same) {
                         Err(error) if !error.is_of_the_command() => return Err(error),
                         _ => domain.abort(qmp, &disk, flags, timeout, reply)?,
                     }
@@ -304,27 +397,32 @@ impl<P: Publisher> Observer<P> {
         let first = [due, deadline, until].into_iter().flatten().min();
         let left = first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(Instant::now()));
         let time = Timespec::try_from(left.min(MAX_SLEEP)).ok();
-        let wake = PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN);
+        let wake = PollFd::new(&*self.channels.wake, PollFlags::IN);
+        let stop = PollFd::new(&self.channels.stop, PollFlags::IN);
+        let mut fds = vec![wake, stop];
+        fds.extend(qmp.map(|qmp| PollFd::from_borrowed_fd(qmp.as_fd(), PollFlags::IN)));
         // An error is a signal, or makes the next read fail.
-        let _ = match qmp {
-            Some(qmp) => {
-                let input = PollFd::from_borrowed_fd(qmp.as_fd(), PollFlags::IN);
-                rustix::event::poll(&mut [wake, input], time.as_ref())
-            }
-            None => rustix::event::poll(&mut [wake], time.as_ref()),
-        };
+        let _ = rustix::event::poll(&mut fds, time.as_ref());
     }
 
     fn set_status(&self, connected: bool) {
         let domain = self.domain.as_ref().map(|d| d.name().to_owned());
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.channels.status.lock().unwrap_or_else(PoisonError::into_inner) =
             ObserverStatus { domain, connected };
     }
 
     fn note(&mut self, text: &str) {
         if self.noted != text {
-            self.publisher.note(&format!("{}: {text}", self.path.display()));
+            self.publisher.note(&format!("{}: {}", self.path.display(), printable(text)));
             text.clone_into(&mut self.noted);
+        }
+    }
+
+    /// Notes something that holds for good: once, however often QEMU is connected.
+    fn note_once(&mut self, what: &'static str, details: &str) {
+        if self.noted_once.insert(what) {
+            let text = format!("{}: {what}{}", self.path.display(), printable(details));
+            self.publisher.note(&text);
         }
     }
 }
@@ -339,6 +437,14 @@ fn publishable(name: &str) -> String {
         Some(name) if !name.is_empty() => name.to_owned(),
         _ => "qemu".to_owned(),
     }
+}
+
+/// Whether libvirt keeps the VM's only monitor at this path. Whoever takes it when libvirt restarts
+/// leaves libvirt without a connection to the VM.
+fn is_libvirts_monitor(path: &Path) -> bool {
+    let of_domain = path.parent().and_then(Path::file_name);
+    path.file_name().is_some_and(|name| name == "monitor.sock")
+        && of_domain.is_some_and(|name| name.to_string_lossy().starts_with("domain-"))
 }
 
 /// Gives a command this error for an answer.

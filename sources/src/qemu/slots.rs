@@ -1,6 +1,6 @@
 //! Record slots of one VM's region: the tenant of each slot, and what was written there last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, NetIdentity, NetIo, Runstate, Sched,
@@ -57,7 +57,9 @@ struct NetSlot<S> {
 pub(super) struct Slots<P: Publisher> {
     pub(super) dom: P::Dom,
     pub(super) vcpus: Vec<VcpuSlot<P::Vcpu>>,
-    pub(super) blks: Vec<BlkSlot<P::Blk>>,
+    blks: Vec<BlkSlot<P::Blk>>,
+    /// Which slot shows the image of this name.
+    blk_of: BTreeMap<String, usize>,
     nets: Vec<NetSlot<P::Net>>,
 }
 
@@ -84,11 +86,12 @@ impl<P: Publisher> Slots<P> {
             dom,
             vcpus: vcpus.into_iter().map(vcpu).collect(),
             blks: blks.into_iter().map(blk).collect(),
+            blk_of: BTreeMap::new(),
             nets: nets.into_iter().map(net).collect(),
         }
     }
 
-    /// Writes runstate and sched of every vCPU. Of a domain that does not run, what does not want
+    /// Writes runstate and sched of every vCPU; `cpus` are in the order of their indices. Of a domain that does not run, what does not want
     /// a CPU is offline. False if the counters of a thread cannot be read.
     pub(super) fn threads(
         &mut self,
@@ -98,8 +101,9 @@ impl<P: Publisher> Slots<P> {
         now: Ns,
     ) -> bool {
         let mut complete = true;
+        let mut cpus = cpus.iter().peekable();
         for (index, slot) in (0u32..).zip(&mut self.vcpus) {
-            let Some(cpu) = cpus.iter().find(|c| c.index == index) else {
+            let Some(cpu) = cpus.next_if(|c| c.index == index) else {
                 if slot.thread.take().is_some() || slot.estimator.take().is_some() {
                     slot.sink.deactivate::<Runstate>();
                     slot.sink.deactivate::<Sched>();
@@ -124,30 +128,50 @@ impl<P: Publisher> Slots<P> {
     /// Gives every image a slot: those that are shown keep theirs, those that are gone leave it.
     /// Images for which there is no slot are counted.
     pub(super) fn place(&mut self, keys: &[(String, String)], now: Ns) -> usize {
+        let wanted: BTreeSet<&(String, String)> = keys.iter().collect();
         for slot in &mut self.blks {
-            if slot.key.as_ref().is_some_and(|key| !keys.contains(key)) {
+            if slot.key.as_ref().is_some_and(|key| !wanted.contains(key)) {
                 slot.leave();
             }
         }
+        let mut shown: BTreeSet<(String, String)> =
+            self.blks.iter().filter_map(|slot| slot.key.clone()).collect();
+        let mut free = self.blks.iter_mut().filter(|slot| slot.key.is_none());
         let mut left = 0;
         for key in keys {
-            if self.blks.iter().any(|s| s.key.as_ref() == Some(key)) {
+            if !shown.insert(key.clone()) {
                 continue;
             }
-            match self.blks.iter_mut().find(|s| s.key.is_none()) {
+            match free.next() {
                 Some(slot) => slot.enter(key, now),
                 None => left += 1,
+            }
+        }
+        self.blk_of.clear();
+        for (index, slot) in self.blks.iter().enumerate() {
+            if let Some((name, _)) = &slot.key {
+                self.blk_of.entry(name.clone()).or_insert(index);
             }
         }
         left
     }
 
+    /// The slot of the image of this name, which may be longer than what a record holds.
     pub(super) fn blk(&mut self, name: &str) -> Option<&mut BlkSlot<P::Blk>> {
-        self.blks.iter_mut().find(|s| s.key.as_ref().is_some_and(|key| key.0 == name))
+        let index = *self.blk_of.get(Name::new(name).as_str()?)?;
+        self.blks.get_mut(index)
     }
 
     pub(super) fn blk_ref(&self, name: &str) -> Option<&BlkSlot<P::Blk>> {
-        self.blks.iter().find(|s| s.key.as_ref().is_some_and(|key| key.0 == name))
+        let index = *self.blk_of.get(Name::new(name).as_str()?)?;
+        self.blks.get(index)
+    }
+
+    /// Writes the extent of every image, as of `now`.
+    pub(super) fn write_extents(&mut self, now: Ns) {
+        for slot in self.blks.iter_mut().filter(|slot| slot.key.is_some()) {
+            slot.write_extent(now);
+        }
     }
 
     /// Writes every interface of `samples` and takes off what is gone.
@@ -219,11 +243,6 @@ impl<S: VcpuSink> VcpuSlot<S> {
 }
 
 impl<S: BlkSink> BlkSlot<S> {
-    /// Whether it shows an image.
-    pub(super) const fn is_taken(&self) -> bool {
-        self.key.is_some()
-    }
-
     fn enter(&mut self, key: &(String, String), now: Ns) {
         if self.state == SlotState::Used {
             self.sink.renew();

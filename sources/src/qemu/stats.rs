@@ -1,12 +1,15 @@
 //! Statistics that QEMU hands on from KVM (query-stats), described by query-stats-schemas: groups
 //! that no table knows, in whatever number and order this kernel and this QEMU have.
 
+use std::collections::BTreeMap;
+
 use domstat_layout::latest::Exits;
 use domstat_layout::schema::{FieldKind, FieldShape, FieldUnit, MAX_NAME_LEN};
 use domstat_layout::{Group, Word};
 use serde_json::Value;
 
 use super::decode::{list, text};
+use super::limits::MAX_STATS;
 use crate::{ArchField, ArchGroup};
 
 /// Most buckets that a histogram is taken to have.
@@ -17,6 +20,8 @@ const MAX_BUCKETS: usize = 1024;
 pub(super) struct StatsSchema {
     provider: String,
     fields: Vec<ArchField>,
+    /// How many statistics were omitted, because they would be more words than are taken.
+    omitted: usize,
 }
 
 impl StatsSchema {
@@ -26,18 +31,28 @@ impl StatsSchema {
         let of_kvm = |v: &&Value| v["provider"] == "kvm";
         let schema = list(schemas).filter(of_kvm).find(|v| v["target"] == target);
         let Some(schema) = schema else { return Self::default() };
-        let values = list(sample).find(of_kvm).map(|v| &v["stats"]);
-        let buckets = |name: &str| {
-            let stat = list(values?).find(|s| s["name"] == name)?;
-            Some(stat["value"].as_array()?.len())
-        };
+        let values = by_name(list(sample).find(of_kvm).map_or(&Value::Null, |v| &v["stats"]));
+        let buckets = |name: &str| Some(values.get(name)?.as_array()?.len());
         let field = |v: &Value| {
             let name = text(&v["name"]).filter(|n| n.len() <= MAX_NAME_LEN)?;
             let shape = shape(v, buckets(&name))?;
             Some(ArchField { name, shape })
         };
-        let fields = list(&schema["stats"]).filter_map(field).collect();
-        Self { provider: "kvm".to_owned(), fields }
+        let (mut fields, mut omitted, mut words) = (Vec::new(), 0, 0);
+        for field in list(&schema["stats"]).filter_map(field) {
+            if words + width(&field) <= MAX_STATS {
+                words += width(&field);
+                fields.push(field);
+            } else {
+                omitted += 1;
+            }
+        }
+        Self { provider: "kvm".to_owned(), fields, omitted }
+    }
+
+    /// How many statistics were omitted.
+    pub(super) const fn omitted(&self) -> usize {
+        self.omitted
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,10 +68,10 @@ impl StatsSchema {
     /// A word for each of the group's words, from one object's `stats`.
     pub(super) fn words(&self, stats: &Value) -> Vec<Word> {
         let mut words = Vec::new();
+        let values = by_name(stats);
         for field in &self.fields {
-            let value = list(stats).find(|s| s["name"] == field.name.as_str()).map(|s| &s["value"]);
-            let width = if field.shape.kind.is_histogram() { field.shape.nr as usize } else { 1 };
-            for bucket in 0..width {
+            let value = values.get(field.name.as_str());
+            for bucket in 0..width(field) {
                 let number = match value {
                     Some(Value::Array(all)) => all.get(bucket).and_then(Value::as_u64),
                     Some(Value::Bool(yes)) => Some(u64::from(*yes)),
@@ -72,10 +87,8 @@ impl StatsSchema {
 
 /// The fields of the exits group, by the names that KVM gives them.
 pub(super) fn exits(stats: &Value) -> Exits {
-    let number = |name: &str| {
-        let stat = list(stats).find(|s| s["name"] == name);
-        Word::from(stat.and_then(|s| s["value"].as_u64()))
-    };
+    let values = by_name(stats);
+    let number = |name: &str| Word::from(values.get(name).and_then(|value| value.as_u64()));
     Exits {
         exits: number("exits"),
         io_exits: number("io_exits"),
@@ -86,6 +99,16 @@ pub(super) fn exits(stats: &Value) -> Exits {
         hypercalls: number("hypercalls"),
         insn_emulation: number("insn_emulation"),
     }
+}
+
+/// The values of one object's `stats`, by their names.
+fn by_name(stats: &Value) -> BTreeMap<&str, &Value> {
+    list(stats).filter_map(|s| Some((s["name"].as_str()?, &s["value"]))).collect()
+}
+
+/// How many words a statistic takes.
+const fn width(field: &ArchField) -> usize {
+    if field.shape.kind.is_histogram() { field.shape.nr as usize } else { 1 }
 }
 
 /// Whether any of them is produced.

@@ -52,6 +52,18 @@ struct Pending {
 }
 
 impl Thresholds {
+    /// How many nodes are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether no node is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// What is armed on the node.
     #[must_use]
     pub fn armed(&self, node: &str) -> Option<u64> {

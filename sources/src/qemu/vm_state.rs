@@ -1,34 +1,37 @@
 //! State of one VM, which outlives connections: identity, disks, armed thresholds, block jobs, and
 //! events that are not yet delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use domstat_layout::{Clock, Word};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::decode::{Cpu, Device, Node};
+use super::decode::{self, Cpu, Device, Node};
 use super::job::{Job, Outcome, Status};
+use super::limits::{MAX_CPUS, MAX_IMAGES, MAX_NODES, MAX_TEXT};
 use super::procfs::QemuProcess;
-use super::qmp::{Connection, Message, QmpError, Refused};
+use super::qmp::{Connection, MAX_DRAINED, MAX_DRAINED_BYTES, Message, QmpError, Refused};
 use super::schedule::{Polls, Question};
 use super::slots::Slots;
 use super::stats::StatsSchema;
-use super::threshold::{Firing, SetOutcome, Thresholds};
+use super::threshold::{Firing, Thresholds};
 use crate::Description;
-use crate::contract::{
-    ControlError, ErrorCode, Event, JobAborted, Publisher, Reply, SetRequest, ThresholdSet,
-};
+use crate::contract::{ControlError, Event, JobAborted, Publisher, Reply};
 use crate::host::now;
 use crate::libvirt_state;
 
+mod arming;
 mod disk_lookup;
 mod jobs;
 mod refresh;
-use disk_lookup::disk_of_job;
+use arming::SetInFlight;
 
 /// Slots for images beyond those that a VM has when it is published.
 const SPARE_BLKS: u32 = 8;
+/// Most slots for images: there are no more images.
+const MOST_BLKS: u32 = 1024;
+const _: () = assert!(MOST_BLKS as usize == MAX_IMAGES);
 /// Slots for interfaces beyond those.
 const SPARE_NETS: u32 = 4;
 
@@ -52,7 +55,7 @@ pub(super) struct VmState<P: Publisher> {
     names: Vec<String>,
     /// QOM types of devices, by path.
     kinds: BTreeMap<String, String>,
-    nodes: Vec<Node>,
+    nodes: BTreeMap<String, Node>,
     taps: Vec<String>,
     balloon: Option<String>,
     vm_stats: StatsSchema,
@@ -70,11 +73,22 @@ pub(super) struct VmState<P: Publisher> {
     jobs: BTreeMap<String, JobEntry>,
     requests: BTreeMap<u64, JobRequest>,
     next_request: u64,
-    /// Commands whose replies are among the messages.
-    sent: BTreeMap<u64, Sent>,
+    /// Cancellations whose replies are among the messages: the job of each.
+    cancels: BTreeMap<u64, String>,
     /// Requests whose replies were lost with the connection.
     lost: Vec<SetInFlight>,
     reports: Vec<Report>,
+    /// Lists that were longer than what is taken; each is noted once.
+    noted: BTreeSet<&'static str>,
+}
+
+/// How much of what QEMU has sent was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// All of it.
+    All,
+    /// As much as is taken at a time; there may be more.
+    Some,
 }
 
 /// Whether the region has a slot for each image.
@@ -88,28 +102,37 @@ enum Capacity {
 struct JobEntry {
     job: Job,
     kind: String,
-    disk: Option<String>,
+    disk: JobDisk,
+}
+
+/// The disk of a job.
+enum JobDisk {
+    /// As the job's id suggests; QEMU was not asked for the job's nodes yet.
+    Guessed(Option<String>),
+    /// As the job's nodes say, or its id where QEMU does not list them.
+    Bound(Option<String>),
+}
+
+impl JobDisk {
+    fn name(&self) -> Option<&str> {
+        let (Self::Guessed(name) | Self::Bound(name)) = self;
+        name.as_deref()
+    }
+}
+
+/// Whether a list of jobs comes over the same connection as the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// It does: no event was missed.
+    Same,
+    /// QEMU was connected again: events were missed.
+    New,
 }
 
 struct JobRequest {
     job: String,
     deadline: Option<Instant>,
     reply: Reply<JobAborted>,
-}
-
-enum Sent {
-    Set(SetInFlight),
-    Cancel(String),
-}
-
-/// A threshold on its way to QEMU.
-struct SetInFlight {
-    disk: String,
-    node: String,
-    threshold: u64,
-    /// It is armed over itself: this request only disarms.
-    disarms: bool,
-    reply: Reply<ThresholdSet>,
 }
 
 /// Reports that are not yet delivered.
@@ -123,8 +146,13 @@ pub(super) struct Backlog {
 
 /// Something that happened and is not yet delivered.
 enum Report {
+    /// A threshold of this node fired.
     Firing(String, Firing),
+    /// The job of this id is ready to be completed.
+    JobReady(String),
     Event(Event),
+    /// A note to the operator.
+    Note(String),
 }
 
 impl<P: Publisher> VmState<P> {
@@ -143,7 +171,7 @@ impl<P: Publisher> VmState<P> {
             devices: Vec::new(),
             names: Vec::new(),
             kinds: BTreeMap::new(),
-            nodes: Vec::new(),
+            nodes: BTreeMap::new(),
             taps: Vec::new(),
             balloon: None,
             vm_stats: StatsSchema::default(),
@@ -159,9 +187,10 @@ impl<P: Publisher> VmState<P> {
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 0,
-            sent: BTreeMap::new(),
+            cancels: BTreeMap::new(),
             lost: Vec::new(),
             reports: Vec::new(),
+            noted: BTreeSet::new(),
         }
     }
 
@@ -203,8 +232,8 @@ impl<P: Publisher> VmState<P> {
             uuid: identity.uuid,
             name: identity.name.clone(),
             created: self.created(),
-            nr_vcpus: self.max_cpus.clamp(1, domstat_layout::MAX_VCPUS),
-            nr_blks: images.saturating_add(SPARE_BLKS),
+            nr_vcpus: self.max_cpus.clamp(1, MAX_CPUS),
+            nr_blks: images.saturating_add(SPARE_BLKS).min(MOST_BLKS),
             nr_nets: taps.saturating_add(SPARE_NETS),
             clock: Clock::Boottime,
             arch_dom: [Some(libvirt_state::group()), self.vm_stats.group()]
@@ -230,12 +259,17 @@ impl<P: Publisher> VmState<P> {
         std::mem::replace(&mut self.capacity, Capacity::Sufficient) == Capacity::Outgrown
     }
 
-    /// Takes every message that is there.
-    pub(super) fn drain(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
-        while let Some(message) = qmp.next_message()? {
-            self.message(qmp, message)?;
+    /// Takes the messages that are there, but no more than leaves polls and commands their turn.
+    pub(super) fn drain(&mut self, qmp: &mut Connection) -> Result<Drained, QmpError> {
+        let mut budget = MAX_DRAINED_BYTES;
+        for _ in 0..MAX_DRAINED {
+            match qmp.next_within(&mut budget)? {
+                Some(message) => self.message(qmp, message)?,
+                None if budget == 0 => break,
+                None => return Ok(Drained::All),
+            }
         }
-        Ok(())
+        Ok(Drained::Some)
     }
 
     /// Takes what came before the last reply, so that the reply is the newest there is.
@@ -254,34 +288,37 @@ impl<P: Publisher> VmState<P> {
     }
 
     fn event(&mut self, qmp: &mut Connection, name: &str, data: &Value) -> Result<(), QmpError> {
-        let text = |key: &str| data[key].as_str().unwrap_or_default();
+        let text =
+            |key: &str| data[key].as_str().filter(|t| t.len() <= MAX_TEXT).unwrap_or_default();
         match name {
             "BLOCK_WRITE_THRESHOLD" => {
                 let node = text("node-name");
+                if self.thresholds.len() >= MAX_NODES && self.thresholds.armed(node).is_none() {
+                    return Ok(());
+                }
                 let threshold = data["write-threshold"].as_u64().unwrap_or(0);
                 let excess = data["amount-exceeded"].as_u64();
                 let firing = self.thresholds.event(node, threshold, excess);
                 self.reports.push(Report::Firing(node.to_owned(), firing));
             }
             "BLOCK_JOB_CANCELLED" | "BLOCK_JOB_COMPLETED" => {
-                let outcome = match (name, data["error"].as_str()) {
+                let outcome = match (name, decode::text(&data["error"])) {
                     ("BLOCK_JOB_CANCELLED", _) => Outcome::Canceled,
-                    (_, Some(error)) => Outcome::Failed(error.to_owned()),
+                    (_, Some(error)) => Outcome::Failed(error),
                     (_, None) => Outcome::Completed,
                 };
                 let id = text("device").to_owned();
-                let entry = self.entry(&id, text("type"));
+                let Some(entry) = self.entry(&id, text("type")) else { return Ok(()) };
                 let actions = entry.job.ended(outcome);
                 self.act(qmp, &id, actions)?;
                 self.polls.of(Question::Jobs).hurry();
             }
             "BLOCK_JOB_READY" => {
                 let id = text("device").to_owned();
-                let entry = self.entry(&id, text("type"));
+                let Some(entry) = self.entry(&id, text("type")) else { return Ok(()) };
                 let actions = entry.job.status(Status::Alive { ready: true });
-                let (disk, kind) = (entry.disk.clone(), entry.kind.clone());
                 self.act(qmp, &id, actions)?;
-                self.reports.push(Report::Event(Event::JobReady { disk, job: id, kind }));
+                self.reports.push(Report::JobReady(id));
                 self.polls.of(Question::Jobs).hurry();
             }
             "JOB_STATUS_CHANGE" => {
@@ -306,151 +343,31 @@ impl<P: Publisher> VmState<P> {
         Ok(())
     }
 
-    fn entry(&mut self, id: &str, kind: &str) -> &mut JobEntry {
-        let disk = || disk_of_job(id, &self.names, &self.devices, &[]);
-        let new = || JobEntry { job: Job::default(), kind: kind.to_owned(), disk: disk() };
-        self.jobs.entry(id.to_owned()).or_insert_with(new)
-    }
-
     fn reply(
         &mut self,
         qmp: &mut Connection,
         id: u64,
         result: Result<Value, Refused>,
     ) -> Result<(), QmpError> {
-        match self.sent.remove(&id) {
-            Some(Sent::Set(set)) => {
-                self.thresholds.answered(&set.node, result.is_ok());
-                match result {
-                    Ok(_) if set.disarms => {
-                        self.send_set(qmp, SetInFlight { disarms: false, ..set })?;
-                    }
-                    Ok(_) => self.set_done(set),
-                    Err(refused) => {
-                        let _ = set
-                            .reply
-                            .send(Err(ControlError::new(ErrorCode::Refused, refused.desc)));
-                    }
-                }
-            }
-            Some(Sent::Cancel(job)) => {
-                let gone = result.as_ref().is_err_and(|r| r.class == "DeviceNotActive");
-                let result = result.map(|_| ()).map_err(|r| r.desc);
-                let actions = self.jobs.get_mut(&job).map(|e| e.job.replied(result, gone));
-                self.act(qmp, &job, actions.unwrap_or_default())?;
-            }
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn set_done(&mut self, set: SetInFlight) {
-        self.polls.of(Question::Extents).hurry();
-        let answer =
-            ThresholdSet { disk: set.disk, node: set.node, threshold_bytes: set.threshold };
-        let _ = set.reply.send(Ok(answer));
-    }
-
-    /// Arms or disarms a threshold; the answer comes with QEMU's.
-    pub(super) fn set_threshold(
-        &mut self,
-        qmp: &mut Connection,
-        request: &SetRequest,
-        reply: Reply<ThresholdSet>,
-    ) -> Result<(), QmpError> {
-        let planned = self.plan_set(request);
-        match planned {
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                Ok(())
-            }
-            Ok((disk, node, threshold)) => {
-                let disarms = self.thresholds.must_disarm_first(&node, threshold);
-                self.send_set(qmp, SetInFlight { disk, node, threshold, disarms, reply })
-            }
-        }
-    }
-
-    fn plan_set(&self, request: &SetRequest) -> Result<(String, String, u64), ControlError> {
-        let disks = self.disks();
-        let disk = super::find(&disks, &request.disk)?;
-        let threshold = request.bytes(disk.capacity_bytes, disk.physical_bytes)?;
-        let no_node =
-            || ControlError::new(ErrorCode::Refused, format!("{} has no medium", disk.name));
-        let node = disk.storage_node.clone().ok_or_else(no_node)?;
-        if self.thresholds.is_pending(&node) {
-            let why = format!("another request for {} is not answered yet", disk.name);
-            return Err(ControlError::new(ErrorCode::Busy, why));
-        }
-        Ok((disk.name.clone(), node, threshold))
-    }
-
-    fn send_set(&mut self, qmp: &mut Connection, set: SetInFlight) -> Result<(), QmpError> {
-        let threshold = if set.disarms { 0 } else { set.threshold };
-        let arguments = json!({ "node-name": set.node, "write-threshold": threshold });
-        self.thresholds.sent(&set.node, threshold);
-        match qmp.send("block-set-write-threshold", &arguments, self.limit) {
-            Ok(id) => {
-                self.sent.insert(id, Sent::Set(set));
-                Ok(())
-            }
-            Err(error) => {
-                self.lost.push(set);
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes what QEMU says of its nodes: thresholds that fired unseen, requests whose answers
-    /// were lost.
-    pub(super) fn levels(&mut self, nodes: Vec<Node>) {
-        for node in &nodes {
-            let (firing, outcome) = self.thresholds.level(&node.name, node.threshold);
-            if let Some(firing) = firing {
-                self.reports.push(Report::Firing(node.name.clone(), firing));
-            }
-            let Some(outcome) = outcome else { continue };
-            let (mine, others) =
-                std::mem::take(&mut self.lost).into_iter().partition(|s| s.node == node.name);
-            self.lost = others;
-            let mine: Vec<SetInFlight> = mine;
-            for set in mine {
-                if outcome == SetOutcome::Set && !set.disarms {
-                    self.set_done(set);
-                } else {
-                    let why = format!(
-                        "the connection broke before QEMU answered, and {} has no threshold now: \
-                         either the request never arrived, or it did and fired; set it again",
-                        set.disk
-                    );
-                    let _ = set.reply.send(Err(ControlError::new(ErrorCode::UnknownOutcome, why)));
-                }
-            }
-        }
-        self.thresholds.retain(|name| nodes.iter().any(|n| n.name == name));
-        self.nodes = nodes;
+        let Some(job) = self.cancels.remove(&id) else { return Ok(()) };
+        let gone = result.as_ref().is_err_and(|r| r.class == "DeviceNotActive");
+        let result = result.map(|_| ()).map_err(|r| r.desc);
+        let actions = self.jobs.get_mut(&job).map(|e| e.job.replied(result, gone));
+        self.act(qmp, &job, actions.unwrap_or_default())
     }
 
     /// The connection broke. What it brought is taken already.
     pub(super) fn cut(&mut self) {
         self.thresholds.cut();
-        for (_, sent) in std::mem::take(&mut self.sent) {
-            if let Sent::Set(set) = sent {
-                self.lost.push(set);
-            }
-        }
+        self.cancels.clear();
     }
 
-    /// The VM has ended: whoever waits is told.
+    /// The VM has ended: every caller that waits is answered.
     pub(super) fn end(&mut self, publisher: &mut P) {
         for set in self.lost.drain(..) {
-            let _ = set.reply.send(Err(ControlError::gone()));
+            set.answer(Err(ControlError::gone()));
         }
-        for (_, sent) in std::mem::take(&mut self.sent) {
-            if let Sent::Set(set) = sent {
-                let _ = set.reply.send(Err(ControlError::gone()));
-            }
-        }
+        self.cancels.clear();
         let ids: Vec<String> = self.jobs.keys().cloned().collect();
         for id in ids {
             let actions = self.jobs.get_mut(&id).map(|e| e.job.domain_gone());
@@ -464,18 +381,42 @@ impl<P: Publisher> VmState<P> {
         self.reports.push(Report::Event(event));
     }
 
+    /// Notes that QEMU lists more of something than is taken.
+    fn note_omitted(&mut self, what: &'static str, omitted: usize) {
+        if omitted > 0 && self.noted.insert(what) {
+            let text = format!("QEMU lists more {what} than are taken: {omitted} are left out");
+            self.reports.push(Report::Note(text));
+        }
+    }
+
     /// What there is to deliver.
     pub(super) fn backlog(&self) -> Backlog {
         let is_firing = |r: &Report| matches!(r, Report::Firing(..));
         Backlog { any: !self.reports.is_empty(), firings: self.reports.iter().any(is_firing) }
     }
 
-    /// Writes what events changed, wakes who waits, and tells who has subscribed: once for each.
+    /// Asks for what belongs to the reports: the numbers that a firing speaks of, the disk of a job.
+    pub(super) fn complete_reports(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        if self.backlog().firings {
+            self.extents(qmp)?;
+        }
+        if self.has_unbound_jobs() {
+            self.look_at_jobs(qmp, Link::Same)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what events changed, wakes who waits, and informs subscribers: once for each.
     pub(super) fn deliver(&mut self, publisher: &mut P) {
         for report in std::mem::take(&mut self.reports) {
             let event = match report {
                 Report::Event(event) => event,
                 Report::Firing(node, firing) => self.firing(node, firing),
+                Report::JobReady(job) => self.job_ready(job),
+                Report::Note(text) => {
+                    publisher.note(&format!("{}: {text}", self.identity.name));
+                    continue;
+                }
             };
             if let Some(region) = &self.region {
                 publisher.notify(region);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use domstat_producer::systemd;
 use domstat_sources::contract::{Fleet, Observer, SourceError};
-use domstat_sources::qemu::{Discovery, Options, Qemu};
+use domstat_sources::qemu::{Discovery, Names, Options, Qemu};
 
 use crate::command::show::seconds;
 use crate::control::{self, Hub, Server};
@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// How long QEMU may take to answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     limit: Duration,
+    /// Call domains as QEMU does; default: as their sockets, since a hostile QEMU may take any name
+    #[arg(long)]
+    trust_names: bool,
     /// The control socket; default: control.sock beside the regions
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
@@ -87,8 +90,12 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         placement: args.placement.placement(),
         hub: Arc::clone(&hub),
     };
-    let options =
-        Options { interval: args.interval, stats_interval: args.stats_interval, limit: args.limit };
+    let options = Options {
+        interval: args.interval,
+        stats_interval: args.stats_interval,
+        limit: args.limit,
+        names: if args.trust_names { Names::OfQemu } else { Names::OfSocket },
+    };
     let fleet = Arc::new(Fleet::new());
     let path = args.control.clone().unwrap_or_else(|| control::path_in(&dir));
     let server = Server::start(&path, args.group, Arc::clone(&fleet), Arc::clone(&hub))?;

@@ -17,7 +17,7 @@ fn chains_are_followed_to_their_storage() {
         { "device": "floppy0", "stats": {} },
         { "device": "", "stats": {} },
     ]);
-    let devices = devices(&reply);
+    let devices = devices(&reply).items;
     assert_eq!(devices.len(), 2, "what belongs to no device is no disk");
     let [top, base] = devices[0].layers.as_slice() else { panic!("{devices:?}") };
     assert_eq!((top.node.as_deref(), top.storage.as_deref()), (Some("fmt"), Some("file")));
@@ -25,6 +25,43 @@ fn chains_are_followed_to_their_storage() {
     assert_eq!((top.io.rd_req.value(), top.io.errs.value()), (Some(3), Some(7)));
     assert_eq!(top.times, domstat_layout::latest::BlkIoTimes::NOT_PRODUCED);
     assert_eq!(devices[1].layers[0].io, BlkIo::NOT_PRODUCED, "absent is not 0");
+}
+
+#[test]
+fn filters_are_looked_through_and_are_no_backing_images() {
+    let file = |name: &str, highest: u64| json!({ "node-name": name, "stats": { "wr_highest_offset": highest } });
+    // QEMU lists the child of a filter twice.
+    let filter = |name: &str, child: &Value| json!({ "node-name": name, "stats": { "wr_operations": 0 }, "parent": child, "backing": child });
+    let below = filter("prealloc", &file("f", 77));
+    let base = json!({ "node-name": "base", "stats": {}, "parent": file("bf", 5) });
+    let image = json!({ "node-name": "q", "stats": { "wr_operations": 3 }, "parent": below,
+        "backing": filter("cor-on-base", &base) });
+    let mut top = filter("throttle", &filter("cor", &image));
+    top["qdev"] = json!("/machine/peripheral/d/virtio-backend");
+    top["stats"] = json!({ "wr_operations": 9 });
+    let devices = devices(&json!([top])).items;
+    let [own, backing] = devices[0].layers.as_slice() else { panic!("{devices:?}") };
+    assert_eq!((own.node.as_deref(), own.storage.as_deref()), (Some("q"), Some("f")));
+    assert_eq!((own.highest, own.io.wr_req.value()), (Some(77), Some(9)), "requests of the device");
+    assert_eq!(own.filters, ["throttle", "cor"]);
+    assert_eq!((backing.node.as_deref(), backing.storage.as_deref()), (Some("base"), Some("bf")));
+}
+
+#[test]
+fn lists_are_cut_to_their_limits() {
+    let cpus = cpus(&(0..5000).map(|n| json!({ "cpu-index": n })).collect());
+    assert_eq!((cpus.items.len(), cpus.omitted), (4096, 904));
+    let chain = |n: usize| {
+        (0..20).fold(json!({ "node-name": "end", "stats": {} }), |below, depth| {
+            json!({ "device": format!("d{n}"), "node-name": format!("n{depth}"), "backing": below })
+        })
+    };
+    let devices = devices(&(0..60).map(chain).collect());
+    let images: usize = devices.items.iter().map(|d| d.layers.len()).sum();
+    assert_eq!((images, devices.omitted), (1024, 60 * 21 - 1024));
+    let most = max_cpus(&json!([{ "vcpus-count": u64::MAX }, { "vcpus-count": 5 }]));
+    assert_eq!(most, 4096);
+    assert_eq!(text(&json!("x".repeat(5000))), None);
 }
 
 #[test]
@@ -36,8 +73,9 @@ fn a_job_leads_to_its_nodes_also_below_a_filter() {
         ],
         "edges": [{ "parent": 1, "child": 2 }, { "parent": 2, "child": 3 }, { "parent": 9, "child": 4 }],
     });
-    assert_eq!(job_nodes(&graph, "j"), ["filter", "disk"]);
-    assert!(job_nodes(&graph, "k").is_empty());
+    let nodes = job_nodes(&graph);
+    assert_eq!(nodes["j"], BTreeSet::from(["filter".to_owned(), "disk".to_owned()]));
+    assert_eq!(nodes.len(), 1);
 }
 
 #[test]
@@ -93,7 +131,7 @@ proptest! {
     #[test]
     fn no_reply_makes_it_panic(reply in any_json()) {
         let _ = (cpus(&reply), max_cpus(&reply), devices(&reply), nodes(&reply), jobs(&reply));
-        let _ = job_nodes(&reply, "a");
+        let _ = job_nodes(&reply);
         guest_memory(&reply, &mut Memory::NOT_PRODUCED.clone());
     }
 }

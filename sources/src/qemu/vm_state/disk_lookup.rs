@@ -1,5 +1,8 @@
 //! Disks of a VM as users see them, and which of them a node or a job belongs to.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use domstat_layout::{Name, Word};
 
 use super::VmState;
@@ -10,7 +13,8 @@ use crate::qemu::decode::{Device, Layer, Node};
 impl<P: Publisher> VmState<P> {
     /// Every image with its name: the disk's own, and `disk[n]` for the n-th that backs it.
     pub(super) fn images(&self) -> impl Iterator<Item = (String, &Device, usize, &Layer)> {
-        self.devices.iter().zip(&self.names).flat_map(|(device, name)| {
+        let named = self.devices.iter().zip(&self.names).filter(|(_, name)| !name.is_empty());
+        named.flat_map(|(device, name)| {
             let named = move |(n, layer)| (image_name(name, n), device, n, layer);
             device.layers.iter().enumerate().map(named)
         })
@@ -28,7 +32,13 @@ impl<P: Publisher> VmState<P> {
     }
 
     fn node(&self, name: Option<&String>) -> Option<&Node> {
-        self.nodes.iter().find(|n| Some(&n.name) == name)
+        self.nodes.get(name?)
+    }
+
+    /// The storage of the image of this name.
+    pub(super) fn storage_of(&self, image: &str) -> Option<&str> {
+        let found = self.images().find(|(name, ..)| name == image);
+        found.and_then(|(.., layer)| layer.storage.as_deref())
     }
 
     /// Everything that is known of the disks and their backing images.
@@ -58,8 +68,7 @@ impl<P: Publisher> VmState<P> {
 
     /// The image that a node belongs to; the node's own name if to none.
     pub(super) fn disk_of_node(&self, node: &str) -> String {
-        let is = |name: &Option<String>| name.as_deref() == Some(node);
-        let found = self.images().find(|(.., layer)| is(&layer.storage) || is(&layer.node));
+        let found = self.images().find(|(.., layer)| layer.nodes().any(|name| name == node));
         found.map_or_else(|| node.to_owned(), |(name, ..)| name)
     }
 
@@ -98,28 +107,64 @@ fn image_name(disk: &str, n: usize) -> String {
     if n == 0 { disk.to_owned() } else { format!("{disk}[{n}]") }
 }
 
-/// The disk that a job works on: by its id, which is the device's without -blockdev and has the
-/// disk's name in it if libvirt gave it; else by the nodes that it uses; else the only one.
-pub(super) fn disk_of_job(
-    id: &str,
+/// The disk that a job works on, as its nodes say: the one that has most of them, and of several
+/// the one that has them nearest to the domain, since a backing image may be that of several disks.
+pub(super) fn disk_of_nodes(
+    nodes: &BTreeSet<String>,
     names: &[String],
     devices: &[Device],
-    nodes: &[String],
 ) -> Option<String> {
+    let rank = |device: &Device| {
+        let uses = |layer: &Layer| layer.nodes().any(|node| nodes.contains(node));
+        let first = device.layers.iter().position(uses)?;
+        Some((device.layers.iter().filter(|l| uses(l)).count(), Reverse(first)))
+    };
+    let ranked = names.iter().zip(devices).filter_map(|(name, d)| Some((rank(d)?, name)));
+    // Of equals the first.
+    let best = ranked.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, name)| name.clone()).filter(|name| !name.is_empty())
+}
+
+/// The disk that a job's id suggests: the id is the device's without -blockdev, and libvirt puts the
+/// disk's name into it; else the only disk.
+pub(super) fn disk_of_id(id: &str, names: &[String], devices: &[Device]) -> Option<String> {
     let mut pairs = names.iter().zip(devices);
     let alias =
         |d: &Device| d.qdev.contains(&format!("/{id}/")) || d.qdev.ends_with(&format!("/{id}"));
     let by_id = pairs.clone().find(|(name, d)| *name == id || d.device == id || alias(d));
-    let by_libvirt = || pairs.clone().find(|(name, _)| id.split('-').nth(1) == Some(name.as_str()));
-    let uses = |d: &Device| {
-        d.layers
-            .iter()
-            .any(|l| l.node.as_ref().or(l.storage.as_ref()).is_some_and(|n| nodes.contains(n)))
-    };
-    let found = by_id.or_else(by_libvirt).or_else(|| pairs.find(|(_, d)| uses(d)));
-    match (found, names) {
+    let by_libvirt = || pairs.find(|(name, _)| id.split('-').nth(1) == Some(name.as_str()));
+    match (by_id.or_else(by_libvirt), names) {
         (Some((name, _)), _) => Some(name.clone()),
         (None, [only]) => Some(only.clone()),
         _ => None,
+    }
+    .filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::decode::devices;
+
+    #[test]
+    fn a_job_has_the_disk_of_its_nodes_whatever_its_id() {
+        let device = |name: &str, base: &str| {
+            serde_json::json!({ "device": "", "qdev": format!("/machine/peripheral/{name}"),
+                "node-name": format!("top-{name}"),
+                "backing": { "node-name": base, "backing": { "node-name": "shared" } } })
+        };
+        let reply = serde_json::json!([device("a", "base-a"), device("b", "base-b")]);
+        let devices = devices(&reply).items;
+        let names = ["vda".to_owned(), "vdb".to_owned()];
+        let of = |nodes: &[&str]| {
+            let nodes = nodes.iter().map(|n| (*n).to_owned()).collect();
+            disk_of_nodes(&nodes, &names, &devices)
+        };
+        assert_eq!(of(&["filter", "top-b"]).as_deref(), Some("vdb"));
+        assert_eq!(of(&["shared", "base-b"]).as_deref(), Some("vdb"));
+        assert_eq!(of(&["shared", "top-b", "target"]).as_deref(), Some("vdb"));
+        assert_eq!(of(&["target"]), None);
+        assert_eq!(disk_of_id("copy-vdb-x", &names, &devices).as_deref(), Some("vdb"));
+        assert_eq!(disk_of_id("mine", &names, &devices), None);
     }
 }

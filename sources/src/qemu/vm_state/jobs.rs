@@ -1,21 +1,23 @@
 //! Block jobs of a VM: cancellations, their callers, and the events of each job.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domstat_layout::latest::BlkJob;
 use domstat_layout::sink::BlkSink;
 use domstat_layout::{Clock, Group, Ns, Word};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::disk_lookup::disk_of_job;
-use super::{JobEntry, JobRequest, Report, Sent, VmState};
+use super::disk_lookup::{disk_of_id, disk_of_nodes};
+use super::{JobDisk, JobEntry, JobRequest, Link, Report, VmState};
 use crate::contract::{
-    ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, JobStatus, Reply, check_flags,
+    ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, JobStatus, Publisher, Reply,
+    check_flags,
 };
 use crate::host::now;
-use crate::qemu::Publisher;
-use crate::qemu::decode::{JobInfo, job_nodes};
+use crate::qemu::decode::{JobInfo, JobNodes};
 use crate::qemu::job::{AbortError, Action, Answer, End, Job, Outcome, Status};
+use crate::qemu::limits::MAX_JOBS;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::schedule::Question;
 
@@ -43,8 +45,9 @@ impl<P: Publisher> VmState<P> {
         self.requests.insert(request, JobRequest { job: id.clone(), deadline, reply });
         let is_async = flags & JobFlags::ASYNC != 0;
         let force = flags & JobFlags::FORCE != 0;
-        let actions = self.entry(&id, "").job.abort(request, is_async, force);
-        self.act(qmp, &id, actions)
+        // It is there: it was just found.
+        let actions = self.entry(&id, "").map(|entry| entry.job.abort(request, is_async, force));
+        self.act(qmp, &id, actions.unwrap_or_default())
     }
 
     /// The one job of a disk, or the job of that id.
@@ -55,7 +58,7 @@ impl<P: Publisher> VmState<P> {
         }
         let disks = self.disks();
         let disk = crate::qemu::find(&disks, asked)?;
-        let of_disk = |e: &JobEntry| e.disk.as_deref() == Some(disk.name.as_str());
+        let of_disk = |e: &JobEntry| e.disk.name() == Some(disk.name.as_str());
         let ids: Vec<&String> =
             self.jobs.iter().filter(|(_, e)| live(e) && of_disk(e)).map(|(id, _)| id).collect();
         match ids.as_slice() {
@@ -85,7 +88,7 @@ impl<P: Publisher> VmState<P> {
                         arguments["force"] = json!(true);
                     }
                     let sent = qmp.send("block-job-cancel", &arguments, self.limit)?;
-                    self.sent.insert(sent, Sent::Cancel(id.to_owned()));
+                    self.cancels.insert(sent, id.to_owned());
                     self.polls.of(Question::Jobs).hurry();
                 }
                 Action::AskStatus => self.polls.of(Question::Jobs).hurry(),
@@ -118,53 +121,83 @@ impl<P: Publisher> VmState<P> {
         }
     }
 
-    /// Takes what query-block-jobs says. `graph` is needed to learn which disk a new job is of.
+    /// The job of this id, which is new if it was not known; `None` if that were too many.
+    pub(super) fn entry(&mut self, id: &str, kind: &str) -> Option<&mut JobEntry> {
+        if !self.jobs.contains_key(id) {
+            if self.jobs.len() >= MAX_JOBS {
+                self.note_omitted("block jobs", 1);
+                return None;
+            }
+            let disk = JobDisk::Guessed(disk_of_id(id, &self.names, &self.devices));
+            let entry = JobEntry { job: Job::default(), kind: kind.to_owned(), disk };
+            self.jobs.insert(id.to_owned(), entry);
+        }
+        self.jobs.get_mut(id)
+    }
+
+    /// Whether there is a job whose disk QEMU was not asked for.
+    pub(in crate::qemu) fn has_unbound_jobs(&self) -> bool {
+        let unbound = |e: &JobEntry| matches!(e.disk, JobDisk::Guessed(_)) && e.job.is_alive();
+        self.jobs.values().any(unbound)
+    }
+
+    /// Binds jobs to the disks that have their nodes.
+    pub(super) fn bind_jobs(&mut self, nodes: &JobNodes) {
+        for (id, entry) in &mut self.jobs {
+            if let JobDisk::Guessed(guess) = &mut entry.disk {
+                let of_nodes = nodes.get(id).filter(|nodes| !nodes.is_empty());
+                let disk = match of_nodes {
+                    Some(nodes) => disk_of_nodes(nodes, &self.names, &self.devices),
+                    None => None,
+                };
+                entry.disk = JobDisk::Bound(disk.or_else(|| guess.take()));
+            }
+        }
+    }
+
+    /// Takes what query-block-jobs reports.
     pub(in crate::qemu) fn job_list(
         &mut self,
         qmp: &mut Connection,
         list: &[JobInfo],
-        graph: &Value,
-        asked: Ns,
-        reconnected: bool,
+        link: Link,
     ) -> Result<(), QmpError> {
         for info in list {
-            if !self.jobs.contains_key(&info.id) {
-                let nodes = job_nodes(graph, &info.id);
-                let disk = disk_of_job(&info.id, &self.names, &self.devices, &nodes);
-                let entry = JobEntry { job: Job::default(), kind: info.kind.clone(), disk };
-                self.jobs.insert(info.id.clone(), entry);
-            }
+            let _ = self.entry(&info.id, &info.kind);
         }
+        let infos: BTreeMap<&str, &JobInfo> =
+            list.iter().map(|info| (info.id.as_str(), info)).collect();
         let ids: Vec<String> = self.jobs.keys().cloned().collect();
         for id in ids {
-            let info = list.iter().find(|info| info.id == id);
+            let info = infos.get(id.as_str());
             let status = match info {
                 None => Status::Absent,
                 Some(info) if info.status == "concluded" => Status::Concluded(info.error.clone()),
                 Some(info) => Status::Alive { ready: info.ready },
             };
             let Some(entry) = self.jobs.get_mut(&id) else { continue };
-            let actions = match reconnected {
-                true => entry.job.reconnected(status),
-                false => entry.job.status(status),
+            let actions = match link {
+                Link::New => entry.job.reconnected(status),
+                Link::Same => entry.job.status(status),
             };
-            if let Some(info) = info.filter(|i| entry.job.is_alive() && i.status != "concluded")
-                && let Some(name) = &entry.disk
-                && let Some(slot) = self.slots.as_mut().and_then(|r| r.blk(name))
-            {
-                slot.job =
-                    BlkJob { ended: slot.job.ended, ..job_group(info, entry.job.is_ending()) };
-                slot.sink.write(&slot.job, asked);
-            }
             self.act(qmp, &id, actions)?;
         }
-        self.jobs.retain(|id, e| !e.job.is_idle() || list.iter().any(|info| info.id == *id));
+        let is_listed = |id: &String| infos.contains_key(id.as_str());
+        self.jobs.retain(|id, e| !e.job.is_idle() || is_listed(id));
         Ok(())
     }
 
-    /// Whether all of these are known, and of which disk they are.
-    pub(in crate::qemu) fn knows_jobs(&self, list: &[JobInfo]) -> bool {
-        list.iter().all(|info| self.jobs.contains_key(&info.id))
+    /// Writes the jobs that go on into the records of their disks.
+    pub(super) fn write_jobs(&mut self, list: &[JobInfo], asked: Ns) {
+        for info in list.iter().filter(|info| info.status != "concluded") {
+            let Some(entry) = self.jobs.get(&info.id).filter(|e| e.job.is_alive()) else {
+                continue;
+            };
+            let Some(name) = entry.disk.name() else { continue };
+            let Some(slot) = self.slots.as_mut().and_then(|s| s.blk(name)) else { continue };
+            slot.job = BlkJob { ended: slot.job.ended, ..job_group(info, entry.job.is_ending()) };
+            slot.sink.write(&slot.job, asked);
+        }
     }
 
     /// The jobs there are, for people.
@@ -172,7 +205,7 @@ impl<P: Publisher> VmState<P> {
         let live = self.jobs.iter().filter(|(_, e)| e.job.is_alive() || e.job.is_ending());
         let job = |(id, e): (&String, &JobEntry)| JobStatus {
             job: id.clone(),
-            disk: e.disk.clone(),
+            disk: e.disk.name().map(str::to_owned),
             kind: e.kind.clone(),
             ending: e.job.is_ending(),
         };
@@ -209,9 +242,8 @@ impl<P: Publisher> VmState<P> {
     /// Writes how the job ended into the record of its disk.
     fn record_end(&mut self, id: &str, end: &End) {
         let Some(entry) = self.jobs.get(id) else { return };
-        let slots = self.slots.as_mut();
-        let slot = entry.disk.as_ref().and_then(|disk| slots.and_then(|r| r.blk(disk)));
-        let Some(slot) = slot else { return };
+        let Some(disk) = entry.disk.name() else { return };
+        let Some(slot) = self.slots.as_mut().and_then(|s| s.blk(disk)) else { return };
         let ended = slot.job.ended.value().unwrap_or(0);
         slot.job.ended = Word::from(ended.saturating_add(1));
         // While it ran it was known whether a commit is of the active image.
@@ -222,12 +254,21 @@ impl<P: Publisher> VmState<P> {
         slot.sink.write(&slot.job, now(Clock::Boottime));
     }
 
+    pub(super) fn job_ready(&self, id: String) -> Event {
+        let (disk, kind) = self.disk_and_kind(&id);
+        Event::JobReady { disk, job: id, kind }
+    }
+
+    fn disk_and_kind(&self, id: &str) -> (Option<String>, String) {
+        match self.jobs.get(id) {
+            Some(entry) => (entry.disk.name().map(str::to_owned), entry.kind.clone()),
+            None => (disk_of_id(id, &self.names, &self.devices), String::new()),
+        }
+    }
+
     fn job_end(&self, id: String, end: &End) -> Event {
         let (outcome, error) = outcome_names(&end.outcome);
-        let (disk, kind) = match self.jobs.get(&id) {
-            Some(entry) => (entry.disk.clone(), entry.kind.clone()),
-            None => (disk_of_job(&id, &self.names, &self.devices, &[]), String::new()),
-        };
+        let (disk, kind) = self.disk_and_kind(&id);
         let reconciled = end.reconciled;
         Event::JobEnded { disk, job: id, kind, outcome, error, reconciled }
     }

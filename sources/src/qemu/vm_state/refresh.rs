@@ -1,6 +1,6 @@
 //! Refresh of a VM's state: each question that is due is asked and its answer applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use domstat_layout::latest::{Cpu, Exits, Memory};
@@ -8,11 +8,11 @@ use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Ns, Word};
 use serde_json::Value;
 
-use super::{Capacity, VmState};
+use super::{Capacity, Link, VmState};
 use crate::contract::{Event, Publisher};
 use crate::host::now;
 use crate::qemu::decode::{Device, list};
-use crate::qemu::disk::names;
+use crate::qemu::disk::{names, needs_kind};
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries::{self, Topology};
 use crate::qemu::schedule::Question;
@@ -21,14 +21,25 @@ use crate::qemu::stats::{exits, has_exits};
 /// How often the end of a job is looked for that is being canceled.
 const ENDING_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Time after which a round asks no further question. A slow QEMU takes at most that and one
+/// question, of at most four exchanges, before its commands are looked at.
+const ROUND: Duration = Duration::from_secs(1);
+/// Time for the kinds of new devices in one round; the others are learned in the next ones.
+const LEARNING: Duration = Duration::from_millis(500);
+
 impl<P: Publisher> VmState<P> {
     /// Asks for whatever is due. Of QEMU only if it can answer.
     pub(in crate::qemu) fn run_due(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
-        self.run_threads();
+        let round = Instant::now();
         for question in Question::ALL {
+            self.run_threads();
             let began = Instant::now();
             if !self.polls.of(question).is_due(began) || qmp.is_stuck() {
                 continue;
+            }
+            // What is left is asked in the next round, after commands have had their turn.
+            if began.duration_since(round) > ROUND {
+                break;
             }
             let result = self.ask(question, qmp);
             let took = began.elapsed();
@@ -41,6 +52,7 @@ impl<P: Publisher> VmState<P> {
                 _ => {}
             }
         }
+        self.run_threads();
         if self.is_canceling() {
             self.polls.of(Question::Jobs).within(ENDING_INTERVAL);
         }
@@ -53,7 +65,7 @@ impl<P: Publisher> VmState<P> {
             Question::Status => self.status(qmp),
             Question::Blocks => self.blocks(qmp),
             Question::Extents => self.extents(qmp),
-            Question::Jobs => self.look_at_jobs(qmp, false),
+            Question::Jobs => self.look_at_jobs(qmp, Link::Same),
             Question::Memory => self.memory(qmp),
             Question::Stats => self.stats(qmp),
         }
@@ -90,7 +102,8 @@ impl<P: Publisher> VmState<P> {
         let answer = queries::topology(qmp);
         self.drain_before(qmp)?;
         let Topology { cpus, max_cpus, balloon } = answer?;
-        (self.cpus, self.max_cpus, self.balloon) = (cpus, max_cpus, balloon);
+        self.note_omitted("vCPUs", cpus.omitted);
+        (self.cpus, self.max_cpus, self.balloon) = (cpus.items, max_cpus, balloon);
         self.taps = self.process.as_ref().map(|p| p.taps()).unwrap_or_default();
         Ok(())
     }
@@ -122,24 +135,47 @@ impl<P: Publisher> VmState<P> {
         let answer = queries::devices(qmp);
         self.drain_before(qmp)?;
         let devices = answer?;
+        self.note_omitted("images", devices.omitted);
+        let devices = devices.items;
+        self.learn_kinds(qmp, &devices)?;
+        let is_same = |(a, b): (&Device, &Device)| (&a.device, &a.qdev) == (&b.device, &b.qdev);
         let same = devices.len() == self.devices.len()
-            && devices
-                .iter()
-                .zip(&self.devices)
-                .all(|(a, b)| (&a.device, &a.qdev) == (&b.device, &b.qdev));
+            && devices.iter().zip(&self.devices).all(is_same)
+            && !self.names.iter().any(String::is_empty);
         if !same {
-            self.learn_kinds(qmp, &devices)?;
-            let had = |device: &Device| {
-                let same = |d: &Device| (&d.device, &d.qdev) == (&device.device, &device.qdev);
-                let at = self.devices.iter().position(same)?;
-                self.names.get(at).cloned()
-            };
-            self.names = names(&devices, had, |qdev| self.kinds.get(qdev).cloned());
+            self.name_devices(&devices);
+        }
+        let nodes = |d: &Device| d.layers.iter().map(|l| l.storage.clone()).collect::<Vec<_>>();
+        if !same || !devices.iter().map(nodes).eq(self.devices.iter().map(nodes)) {
+            // Sizes and thresholds are those of the images that were there before.
+            self.polls.of(Question::Extents).hurry();
         }
         self.devices = devices;
+        self.place_images(asked);
+        Ok(())
+    }
+
+    /// Names devices; those that were there keep their names.
+    fn name_devices(&mut self, devices: &[Device]) {
+        let known = self.devices.iter().zip(&self.names).filter(|(_, name)| !name.is_empty());
+        let had: BTreeMap<(&str, &str), &String> =
+            known.map(|(d, name)| ((d.device.as_str(), d.qdev.as_str()), name)).collect();
+        self.names = names(
+            devices,
+            |d| had.get(&(d.device.as_str(), d.qdev.as_str())).map(|name| (*name).clone()),
+            |d| match needs_kind(d) {
+                true => self.kinds.get(&d.qdev).cloned(),
+                false => Some(String::new()),
+            },
+        );
+    }
+
+    /// Gives every image a slot and writes what was read and written.
+    fn place_images(&mut self, asked: Ns) {
         let keys = self.keys();
         let images: Vec<_> = self.images().map(|(.., l)| (l.io, l.times)).collect();
-        let Some(slots) = &mut self.slots else { return Ok(()) };
+        let Some(slots) = &mut self.slots else { return };
+        // A region with room for the most that are taken is not replaced by another one.
         self.capacity = match slots.place(&keys, asked) {
             0 => Capacity::Sufficient,
             _ => Capacity::Outgrown,
@@ -149,18 +185,24 @@ impl<P: Publisher> VmState<P> {
                 slot.io(&io, &times, asked);
             }
         }
-        Ok(())
     }
 
-    /// The QOM types of devices that are new.
+    /// The QOM types of devices that are new, as far as time allows. Those of others are forgotten.
     fn learn_kinds(&mut self, qmp: &mut Connection, devices: &[Device]) -> Result<(), QmpError> {
-        for device in devices.iter().filter(|d| !d.qdev.is_empty()) {
-            if self.kinds.contains_key(&device.qdev) {
+        let began = Instant::now();
+        let wanted: BTreeSet<&String> =
+            devices.iter().filter(|d| needs_kind(d)).map(|d| &d.qdev).collect();
+        self.kinds.retain(|qdev, _| wanted.contains(qdev));
+        for qdev in wanted {
+            if self.kinds.contains_key(qdev) {
                 continue;
             }
-            let kind = queries::device_kind(qmp, &device.qdev);
+            if began.elapsed() > LEARNING {
+                break;
+            }
+            let kind = queries::device_kind(qmp, qdev);
             self.drain_before(qmp)?;
-            self.kinds.insert(device.qdev.clone(), kind?);
+            self.kinds.insert(qdev.clone(), kind?);
         }
         Ok(())
     }
@@ -171,35 +213,37 @@ impl<P: Publisher> VmState<P> {
         let asked = now(Clock::Boottime);
         let answer = queries::nodes(qmp);
         self.drain_before(qmp)?;
-        self.levels(answer?);
+        let nodes = answer?;
+        self.note_omitted("block nodes", nodes.omitted);
+        self.levels(nodes.items);
         self.place_extents();
-        for slot in self.slots.iter_mut().flat_map(|r| &mut r.blks) {
-            if slot.is_taken() {
-                slot.write_extent(asked);
-            }
+        if let Some(slots) = &mut self.slots {
+            slots.write_extents(asked);
         }
+        self.polls.of(Question::Extents).postpone();
         Ok(())
     }
 
-    /// Which jobs there are.
+    /// Which jobs there are. The disk of a job that is new is learned before anything of it is
+    /// delivered.
     pub(in crate::qemu) fn look_at_jobs(
         &mut self,
         qmp: &mut Connection,
-        reconnected: bool,
+        after: Link,
     ) -> Result<(), QmpError> {
         let asked = now(Clock::Boottime);
         let answer = queries::jobs(qmp);
         self.drain_before(qmp)?;
         let jobs = answer?;
-        let graph = match self.knows_jobs(&jobs) {
-            true => Value::Null,
-            false => {
-                let graph = queries::block_graph(qmp);
-                self.drain_before(qmp)?;
-                graph?
-            }
-        };
-        self.job_list(qmp, &jobs, &graph, asked, reconnected)
+        self.note_omitted("block jobs", jobs.omitted);
+        self.job_list(qmp, &jobs.items, after)?;
+        if self.has_unbound_jobs() {
+            let answer = queries::job_nodes(qmp);
+            self.bind_jobs(&answer?);
+            self.drain_before(qmp)?;
+        }
+        self.write_jobs(&jobs.items, asked);
+        Ok(())
     }
 
     fn memory(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
@@ -222,6 +266,7 @@ impl<P: Publisher> VmState<P> {
         let answer = queries::stats_schemas(qmp);
         self.drain_before(qmp)?;
         let schemas = answer?;
+        self.note_omitted("statistics", schemas.vm.omitted() + schemas.vcpu.omitted());
         (self.vm_stats, self.vcpu_stats) = (schemas.vm, schemas.vcpu);
         Ok(())
     }
@@ -239,10 +284,12 @@ impl<P: Publisher> VmState<P> {
         if let Some(vm) = list(&stats.vm).find(of_kvm) {
             slots.dom.write_arch(1, &self.vm_stats.words(&vm["stats"]), asked);
         }
-        for vcpu in list(&stats.vcpus).filter(of_kvm) {
-            // QEMU lists vCPUs in an order of its own.
-            let cpu = self.cpus.iter().find(|c| vcpu["qom-path"] == c.qom_path.as_str());
-            let index = cpu.and_then(|c| usize::try_from(c.index).ok());
+        // QEMU lists vCPUs in an order of its own.
+        let indices: BTreeMap<&str, u32> =
+            self.cpus.iter().map(|c| (c.qom_path.as_str(), c.index)).collect();
+        for vcpu in list(&stats.vcpus).filter(of_kvm).take(self.cpus.len()) {
+            let index = vcpu["qom-path"].as_str().and_then(|path| indices.get(path));
+            let index = index.and_then(|index| usize::try_from(*index).ok());
             let Some(slot) = index.and_then(|i| slots.vcpus.get_mut(i)) else { continue };
             let exits = exits(&vcpu["stats"]);
             if has_exits(&exits) {
@@ -257,7 +304,7 @@ impl<P: Publisher> VmState<P> {
     pub(in crate::qemu) fn run_all(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
         self.status(qmp)?;
         self.extents(qmp)?;
-        self.look_at_jobs(qmp, false)?;
+        self.look_at_jobs(qmp, Link::Same)?;
         self.memory(qmp)?;
         self.stats(qmp)?;
         let _ = self.threads();

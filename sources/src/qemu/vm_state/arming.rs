@@ -1,0 +1,208 @@
+//! Write thresholds of a VM: arming, and what QEMU reports of those that are armed.
+//!
+//! A threshold belongs to a node, a request names a disk, and which node is the disk's changes with
+//! each snapshot and each job that ends. So a request asks QEMU for the chain as it is now, arms the
+//! node, and looks again: if the disk has another node by then, what was armed is disarmed and the
+//! request begins again.
+
+use super::Report;
+use super::VmState;
+use crate::contract::{ControlError, ErrorCode, Publisher, Reply, SetRequest, ThresholdSet};
+use crate::qemu::decode::Node;
+use crate::qemu::qmp::{Connection, QmpError};
+use crate::qemu::queries;
+use crate::qemu::threshold::SetOutcome;
+
+/// How often a request begins again while the disk's images change.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// A threshold that was sent to QEMU, with the node that is to be armed.
+struct Plan {
+    disk: String,
+    node: String,
+    threshold: u64,
+}
+
+impl Plan {
+    fn answer(&self) -> ThresholdSet {
+        ThresholdSet {
+            disk: self.disk.clone(),
+            node: self.node.clone(),
+            threshold_bytes: self.threshold,
+        }
+    }
+}
+
+/// A request whose answer was lost with the connection.
+pub(super) struct SetInFlight {
+    plan: Plan,
+    reply: Reply<ThresholdSet>,
+}
+
+impl SetInFlight {
+    pub(super) fn answer(self, answer: Result<ThresholdSet, ControlError>) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Why a threshold is not armed.
+enum ArmError {
+    /// The request is refused.
+    Refused(ControlError),
+    /// QEMU was not asked, or did not answer, and nothing is armed by that.
+    Qmp(QmpError),
+    /// The connection broke before QEMU answered.
+    Lost(Box<Plan>, QmpError),
+}
+
+impl From<ControlError> for ArmError {
+    fn from(error: ControlError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<QmpError> for ArmError {
+    fn from(error: QmpError) -> Self {
+        Self::Qmp(error)
+    }
+}
+
+impl<P: Publisher> VmState<P> {
+    /// Arms or disarms a threshold and answers.
+    pub(in crate::qemu) fn set_threshold(
+        &mut self,
+        qmp: &mut Connection,
+        request: &SetRequest,
+        reply: Reply<ThresholdSet>,
+    ) -> Result<(), QmpError> {
+        let (answer, result) = match self.arm(qmp, request) {
+            Ok(plan) => (Ok(plan.answer()), Ok(())),
+            Err(ArmError::Refused(error)) => (Err(error), Ok(())),
+            Err(ArmError::Qmp(QmpError::Refused { source, .. })) => {
+                (Err(ControlError::new(ErrorCode::Refused, source.desc)), Ok(()))
+            }
+            Err(ArmError::Qmp(error)) if error.is_of_the_command() => {
+                (Err(ControlError::stuck()), Ok(()))
+            }
+            Err(ArmError::Qmp(error)) => (Err(ControlError::disconnected()), Err(error)),
+            Err(ArmError::Lost(plan, error)) if error.is_of_the_command() => {
+                let why =
+                    format!("{error}: whether {} is armed shows when it answers again", plan.disk);
+                (Err(ControlError::new(ErrorCode::UnknownOutcome, why)), Ok(()))
+            }
+            Err(ArmError::Lost(plan, error)) => {
+                // Answered over the next connection.
+                self.lost.push(SetInFlight { plan: *plan, reply });
+                return Err(error);
+            }
+        };
+        let _ = reply.send(answer);
+        result
+    }
+
+    fn arm(&mut self, qmp: &mut Connection, request: &SetRequest) -> Result<Plan, ArmError> {
+        for _ in 0..MAX_ATTEMPTS {
+            self.extents(qmp)?;
+            let plan = self.plan(request)?;
+            if self.thresholds.must_disarm_first(&plan.node, plan.threshold) {
+                self.set_node(qmp, &plan.node, 0)?;
+            }
+            match self.set_node(qmp, &plan.node, plan.threshold) {
+                Ok(()) => {}
+                // The node may have gone with a job that ended: the next look tells.
+                Err(QmpError::Refused { .. }) if self.is_replaced(qmp, &plan)? => continue,
+                Err(error @ QmpError::Refused { .. }) => return Err(error.into()),
+                Err(error) => return Err(ArmError::Lost(Box::new(plan), error)),
+            }
+            if !self.is_replaced(qmp, &plan)? {
+                return Ok(plan);
+            }
+            if plan.threshold > 0 {
+                match self.set_node(qmp, &plan.node, 0) {
+                    // A node that is gone has no threshold.
+                    Ok(()) | Err(QmpError::Refused { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        let why = format!("the images of {} change all the time: try again", request.disk);
+        Err(ControlError::new(ErrorCode::Busy, why).into())
+    }
+
+    fn plan(&self, request: &SetRequest) -> Result<Plan, ControlError> {
+        let disks = self.disks();
+        let disk = crate::qemu::find(&disks, &request.disk)?;
+        let threshold = request.bytes(disk.capacity_bytes, disk.physical_bytes)?;
+        let no_node =
+            || ControlError::new(ErrorCode::Refused, format!("{} has no medium", disk.name));
+        let node = disk.storage_node.clone().ok_or_else(no_node)?;
+        if self.thresholds.is_pending(&node) {
+            let why = format!("another request for {} is not answered yet", disk.name);
+            return Err(ControlError::new(ErrorCode::Busy, why));
+        }
+        Ok(Plan { disk: disk.name.clone(), node, threshold })
+    }
+
+    /// Whether the disk has another storage by now than the one that was armed.
+    fn is_replaced(&mut self, qmp: &mut Connection, plan: &Plan) -> Result<bool, QmpError> {
+        self.extents(qmp)?;
+        Ok(self.storage_of(&plan.disk) != Some(plan.node.as_str()))
+    }
+
+    /// Sets the threshold of a node and waits until QEMU has taken it.
+    fn set_node(
+        &mut self,
+        qmp: &mut Connection,
+        node: &str,
+        threshold: u64,
+    ) -> Result<(), QmpError> {
+        self.thresholds.sent(node, threshold);
+        let result = queries::set_threshold(qmp, node, threshold);
+        // Events that came before the answer are of what was armed before.
+        let drained = self.drain_before(qmp);
+        match &result {
+            Ok(()) => self.thresholds.answered(node, true),
+            Err(QmpError::Refused { .. }) => self.thresholds.answered(node, false),
+            Err(_) => self.thresholds.cut(),
+        }
+        drained?;
+        result
+    }
+
+    /// Takes what QEMU reports of its nodes: thresholds that fired unseen, requests whose answers
+    /// were lost. The chains are as new as the nodes.
+    pub(super) fn levels(&mut self, nodes: Vec<Node>) {
+        for node in &nodes {
+            let (firing, outcome) = self.thresholds.level(&node.name, node.threshold);
+            if let Some(firing) = firing {
+                self.reports.push(Report::Firing(node.name.clone(), firing));
+            }
+            let Some(outcome) = outcome else { continue };
+            let (mine, others): (Vec<SetInFlight>, _) =
+                std::mem::take(&mut self.lost).into_iter().partition(|s| s.plan.node == node.name);
+            self.lost = others;
+            for set in mine {
+                let answer = self.lost_answer(&set.plan, outcome);
+                set.answer(answer);
+            }
+        }
+        self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        let exists = &self.nodes;
+        self.thresholds.retain(|name| exists.contains_key(name));
+    }
+
+    fn lost_answer(&self, plan: &Plan, outcome: SetOutcome) -> Result<ThresholdSet, ControlError> {
+        let is_active = self.storage_of(&plan.disk) == Some(plan.node.as_str());
+        let why = match outcome {
+            SetOutcome::Set if is_active => return Ok(plan.answer()),
+            SetOutcome::Set => "has another image now",
+            SetOutcome::Unknown => {
+                "has no threshold now: either the request never arrived, or it did and fired"
+            }
+        };
+        let disk = &plan.disk;
+        let why =
+            format!("the connection broke before QEMU answered, and {disk} {why}; set it again");
+        Err(ControlError::new(ErrorCode::UnknownOutcome, why))
+    }
+}
