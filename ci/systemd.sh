@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots Debian with a real systemd under QEMU's TCG, starts the units of deploy/ there and judges
-# what they do: socket activation, READY=1, memory that outlives kills, the sandbox, and whether the
-# exporter sees what is handed over at a socket.
+# what they do: socket activation, READY=1, memory that outlives kills, what the exporter sees at
+# sockets, and what a program in its sandbox can read of other processes.
 # SYSTEMD_DIR is where the machine is kept (default: systemd in cargo's target directory).
 # Needs root, and Debian's debootstrap, cpio and qemu-system-x86.
 source "$(dirname "$0")/common.sh"
@@ -24,6 +24,7 @@ cargo build --locked -p domstat
 strip -o "$dir/domstat" "$target/debug/domstat"
 DESTDIR=$root PREFIX=/usr/local BINARY=$dir/domstat deploy/install.sh
 install tests/systemd/scenario.sh "$root/usr/local/bin/scenario"
+install tests/systemd/probe.pl "$root/usr/local/bin/probe"
 cat > "$root/etc/systemd/system/scenario.service" << 'UNIT'
 [Unit]
 After=basic.target systemd-tmpfiles-setup.service
@@ -61,4 +62,15 @@ hold 1 'scrape: 1 up after a kill'
 hold 1 'top: 1 live'
 hold 1 'sockets left: 0'
 hold 1 'qemu: active'
+hold 1 'qemu socket: 660 domstat'
+hold 1 'xen without Xen: inactive'
+# From inside the exporter's unit nothing of other processes and no secret can be read.
+for what in /proc/1/root/etc/shadow /etc/shadow /proc/1/environ /proc/1/mem process_vm_readv process_vm_writev; do
+    hold 1 "exporter: $what: refused"
+    hold 1 "nothing: $what: READ"
+done
+# The drop-in opens files, as it says, and still no memory by system calls.
+hold 1 'entries: /proc/1/root/etc/shadow: READ'
+hold 1 'entries: process_vm_readv: refused'
+hold 1 'entries: process_vm_writev: refused'
 hold 1 'failed units: 0'

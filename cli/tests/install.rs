@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +17,10 @@ use common::{Background, domstat, skip, stderr, stdout, wait_for};
 
 fn install(to: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install.sh");
-    let installed = Command::new(script)
+    // As an administrator whose own files are nobody else's.
+    let installed = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\""])
+        .arg(script)
         .env("DESTDIR", to)
         .env("PREFIX", "/usr")
         .env("BINARY", env!("CARGO_BIN_EXE_domstat"))
@@ -55,6 +59,58 @@ fn everything_is_in_its_place() {
     assert!(text("usr/lib/sysusers.d/domstat.conf").contains(&format!("\ng {group} ")));
     let export = text("usr/lib/systemd/system/domstat-export.service");
     assert!(export.contains(&format!("\nSupplementaryGroups={group}\n")));
+    for daemon in ["qemu", "xen"] {
+        let unit = text(&format!("usr/lib/systemd/system/domstat-{daemon}.service"));
+        assert!(unit.contains(&format!("--socket /run/domstat/{daemon}.sock ")), "{unit}");
+        assert!(unit.contains(&format!("--socket-mode 660 --socket-group {group} ")), "{unit}");
+    }
+    everybody_can_read(root.path());
+    let len = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let whole = len(Path::new(env!("CARGO_BIN_EXE_domstat")));
+    assert!(len(&root.path().join("usr/bin/domstat")) < whole, "without symbols");
+}
+
+fn everybody_can_read(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o044, 0o044, "{}", entry.path().display());
+        if entry.file_type().unwrap().is_dir() {
+            assert_eq!(mode & 0o011, 0o011, "{}", entry.path().display());
+            everybody_can_read(&entry.path());
+        }
+    }
+}
+
+#[test]
+fn c_programs_find_the_headers() {
+    let root = tempfile::tempdir().unwrap();
+    install(root.path());
+    let flags = Command::new("pkg-config")
+        .args(["--cflags", "domstat"])
+        .env("PKG_CONFIG_SYSROOT_DIR", root.path())
+        .env("PKG_CONFIG_PATH", root.path().join("usr/share/pkgconfig"))
+        .env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1")
+        .output();
+    let Ok(flags) = flags else {
+        return skip("cc", "there is no pkg-config");
+    };
+    assert!(flags.status.success(), "{}", stderr(&flags));
+    let program = root.path().join("reader.c");
+    let text = "#include <domstat/r4.h>\n#include <domstat/read.h>\nint main(void) { return 0; }\n";
+    std::fs::write(&program, text).unwrap();
+    let compile = |flags: &str| {
+        Command::new("cc")
+            .arg("-fsyntax-only")
+            .args(flags.split_whitespace())
+            .arg(&program)
+            .output()
+    };
+    let Ok(compiled) = compile(&stdout(&flags)) else {
+        return skip("cc", "there is no C compiler");
+    };
+    assert!(compiled.status.success(), "{}", stderr(&compiled));
+    assert!(!compile("").unwrap().status.success(), "the flags are needed");
 }
 
 #[test]
@@ -62,7 +118,7 @@ fn the_units_are_correct_and_hardened() {
     let root = tempfile::tempdir().unwrap();
     install(root.path());
     let units = root.path().join("usr/lib/systemd/system");
-    for name in ["domstat-export", "domstat-process@1", "domstat-qemu"] {
+    for name in ["domstat-export", "domstat-process@1", "domstat-qemu", "domstat-xen"] {
         // A template is looked at as one of its instances.
         let template = name.replace("@1", "@");
         for kind in ["service", "socket"] {
@@ -149,19 +205,41 @@ fn as_nobody(dir: &Path, capabilities: &[&str]) -> Option<String> {
     text.lines().find(|line| line.starts_with("domstat_up{")).map(str::to_owned)
 }
 
+fn deploy(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path);
+    std::fs::read_to_string(path).unwrap()
+}
+
 #[test]
-fn the_units_capabilities_are_enough_and_needed() {
+fn the_exporters_unit_has_no_capability_and_no_way_into_other_processes() {
+    let unit = deploy("systemd/domstat-export.service");
+    assert!(unit.lines().any(|line| line == "CapabilityBoundingSet="), "{unit}");
+    assert!(!unit.contains("\nAmbientCapabilities="), "{unit}");
+    for name in ["export", "qemu", "xen", "process@"] {
+        let unit = deploy(&format!("systemd/domstat-{name}.service"));
+        for call in ["process_vm_readv", "process_vm_writev", "process_madvise", "kcmp"] {
+            let forbids = |line: &str| {
+                let calls = line.strip_prefix("SystemCallFilter=~");
+                calls.is_some_and(|calls| calls.split(' ').any(|c| c == call))
+            };
+            assert!(unit.lines().any(forbids), "{name}: {call}");
+        }
+        for limit in ["\nMemoryMax=", "\nTasksMax="] {
+            assert!(unit.contains(limit), "{name}: {limit}");
+        }
+    }
+}
+
+#[test]
+fn the_drop_ins_capabilities_are_enough_and_needed() {
     if !rustix::process::geteuid().is_root() {
         return skip("root", "only root can give capabilities away");
     }
     let dir = tempfile::tempdir().unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(dir.path(), mode).unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let _domain = MadeUp::start(dir.path(), "web1", "web1");
-    let unit =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/domstat-export.service");
-    let unit = std::fs::read_to_string(unit).unwrap();
-    let given = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities="));
+    let drop_in = deploy("systemd/export-entries.conf");
+    let given = drop_in.lines().find_map(|line| line.strip_prefix("AmbientCapabilities="));
     let given = given.unwrap().to_ascii_lowercase();
     let given: Vec<&str> = given.split(' ').map(|c| c.strip_prefix("cap_").unwrap()).collect();
     let Some(enough) = as_nobody(dir.path(), &given) else {

@@ -50,6 +50,25 @@ say "scrape: $up up after a kill"
 say "top: $(domstat top -b -n 1 | grep -c ' live ') live"
 systemctl start domstat-qemu.service
 say "qemu: $(systemctl is-active domstat-qemu.service)"
+say "qemu socket: $(stat -c '%a %G' /run/domstat/qemu.sock)"
+systemctl start domstat-xen.service
+say "xen without Xen: $(systemctl is-active domstat-xen.service)"
+
+# The same attempts in the exporter's sandbox, in that of the drop-in, and without any.
+address=$(sed -n 's/^\([0-9a-f]*\)-[0-9a-f]* rw.*/\1/p' /proc/1/maps | head -1)
+probe() { # NAME UNIT...: the unit's text with the probe as its program
+    sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/perl /usr/local/bin/probe $address|" -e 's/^Type=.*/Type=oneshot/' \
+        -e '/^Restart=/d' -e '/^EnvironmentFile=/d' "${@:2}" > "/run/systemd/system/probe-$1.service"
+    echo -e '[Service]\nStandardOutput=file:/run/probe-'"$1" >> "/run/systemd/system/probe-$1.service"
+    systemctl daemon-reload
+    systemctl start "probe-$1.service"
+    sed "s/^probe: /scenario: $1: /" "/run/probe-$1"
+}
+units=/usr/local/lib/systemd/system
+printf '[Service]\nType=\nExecStart=\n' > /run/nothing
+probe exporter $units/domstat-export.service
+probe entries $units/domstat-export.service /usr/local/share/domstat/systemd/export-entries.conf
+probe nothing /run/nothing
 systemctl stop domstat-qemu.service domstat-export.service domstat-process@1.socket domstat-process@1.service
 say "sockets left: $(find /run/domstat -name '*.sock' | wc -l)"
 say "failed units: $(systemctl --failed --no-legend | grep -c domstat)"
