@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use common::http::{Export, OPENMETRICS, get, request, self_signed};
 use common::made_up::{MadeUp, UUID_TEXT, builder, many_series};
-use common::{Background, domstat, output, skip, stderr, wait_for};
+use common::{Background, domstat, output, skip, stderr, stdout, wait_for};
 use domstat_layout::latest::{BlkIdentity, BlkIo, Memory, Runstate};
 use domstat_layout::{Group, Name, Ns, Word};
 use domstat_producer::RegionBuilder;
@@ -90,6 +90,83 @@ fn counters_never_go_back() {
     created.vcpus[0].write(&runstate(0, 0), now());
     assert!(running() < first);
     assert!(began(&export.scrape()) > before);
+}
+
+/// All values of the series that start like this, in seconds.
+fn seconds(text: &str, series: &str) -> f64 {
+    value(text, series).unwrap_or_else(|| "-1".to_owned()).parse().unwrap()
+}
+
+#[test]
+fn a_frozen_producer_does_not_look_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = Export::start(dir.path(), &[]);
+    let mut created =
+        RegionBuilder::new("d").clock(domstat_layout::Clock::Monotonic).create_memfd().unwrap();
+    let now = domstat_producer::now(domstat_layout::Clock::Monotonic).unwrap();
+    // Running, as of a write a minute ago; nothing since.
+    let runstate = Runstate {
+        state: Word::from(0),
+        running_ns: Word::from(1_000_000_000),
+        ..Runstate::NOT_PRODUCED
+    };
+    created.vcpus[0].write(&runstate, Ns(now.0.saturating_sub(60_000_000_000)));
+    let region = created.unpublished.publish().unwrap();
+    let _announcement = region.announce(dir.path(), "d").unwrap();
+    let text = export.scrape();
+    let running = "domstat_vcpu_state_seconds_total{domain=\"d\",vcpu=\"0\",state=\"running\"}";
+    assert_eq!(seconds(&text, running), 1.0, "a minute that nobody measured is not running time");
+    let state = |state: &str| {
+        let series =
+            format!("domstat_domain_state{{domain=\"d\",domstat_domain_state=\"{state}\"}}");
+        value(&text, &series).unwrap()
+    };
+    assert_eq!([state("stale"), state("live")], ["1", "0"]);
+    assert_eq!(value(&text, "domstat_up{domain=\"d\"}").unwrap(), "1");
+    // Its age is visible all the while.
+    let age = "domstat_stats_age_seconds{domain=\"d\",group=\"vcpu.runstate\"}";
+    assert!(seconds(&text, age) >= 60.0, "{text}");
+    // When it writes again its times go on.
+    let now = domstat_producer::now(domstat_layout::Clock::Monotonic).unwrap();
+    created.vcpus[0].write(&runstate, Ns(now.0.saturating_sub(2_000_000_000)));
+    assert!(seconds(&export.scrape(), running) >= 3.0);
+}
+
+#[test]
+fn metrics_and_ls_use_the_same_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    // The copy of a region: a live header that no producer holds.
+    let path = dir.path().join("original");
+    let region = builder("unheld").create_file(&path).unwrap().unpublished.publish().unwrap();
+    std::fs::copy(&path, dir.path().join("unheld.domstat")).unwrap();
+    std::fs::write(dir.path().join("junk.domstat"), "junk").unwrap();
+    let export = Export::start(dir.path(), &[]);
+    let text = export.scrape();
+    let states: Vec<(String, String)> = text
+        .lines()
+        .filter(|line| line.starts_with("domstat_domain_state{") && line.ends_with(" 1"))
+        .map(|line| {
+            let label = |name: &str| {
+                let (_, rest) = line.split_once(&format!("{name}=\"")).unwrap();
+                rest.split('"').next().unwrap().to_owned()
+            };
+            (label("domain"), label("domstat_domain_state"))
+        })
+        .collect();
+    let named = |name: &str| {
+        let mut states = states.iter().filter(|(domain, _)| domain == name);
+        (states.next().unwrap().1.clone(), states.next().is_none())
+    };
+    assert_eq!(named("web1"), ("live".to_owned(), true));
+    assert_eq!(named("junk"), ("invalid".to_owned(), true));
+    let (unheld, _) = named("unheld");
+    let listed = stdout(&output(dir.path(), &["ls", "--json"]));
+    assert_eq!(unheld, "unheld", "{listed}");
+    let listed = stdout(&output(dir.path(), &["ls", "--json"]));
+    assert!(listed.contains(&format!("\"{unheld}\"")), "{unheld}: {listed}");
+    assert_eq!(value(&text, "domstat_up{domain=\"junk\"}").as_deref(), Some("0"));
+    drop(region);
 }
 
 #[test]

@@ -241,10 +241,11 @@ impl Attachment {
         if over {
             return Liveness::Dead;
         }
-        match self.looks.judge(region, &self.limits) {
-            Liveness::Live if matches!(self.producer, ProducerHandle::NoLock) => Liveness::Unheld,
-            judged => judged,
+        // Stale or stalled would say that the producer lives.
+        if matches!(self.producer, ProducerHandle::NoLock) {
+            return Liveness::Unheld;
         }
+        self.looks.judge(region, &self.limits)
     }
 
     /// What `read` makes of the region, if the region is live after it was read.

@@ -9,10 +9,10 @@ use domstat_consumer::rates::{MonotonicTimes, Rates};
 use domstat_consumer::{AttachError, Attachment, Liveness, Reading, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV};
-use domstat_layout::{GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
+use domstat_layout::{Geometry, GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
 
 use crate::label::{Label, push_label};
-use crate::scrape::{DomainScrape, Names, REASONS, Stamp, nr_records, record};
+use crate::scrape::{DomainScrape, LARGE, Names, REASONS, Stamp, nr_records, record};
 
 /// The arrays whose slots have tenants.
 const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
@@ -33,11 +33,20 @@ pub(crate) struct DomainState {
 }
 
 impl DomainState {
-    /// Fills the scrape of `member`, attached or not.
-    pub(crate) fn fill(&mut self, entry: &str, member: &Member, scrape: &mut DomainScrape) {
+    /// Fills the scrape of `member`, attached or not, with values if the budget suffices.
+    pub(crate) fn fill(
+        &mut self,
+        entry: &str,
+        member: &Member,
+        budget: &mut Budget,
+        scrape: &mut DomainScrape,
+    ) {
         self.seen = true;
         match member.attachment() {
-            Ok(attachment) => self.fill_attached(entry, attachment, member.born(), scrape),
+            Ok(attachment) => {
+                scrape.created = Stamp::from(member.born());
+                self.fill_attached(entry, attachment, budget, scrape);
+            }
             Err(error) => self.fill_failed(entry, error, scrape),
         }
     }
@@ -48,11 +57,9 @@ impl DomainState {
         if self.names.domain.is_empty() {
             self.names = Arc::new(names(entry, None, None));
         }
-        if let Some(count) = self.failures.get_mut(reason(error)) {
-            *count = count.saturating_add(1);
-        }
+        self.count_failures(error.name(), 1);
         scrape.created = Stamp::default();
-        self.fill_down(scrape, None);
+        self.fill_without_values(scrape, false, error.name());
     }
 
     /// Fills the scrape of an attached domain.
@@ -60,40 +67,59 @@ impl DomainState {
         &mut self,
         entry: &str,
         attachment: &Attachment,
-        born: SystemTime,
+        budget: &mut Budget,
         scrape: &mut DomainScrape,
     ) {
         let region = attachment.region();
-        region.snapshot(&mut scrape.snapshot);
         let header = region.header();
         let incarnation = Some((header.incarnation, header.revision));
-        if self.names.region != incarnation || self.names.domain.is_empty() {
-            let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
-            self.names = Arc::new(names(entry, identity.as_deref(), incarnation));
+        if self.names.region != incarnation {
             self.tenants = Tenants::default();
+        }
+        if self.names.region != incarnation || !self.names.is_final {
+            let identity = region.dom().read::<Identity>();
+            let is_final = identity.is_ok();
+            let identity = identity.ok().and_then(Reading::active);
+            let names = names(entry, identity.as_deref(), incarnation);
+            self.names = Arc::new(Names { is_final, ..names });
+        }
+        // A region that is not live before the copy is not copied.
+        let may_be_live = region.status().state == Some(State::Live);
+        let may_be_live = may_be_live && region.is_held() != Some(false);
+        let within_budget = may_be_live && budget.take(&region.geometry());
+        if within_budget {
+            region.snapshot(&mut scrape.snapshot);
+            self.retries = self.retries.saturating_add(scrape.snapshot.retries());
         }
         // Read after the copy: a region that is live now was live during the whole copy.
         let liveness = attachment.liveness();
-        let state = region.status().state;
-        scrape.created = Stamp::from(born);
-        self.retries = self.retries.saturating_add(scrape.snapshot.retries());
-        if !liveness.is_up() {
-            return self.fill_down(scrape, state);
+        if !liveness.is_up() || !within_budget {
+            if may_be_live && !within_budget {
+                self.count_failures("limit", 1);
+            }
+            return self.fill_without_values(scrape, liveness.is_up(), liveness.name());
         }
-        scrape.state = state;
         let stalled = self.scan_groups(scrape);
         self.stalled = stalled > 0;
-        self.failures[0] = self.failures[0].saturating_add(stalled);
+        self.count_failures("stalled", stalled);
         self.fill_times(scrape, &liveness);
         label_devices(scrape);
-        scrape.up = true;
+        (scrape.up, scrape.standing, scrape.has_values) = (true, liveness.name(), true);
         self.fill_common(scrape);
     }
 
-    fn fill_down(&self, scrape: &mut DomainScrape, state: Option<State>) {
-        (scrape.up, scrape.state, scrape.nr_vcpus, scrape.saturated) = (false, state, 0, 0);
+    fn fill_without_values(&mut self, scrape: &mut DomainScrape, up: bool, standing: &'static str) {
+        (scrape.up, scrape.standing, scrape.has_values) = (up, standing, false);
+        (scrape.nr_vcpus, scrape.saturated) = (0, 0);
         scrape.ages.clear();
         self.fill_common(scrape);
+    }
+
+    fn count_failures(&mut self, reason: &str, more: u64) {
+        let at = REASONS.iter().position(|r| *r == reason);
+        if let Some(count) = at.and_then(|at| self.failures.get_mut(at)) {
+            *count = count.saturating_add(more);
+        }
     }
 
     fn fill_common(&self, scrape: &mut DomainScrape) {
@@ -135,6 +161,39 @@ impl DomainState {
         times.clear();
         times.extend(self.shown.times(&rates));
         *nr_vcpus = u32::try_from(rates.vcpus().count()).unwrap_or(u32::MAX);
+    }
+}
+
+/// Largest number of records that a pass copies. 2^18 records are 10,000 domains of 8 vCPUs twice
+/// over, and some 100 MB.
+const MAX_RECORDS: u32 = 1 << 18;
+/// Largest number of records of large domains that a pass copies: a few regions that claim tens of
+/// thousands of vCPUs take nothing from the others.
+const MAX_LARGE_RECORDS: u32 = 1 << 17;
+
+/// Records that a pass may still copy.
+pub(crate) struct Budget {
+    usual: u32,
+    large: u32,
+}
+
+impl Budget {
+    pub(crate) const fn new() -> Self {
+        Self { usual: MAX_RECORDS, large: MAX_LARGE_RECORDS }
+    }
+
+    /// Takes the records of a region out of the budget. `false` if there are too many of them.
+    fn take(&mut self, geometry: &Geometry) -> bool {
+        let records = ARRAYS.into_iter().map(|kind| geometry.array(kind).nr);
+        let records = records.fold(1, u32::saturating_add);
+        let left = if records > LARGE { &mut self.large } else { &mut self.usual };
+        match left.checked_sub(records) {
+            Some(rest) => {
+                *left = rest;
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -253,12 +312,7 @@ fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -
         push_label(&mut labels, "uuid", Label::Text(uuid));
     }
     let domid = identity.and_then(|i| i.domid.value());
-    Names { domain, uuid, labels, domid, region }
-}
-
-/// The position in [`REASONS`].
-fn reason(error: &AttachError) -> usize {
-    REASONS.iter().position(|reason| *reason == error.name()).unwrap_or(0)
+    Names { domain, uuid, labels, domid, region, is_final: false }
 }
 
 #[cfg(test)]

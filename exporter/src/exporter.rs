@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use domstat_consumer::Patience;
 use domstat_consumer::fleet::Fleet;
 
-use crate::domain_state::DomainState;
+use crate::domain_state::{Budget, DomainState};
 use crate::process::ProcessStats;
 use crate::scrape::{Names, Scrape, Stamp};
 
@@ -21,6 +21,9 @@ const PATIENCE: Patience = Patience { spins: 64, yielding: Duration::from_millis
 const NO_PATIENCE: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 /// Wait of one pass for all writers together.
 const PASS: Duration = Duration::from_millis(50);
+
+/// Largest number of domains. Each takes some kilobytes, whatever a daemon lists as its name.
+const MAX_DOMAINS: usize = 1 << 15;
 
 /// Number of domains before the first scrape.
 const NO_SCRAPE: u64 = u64::MAX;
@@ -38,7 +41,8 @@ struct Inner {
     domains: HashMap<String, DomainState>,
     directory_failures: u64,
     duplicates: u64,
-    spare: Vec<Scrape>,
+    limited: u64,
+    spare: Option<Scrape>,
 }
 
 impl Exporter {
@@ -56,7 +60,8 @@ impl Exporter {
             domains: HashMap::new(),
             directory_failures: 0,
             duplicates: 0,
-            spare: Vec::new(),
+            limited: 0,
+            spare: None,
         };
         let started = Stamp::from(SystemTime::now());
         Self {
@@ -76,7 +81,7 @@ impl Exporter {
     #[must_use]
     pub fn pass(&self) -> Scrape {
         let mut inner = self.lock();
-        let mut scrape = inner.spare.pop().unwrap_or_default();
+        let mut scrape = inner.spare.take().unwrap_or_default();
         inner.pass(&mut scrape);
         scrape.started = self.started;
         // ORDERING: relaxed; the number orders nothing else, here and in the other
@@ -95,7 +100,7 @@ impl Exporter {
     /// Keeps the scrape's buffers for the next pass.
     pub fn give_back(&self, mut scrape: Scrape) {
         scrape.shrink();
-        self.lock().spare.push(scrape);
+        self.lock().spare = Some(scrape);
     }
 
     /// Counts a refused scrape.
@@ -113,9 +118,13 @@ impl Inner {
         }
         self.domains.values_mut().for_each(|domain| domain.seen = false);
         let reading = Instant::now();
-        let mut late = false;
+        let (mut late, mut budget) = (false, Budget::new());
         for (entry, member) in self.fleet.iter() {
             if !self.domains.contains_key(entry) {
+                if self.domains.len() >= MAX_DOMAINS {
+                    self.limited += 1;
+                    continue;
+                }
                 self.domains.insert(entry.to_owned(), DomainState::default());
             }
             let Some(domain) = self.domains.get_mut(entry) else { continue };
@@ -123,13 +132,14 @@ impl Inner {
                 let patient = !(late || domain.stalled);
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }
-            domain.fill(entry, member, scrape.next());
+            domain.fill(entry, member, &mut budget, scrape.next());
             late = late || (domain.stalled && reading.elapsed() > PASS);
         }
         self.domains.retain(|_, domain| domain.seen);
         self.duplicates += hide_duplicates(scrape);
         scrape.directory_failures = self.directory_failures;
         scrape.duplicates = self.duplicates;
+        scrape.limited = self.limited;
         scrape.duration = begin.elapsed();
         scrape.process = ProcessStats::read();
     }

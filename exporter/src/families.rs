@@ -46,7 +46,7 @@ pub const FAMILIES: [&[Family]; 8] =
 const ITSELF: &[Family] = computed! {
     "build" Info None Build "The program that exports.";
     "up" Gauge None Up
-        "1 if the domain's region is attached, live and held by its producer, else 0.";
+        "1 if the domain's producer lives and publishes it, else 0; domstat_domain_state says more.";
     "stats_age_seconds" Gauge Seconds Age
         "Time since the newest write of the group in any record of the domain.";
     "read_retries" Counter None Retries
@@ -74,7 +74,7 @@ const PROCESS: &[Family] = computed! { "process_":
 
 const DOMAIN: &[Family] = computed! {
     "domain" Info None Info "Numbers of the domain and of its region.";
-    "domain_state" StateSet None State "State of the domain's region.";
+    "domain_state" StateSet None State "How the domain stands, in the words of domstat ls.";
     "domain_vcpus" Gauge None Vcpus "Current vCPUs of the domain.";
     "domain_vcpus_maximum" Gauge None VcpusMaximum "Maximum vCPUs of the domain.";
 };

@@ -1,12 +1,14 @@
 //! Points of a scrape, family by family.
 
+use domstat_layout::RecordKind;
 use domstat_layout::latest::VcpuState;
-use domstat_layout::{RecordKind, State};
 
 use crate::families::FAMILIES;
 use crate::family::{Computed, Family, Origin, Row, Unit};
 use crate::label::Label;
-use crate::scrape::{DomainScrape, REASONS, RUNSTATES, Scrape, Stamp, nr_records, record};
+use crate::scrape::{
+    DomainScrape, REASONS, RUNSTATES, STANDINGS, Scrape, Stamp, nr_records, record,
+};
 
 /// Receiver of points.
 pub trait Sink {
@@ -62,9 +64,11 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
                     own(scrape, family, &[], value, sink)?;
                 }
                 if computed == Computed::Failures {
-                    for (reason, count) in
-                        [("directory", scrape.directory_failures), ("duplicate", scrape.duplicates)]
-                    {
+                    for (reason, count) in [
+                        ("directory", scrape.directory_failures),
+                        ("duplicate", scrape.duplicates),
+                        ("limit", scrape.limited),
+                    ] {
                         let labels = [("reason", Label::Text(reason))];
                         own(scrape, family, &labels, Value::Count(count), sink)?;
                     }
@@ -114,7 +118,7 @@ fn fields<S: Sink>(
     rows: &'static [Row],
     sink: &mut S,
 ) -> Result<(), S::Error> {
-    for domain in scrape.domains().filter(|domain| domain.up) {
+    for domain in scrape.domains().filter(|domain| domain.has_values) {
         for index in 0..nr_records(&domain.snapshot, kind) {
             let Some(record) = record(&domain.snapshot, kind, index) else { continue };
             for row in rows {
@@ -183,10 +187,9 @@ impl<S: Sink> ComputedFamily<'_, S> {
         match computed {
             Computed::Up => return self.point(domain, &[], count(domain.up), created),
             Computed::State => {
-                let Some(now) = domain.state else { return Ok(()) };
-                for state in [State::Initializing, State::Live, State::Retired] {
-                    let labels = [("domstat_domain_state", Label::Text(state.name()))];
-                    self.point(domain, &labels, count(state == now), created)?;
+                for standing in STANDINGS {
+                    let labels = [("domstat_domain_state", Label::Text(standing))];
+                    self.point(domain, &labels, count(standing == domain.standing), created)?;
                 }
                 return Ok(());
             }
@@ -203,13 +206,13 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 }
                 return Ok(());
             }
-            _ if !domain.up => return Ok(()),
+            _ if !domain.has_values => return Ok(()),
             _ => {}
         }
         self.emit_live(computed, domain)
     }
 
-    /// Emits the points that only a domain that is up has.
+    /// Emits the points that only a domain with values has.
     fn emit_live(&mut self, computed: Computed, domain: &DomainScrape) -> Result<(), S::Error> {
         let created = domain.created;
         match computed {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use domstat_consumer::{Reading, Snapshot, SnapshotRecord};
+use domstat_consumer::{AttachError, Liveness, Reading, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{Runstate, Sched, VcpuState};
-use domstat_layout::{GroupDesc, RecordKind, Stat, State};
+use domstat_layout::{GroupDesc, RecordKind, Stat};
 
 use crate::family::FieldRef;
 use crate::process::ProcessStats;
@@ -13,6 +13,9 @@ use crate::process::ProcessStats;
 /// States of a vCPU with a time of their own, in the order of the times in a scrape.
 pub(crate) const RUNSTATES: [VcpuState; 4] =
     [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
+
+/// Records of a large domain: more than virtual machines usually have.
+pub(crate) const LARGE: u32 = 1024;
 
 /// A point in time, as the duration since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +27,33 @@ impl From<SystemTime> for Stamp {
     }
 }
 
-/// Reasons of failed reads and attachments, as label values.
-pub const REASONS: [&str; 6] =
-    ["stalled", "dead", "not_permitted", "invalid", "timed_out", "error"];
+/// Words for how a domain stands, as label values: those of [`Liveness`], and those of
+/// [`AttachError`] for a domain that is not attached.
+pub const STANDINGS: [&str; 12] = {
+    let [live, stale, stalled, unheld, dead, restarted, retired, lost] = Liveness::NAMES;
+    let [_dead, not_permitted, invalid, timed_out, error] = AttachError::NAMES;
+    [
+        live,
+        stale,
+        stalled,
+        unheld,
+        dead,
+        restarted,
+        retired,
+        lost,
+        not_permitted,
+        invalid,
+        timed_out,
+        error,
+    ]
+};
+
+/// Reasons of failed reads and attachments, as label values: a stalled writer, those of
+/// [`AttachError`], and a limit of the exporter.
+pub const REASONS: [&str; 7] = {
+    let [dead, not_permitted, invalid, timed_out, error] = AttachError::NAMES;
+    ["stalled", dead, not_permitted, invalid, timed_out, error, "limit"]
+};
 
 /// Identity of a domain.
 #[derive(Debug, Default)]
@@ -41,6 +68,8 @@ pub struct Names {
     pub domid: Option<u64>,
     /// Incarnation and revision of the region.
     pub region: Option<(u64, u32)>,
+    /// Whether the name is final: the region's identity was readable.
+    pub(crate) is_final: bool,
 }
 
 /// One domain in a scrape. The next scrape reuses its buffers.
@@ -48,11 +77,13 @@ pub struct Names {
 pub struct DomainScrape {
     /// Identity.
     pub names: Arc<Names>,
-    /// Whether its numbers are exported: it is live and held by its producer.
+    /// Whether its producer lives and publishes it.
     pub up: bool,
-    /// State of the region, if it is attached.
-    pub state: Option<State>,
-    /// All groups, valid while the domain is up.
+    /// How it stands, one of [`STANDINGS`].
+    pub standing: &'static str,
+    /// Whether its numbers are exported: it is up, and within the limits of a pass.
+    pub has_values: bool,
+    /// All groups, valid if it has values.
     pub snapshot: Snapshot,
     /// Start of the domain's counters.
     pub created: Stamp,
@@ -93,6 +124,8 @@ pub struct Scrape {
     pub directory_failures: u64,
     /// Domains not exported because another has the same names.
     pub duplicates: u64,
+    /// Domains not exported because there are too many.
+    pub limited: u64,
 }
 
 impl Scrape {
@@ -115,9 +148,16 @@ impl Scrape {
         self.domains.get_mut(..self.len).unwrap_or_default()
     }
 
-    /// Frees the buffers of removed domains.
+    /// Frees the buffers of removed domains, and those of large ones: a region that was large once
+    /// does not keep memory for good.
     pub(crate) fn shrink(&mut self) {
         self.domains.truncate(self.len.saturating_mul(2).max(16));
+        for domain in &mut self.domains {
+            let kinds = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
+            if kinds.into_iter().any(|kind| nr_records(&domain.snapshot, kind) > LARGE) {
+                *domain = DomainScrape::default();
+            }
+        }
     }
 
     /// The domains, in the order of their entries.

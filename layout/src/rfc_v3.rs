@@ -30,8 +30,7 @@
 
 use crate::geometry::Expected;
 use crate::header::MAX_VCPUS;
-use crate::mem::ReadMem;
-use crate::twins::Busy;
+use crate::mem::{Busy, ReadMem};
 
 /// First word of the header.
 pub const MAGIC: u32 = 0xaabb_ccdd;

@@ -46,7 +46,6 @@ mod monotonic;
 mod pieces;
 mod plan;
 mod predecessor;
-mod record;
 mod region;
 mod region_file;
 mod runstate;

@@ -65,8 +65,10 @@ fn rows_of(slot: &str, rows: &[Row]) -> (String, String) {
 fn computed_of(computed: Computed) -> (String, String) {
     let (labels, from) = match computed {
         Computed::Info => ("domid, incarnation, revision", "header, dom.identity"),
-        Computed::Up => ("", "attachment, state, lock on a file"),
-        Computed::State => ("domstat_domain_state", "state of the header"),
+        Computed::Up => ("", "as domstat_domain_state: live, stale or stalled"),
+        Computed::State => {
+            ("domstat_domain_state", "attachment, producer, state of the header, newest write")
+        }
         Computed::Vcpus => ("", "vCPU records whose runstate is active"),
         Computed::VcpusMaximum => ("", "nr_vcpus of the header"),
         Computed::StateSeconds => ("vcpu; state", "vcpu.runstate, extrapolated to now"),
@@ -74,7 +76,9 @@ fn computed_of(computed: Computed) -> (String, String) {
         Computed::Online => ("vcpu", "vcpu.runstate.state"),
         Computed::Age => ("group", "updated_ns of each group"),
         Computed::Retries => ("", "reads"),
-        Computed::Failures => ("reason; no domain: directory, duplicate", "reads, attachments"),
+        Computed::Failures => {
+            ("reason; no domain: directory, duplicate, limit", "reads, attachments")
+        }
         Computed::Saturated => ("", "every field"),
         Computed::Build => ("version; no domain", "this program"),
         Computed::Refused
