@@ -7,6 +7,8 @@ use domstat_layout::markdown::{DOM_HEADER, RECORD_HEADER};
 use domstat_layout::schema::FieldShape;
 use domstat_layout::{GroupDesc, REVISIONS, RecordKind, Revision};
 
+use crate::constants::{Constant, header_values, known_words, magics, sentinels};
+
 /// The C header of a revision: structures and constants in C99, with a compile-time check of
 /// every offset and size.
 #[must_use]
@@ -28,24 +30,13 @@ pub fn c_header(revision: &Revision) -> String {
     out.line(&format!("#define DOMSTAT_REVISION {n}\n"));
     out.line("#include <stddef.h>\n#include <stdint.h>\n");
     out.line("/* What a word can say instead of a number. */");
-    out.line("#define DOMSTAT_NOT_PRODUCED (~(uint64_t)0)");
-    out.line("#define DOMSTAT_SATURATED (~(uint64_t)1)\n");
+    out.constants(sentinels());
+    out.line("");
     let kinds: Vec<RecordKind> =
         RecordKind::ALL.into_iter().filter(|k| !revision.groups(*k).is_empty()).collect();
-    for kind in &kinds {
-        let name = kind.name().to_uppercase();
-        out.line(&format!("#define DOMSTAT_{name}_MAGIC 0x{:08x}u", kind.magic()));
-    }
-    if revision.arch_and_schema {
-        out.line(&format!("#define DOMSTAT_ARCH_MAGIC 0x{:08x}u", RecordKind::ArchDom.magic()));
-        let schema = domstat_layout::header::SCHEMA_MAGIC;
-        out.line(&format!("#define DOMSTAT_SCHEMA_MAGIC 0x{schema:08x}u"));
-    }
+    out.constants(magics(revision));
     out.line("\n/* Values of state and of clock in the header. */");
-    out.line("#define DOMSTAT_STATE_INITIALIZING 0u\n#define DOMSTAT_STATE_LIVE 1u");
-    out.line("#define DOMSTAT_STATE_RETIRED 2u\n#define DOMSTAT_CLOCK_UNKNOWN 0u");
-    out.line("#define DOMSTAT_CLOCK_MONOTONIC 1u\n#define DOMSTAT_CLOCK_BOOTTIME 2u");
-    out.line("#define DOMSTAT_CLOCK_XEN 3u");
+    out.constants(header_values());
 
     out.header_struct("dom_header", DOM_HEADER, domstat_layout::header::DOM_HEADER_LEN, n);
     let record_len = domstat_layout::header::RECORD_HEADER_LEN;
@@ -59,22 +50,18 @@ pub fn c_header(revision: &Revision) -> String {
     out.0
 }
 
-/// The revision that put a header word to use.
-fn since(word: &str) -> u32 {
-    let part = word.trim_start_matches("nr_");
-    match part {
-        _ if part.starts_with("blk") => 2,
-        _ if ["arch", "schema", "net"].iter().any(|p| part.starts_with(p)) => 4,
-        _ => 1,
-    }
-}
-
 struct Out(String);
 
 impl Out {
     fn line(&mut self, text: &str) {
         self.0.push_str(text);
         self.0.push('\n');
+    }
+
+    fn constants(&mut self, constants: impl IntoIterator<Item = Constant>) {
+        for Constant { name, text, .. } in constants {
+            self.line(&format!("#define DOMSTAT_{name} {text}"));
+        }
     }
 
     fn check(&mut self, id: &str, condition: &str) {
@@ -98,9 +85,7 @@ impl Out {
                 *at = to;
             }
         };
-        let known =
-            |row: &&(usize, &str, &str, &str)| !row.1.is_empty() && since(row.2) <= revision;
-        for (offset, ty, word, meaning) in rows.iter().filter(known) {
+        for (offset, ty, word, meaning) in known_words(rows, revision) {
             fill(&mut self.0, &mut at, *offset);
             let (ty, width) = if *ty == "u64" { ("uint64_t", 8) } else { ("uint32_t", 4) };
             let _ = writeln!(self.0, "    {ty} {word}; /* {meaning} */");
@@ -108,7 +93,7 @@ impl Out {
         }
         fill(&mut self.0, &mut at, len);
         self.line("};");
-        for (offset, _, word, _) in rows.iter().filter(known) {
+        for (offset, _, word, _) in known_words(rows, revision) {
             let place = format!("offsetof(struct domstat_{name}, {word}) == {offset}");
             self.check(&format!("{name}_{word}"), &place);
         }

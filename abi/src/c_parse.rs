@@ -1,29 +1,66 @@
-//! Parser of C headers: structures give places, constants give bits, comments give the meaning of
-//! fields.
+//! Parser of C headers: structures give places, constants give bits and values, comments give the
+//! meaning of fields.
+//!
+//! The parser knows the form in which this crate writes headers and refuses everything else, so
+//! that no part of a header is left out of a comparison.
+
+mod assemble;
+mod check;
 
 use std::collections::BTreeMap;
 
-use crate::{Abi, Field, Group, Record};
+use crate::Abi;
+use crate::c_token::{Token, TokenKind, number, tokens, value};
 
-/// Why a header cannot be read.
+/// Reason why a header cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {what}")]
+#[error("{}{what}", at(*.line))]
 pub struct HeaderError {
-    /// Where, from 1 on; 0 for what is nowhere.
+    /// The line, from 1 on; 0 for a fault of the whole file.
     pub line: usize,
     /// What is wrong there.
     pub what: String,
 }
 
-/// A structure of the header.
+fn at(line: usize) -> String {
+    if line == 0 { String::new() } else { format!("line {line}: ") }
+}
+
+/// The parts of a header.
 #[derive(Default)]
+struct Parts {
+    structs: BTreeMap<String, Struct>,
+    constants: BTreeMap<String, Define>,
+    /// The name of the include guard, from its `#ifndef` on.
+    guard: Option<String>,
+    /// Headers of the C library that are included.
+    includes: Vec<String>,
+    /// Conditionals that are open.
+    depth: usize,
+}
+
+/// A constant.
+struct Define {
+    line: usize,
+    /// Its value, if it is a number.
+    value: Option<u64>,
+    /// Its value as text that is the same for equal numbers.
+    text: String,
+}
+
+/// A structure.
 struct Struct {
+    line: usize,
     members: Vec<Member>,
     size: usize,
     align: usize,
+    /// The comment before it.
+    comment: String,
 }
 
 struct Member {
+    line: usize,
+    ty: String,
     /// The structure that it is, if it is one.
     of: Option<String>,
     name: String,
@@ -35,178 +72,299 @@ struct Member {
 /// Reads a header in the form in which this crate writes them.
 ///
 /// # Errors
-/// [`HeaderError`] for a member whose type is not known, or a group without a bit.
+/// [`HeaderError`] for the first part that has another form or contradicts another part.
 pub fn parse_c_header(text: &str) -> Result<Abi, HeaderError> {
-    let mut structs: BTreeMap<String, Struct> = BTreeMap::new();
-    let mut constants: BTreeMap<String, u32> = BTreeMap::new();
-    let mut current: Option<(String, Struct)> = None;
-    for (i, line) in text.lines().enumerate() {
-        let line_no = i + 1;
-        let trimmed = line.trim();
-        if let Some((name, value)) = define(trimmed) {
-            constants.insert(name, value);
-        } else if let Some(name) =
-            trimmed.strip_prefix("struct domstat_").and_then(|rest| rest.strip_suffix(" {"))
-        {
-            current = Some((name.to_owned(), Struct { align: 1, ..Struct::default() }));
-        } else if trimmed == "};" {
-            if let Some((name, mut done)) = current.take() {
-                done.size = done.size.next_multiple_of(done.align);
-                structs.insert(name, done);
+    let tokens = tokens(text)?;
+    let is_ours = |window: &[Token<'_>]| match window {
+        [define, name] => define.is("define") && name.is("DOMSTAT_REVISION"),
+        _ => false,
+    };
+    if !tokens.windows(2).any(is_ours) {
+        let what = "not a header of domstat: it does not define DOMSTAT_REVISION (structs of other \
+                    projects are compared with --struct NAME)";
+        return Err(HeaderError { line: 0, what: what.to_owned() });
+    }
+    let mut parts = Parts::default();
+    let mut cursor = Cursor { rest: &tokens, line: 1 };
+    let mut comment = "";
+    while let Some(token) = cursor.next() {
+        match token.kind {
+            TokenKind::Comment => comment = token.text,
+            _ if token.is("#") => parts.directive(token.line, &mut cursor)?,
+            _ if token.is("struct") => parts.structure(token.line, &mut cursor, comment)?,
+            _ if token.is("typedef") => parts.check(token.line, &mut cursor)?,
+            _ => {
+                let what =
+                    format!("expected a struct, a constant or a check, found {}", token.text);
+                return Err(HeaderError { line: token.line, what });
             }
-        } else if let Some((_, open)) = &mut current {
-            let added = open.add(trimmed, &structs);
-            added.map_err(|what| HeaderError { line: line_no, what })?;
         }
     }
-    assemble(&structs, &constants)
+    if parts.depth > 0 {
+        return Err(HeaderError { line: cursor.line, what: "#endif is missing".to_owned() });
+    }
+    parts.assemble()
 }
 
-/// `#define DOMSTAT_X 3u` as its name without prefix and its value.
-fn define(line: &str) -> Option<(String, u32)> {
-    let mut words = line.strip_prefix("#define DOMSTAT_")?.split_whitespace();
-    let (name, value) = (words.next()?, words.next()?);
-    Some((name.to_owned(), value.trim_end_matches('u').parse().ok()?))
+/// The tokens that are left.
+struct Cursor<'t, 's> {
+    rest: &'t [Token<'s>],
+    /// The line of the last token.
+    line: usize,
 }
 
-impl Struct {
-    /// Adds a line such as `uint64_t running_ns; /* cumulative, ns */`.
-    fn add(&mut self, line: &str, structs: &BTreeMap<String, Self>) -> Result<(), String> {
-        let Some((declared, rest)) = line.split_once(';') else { return Ok(()) };
-        let comment = rest.trim().trim_start_matches("/*").trim_end_matches("*/").trim();
-        let declared = declared.trim();
-        let (ty, name) = declared.rsplit_once(' ').ok_or("a member without a name")?;
-        let (name, count) = match name.split_once('[') {
-            None => (name, 1),
-            Some((name, count)) => {
-                let count = count.trim_end_matches(']').parse::<usize>();
-                (name, count.map_err(|_| format!("the length of {name} is no number"))?)
-            }
+impl<'t, 's> Cursor<'t, 's> {
+    fn next(&mut self) -> Option<Token<'s>> {
+        let (first, rest) = self.rest.split_first()?;
+        (self.rest, self.line) = (rest, first.line);
+        Some(*first)
+    }
+
+    fn error<T>(&self, what: impl Into<String>) -> Result<T, HeaderError> {
+        Err(HeaderError { line: self.line, what: what.into() })
+    }
+
+    /// The next token, which is not a comment.
+    fn code(&mut self) -> Result<Token<'s>, HeaderError> {
+        match self.next() {
+            Some(token) if token.kind != TokenKind::Comment => Ok(token),
+            Some(_) => self.error("a comment inside a declaration"),
+            None => self.error("the header ends inside a declaration"),
+        }
+    }
+
+    fn word(&mut self, what: &str) -> Result<&'s str, HeaderError> {
+        let token = self.code()?;
+        if token.kind == TokenKind::Word {
+            return Ok(token.text);
+        }
+        self.error(format!("expected {what}, found {}", token.text))
+    }
+
+    fn expect(&mut self, expected: &str) -> Result<(), HeaderError> {
+        let token = self.code()?;
+        if token.is(expected) {
+            return Ok(());
+        }
+        self.error(format!("expected {expected}, found {}", token.text))
+    }
+
+    fn usize(&mut self) -> Result<usize, HeaderError> {
+        let token = self.code()?;
+        let parsed = number(token.text).and_then(|n| usize::try_from(n).ok());
+        match parsed.filter(|_| token.kind == TokenKind::Number) {
+            Some(n) => Ok(n),
+            None => self.error(format!("expected a number, found {}", token.text)),
+        }
+    }
+
+    fn peek_is(&self, text: &str) -> bool {
+        self.rest.first().is_some_and(|token| token.is(text))
+    }
+
+    /// A comment that follows on the same line; empty if there is none.
+    fn trailing_comment(&mut self) -> Result<String, HeaderError> {
+        let line = self.line;
+        let same_line = |token: &&Token<'_>| token.kind == TokenKind::Comment && token.line == line;
+        let Some(comment) = self.rest.first().filter(same_line).copied() else {
+            return Ok(String::new());
         };
-        let of = ty.strip_prefix("struct domstat_");
+        self.next();
+        if self.rest.first().filter(same_line).is_some() {
+            return self.error("two comments after one member");
+        }
+        Ok(words(comment.text))
+    }
+
+    /// The tokens up to the end of the line, without comments.
+    fn line(&mut self, line: usize) -> Vec<Token<'s>> {
+        let mut tokens = Vec::new();
+        while let Some(token) = self.rest.first().filter(|token| token.line == line).copied() {
+            self.next();
+            if token.kind != TokenKind::Comment {
+                tokens.push(token);
+            }
+        }
+        tokens
+    }
+}
+
+impl Parts {
+    fn directive(&mut self, line: usize, cursor: &mut Cursor<'_, '_>) -> Result<(), HeaderError> {
+        let tokens = cursor.line(line);
+        let error = |what: &str| Err(HeaderError { line, what: what.to_owned() });
+        let (name, rest) = match tokens.as_slice() {
+            [name, rest @ ..] => (name.text, rest),
+            [] => return error("a directive without a name"),
+        };
+        match (name, rest) {
+            ("include", [open, file, dot, h, close])
+                if open.is("<") && dot.is(".") && h.is("h") && close.is(">") =>
+            {
+                match file.text {
+                    "stddef" | "stdint" => {
+                        self.includes.push(file.text.to_owned());
+                        Ok(())
+                    }
+                    _ => error("includes a header other than stddef.h and stdint.h"),
+                }
+            }
+            // Two headers at once are an error of the compiler's.
+            ("ifdef", [name]) if name.is("DOMSTAT_REVISION") => {
+                let error_line = match (cursor.next(), cursor.next()) {
+                    (Some(hash), Some(name)) if hash.is("#") && name.is("error") => name.line,
+                    _ => return error("#ifdef DOMSTAT_REVISION is not followed by #error"),
+                };
+                cursor.line(error_line);
+                match (cursor.next(), cursor.next()) {
+                    (Some(hash), Some(name)) if hash.is("#") && name.is("endif") => {
+                        if cursor.line(name.line).is_empty() {
+                            return Ok(());
+                        }
+                        cursor.error("more than #endif on its line")
+                    }
+                    _ => cursor.error("#error is not followed by #endif"),
+                }
+            }
+            ("ifndef", [name]) if self.guard.is_none() && self.structs.is_empty() => {
+                self.depth += 1;
+                self.guard = Some(name.text.to_owned());
+                Ok(())
+            }
+            ("endif", []) if self.depth > 0 => {
+                self.depth -= 1;
+                Ok(())
+            }
+            ("define", [name, ..]) => self.define(line, name, rest.get(1..).unwrap_or_default()),
+            _ => error("a directive that headers of domstat do not have"),
+        }
+    }
+
+    fn define(
+        &mut self,
+        line: usize,
+        name: &Token<'_>,
+        tokens: &[Token<'_>],
+    ) -> Result<(), HeaderError> {
+        let Some(known) = name.text.strip_prefix("DOMSTAT_").filter(|_| !tokens.is_empty()) else {
+            if tokens.is_empty() && self.guard.as_deref() == Some(name.text) {
+                return Ok(());
+            }
+            let what = format!("defines {}, which is not a constant of domstat", name.text);
+            return Err(HeaderError { line, what });
+        };
+        let value = value(tokens);
+        let text = value.map_or_else(
+            || tokens.iter().map(|token| token.text).collect::<Vec<_>>().join(" "),
+            constant_text,
+        );
+        if self.constants.insert(known.to_owned(), Define { line, value, text }).is_some() {
+            return Err(HeaderError { line, what: format!("DOMSTAT_{known} is defined twice") });
+        }
+        Ok(())
+    }
+
+    fn structure(
+        &mut self,
+        line: usize,
+        cursor: &mut Cursor<'_, '_>,
+        comment: &str,
+    ) -> Result<(), HeaderError> {
+        let name = cursor.word("the name of a struct")?;
+        let Some(name) = name.strip_prefix("domstat_") else {
+            return cursor.error(format!("struct {name} is not one of domstat's"));
+        };
+        self.included("stdint", line)?;
+        cursor.expect("{")?;
+        let comment = words(comment);
+        let mut open = Struct { line, members: Vec::new(), size: 0, align: 1, comment };
+        loop {
+            // A comment on a line of its own belongs to no member.
+            while cursor.rest.first().is_some_and(|token| token.kind == TokenKind::Comment) {
+                cursor.next();
+            }
+            if cursor.peek_is("}") {
+                break;
+            }
+            self.member(&mut open, cursor)?;
+        }
+        cursor.expect("}")?;
+        cursor.expect(";")?;
+        open.size = open.size.next_multiple_of(open.align);
+        if self.structs.insert(name.to_owned(), open).is_some() {
+            return cursor.error(format!("struct domstat_{name} is defined twice"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what needs a header of the C library that is not included.
+    fn included(&self, name: &str, line: usize) -> Result<(), HeaderError> {
+        if self.includes.iter().any(|included| included == name) {
+            return Ok(());
+        }
+        Err(HeaderError { line, what: format!("needs <{name}.h>, which is not included before") })
+    }
+
+    /// A member such as `uint64_t running_ns; /* cumulative, ns */`.
+    fn member(&self, to: &mut Struct, cursor: &mut Cursor<'_, '_>) -> Result<(), HeaderError> {
+        let mut ty = cursor.word("the type of a member")?;
+        let mut of = None;
+        if ty == "struct" {
+            ty = cursor.word("the name of a struct")?;
+            of = ty.strip_prefix("domstat_");
+        }
+        let line = cursor.line;
         let (width, align) = match (ty, of) {
-            ("uint64_t", _) => (8, 8),
-            ("uint32_t", _) => (4, 4),
-            ("uint8_t" | "char", _) => (1, 1),
-            (_, Some(of)) => {
-                let of = structs.get(of).ok_or_else(|| format!("{ty} is not known"))?;
-                (of.size, of.align)
-            }
-            _ => return Err(format!("{ty} is not a type of the layout")),
+            ("uint64_t", None) => (8, 8),
+            ("uint32_t", None) => (4, 4),
+            ("uint8_t" | "char", None) => (1, 1),
+            (_, Some(name)) => match self.structs.get(name) {
+                Some(of) => (of.size, of.align),
+                None => return cursor.error(format!("struct {ty} is not defined before")),
+            },
+            _ => return cursor.error(format!("{ty} is not a type of the layout")),
         };
-        let offset = self.size.checked_next_multiple_of(align).ok_or("too long")?;
-        let width = width.checked_mul(count).ok_or("too long")?;
-        self.size = offset.checked_add(width).ok_or("too long")?;
-        self.align = self.align.max(align);
-        self.members.push(Member {
+        let name = cursor.word("the name of a member")?;
+        let mut count = 1;
+        if cursor.peek_is("[") {
+            cursor.next();
+            count = cursor.usize()?;
+            cursor.expect("]")?;
+        }
+        cursor.expect(";")?;
+        if to.members.iter().any(|member| member.name == name) {
+            return cursor.error(format!("a second member {name}"));
+        }
+        let place = || {
+            let offset = to.size.checked_next_multiple_of(align)?;
+            let width = count.checked_mul(width)?;
+            Some((offset, width, offset.checked_add(width)?))
+        };
+        let Some((offset, width, end)) = place() else { return cursor.error("too long") };
+        to.size = end;
+        to.align = to.align.max(align);
+        to.members.push(Member {
+            line,
+            ty: ty.to_owned(),
             of: of.map(str::to_owned),
             name: name.to_owned(),
             offset,
             width,
-            comment: comment.to_owned(),
+            comment: cursor.trailing_comment()?,
         });
         Ok(())
     }
 }
 
-fn assemble(
-    structs: &BTreeMap<String, Struct>,
-    constants: &BTreeMap<String, u32>,
-) -> Result<Abi, HeaderError> {
-    let nowhere = |what: String| HeaderError { line: 0, what };
-    let revision = constants.get("REVISION").copied();
-    let revision = revision.ok_or_else(|| nowhere("no DOMSTAT_REVISION".to_owned()))?;
-    let mut abi = Abi { revision, records: Vec::new() };
-    // A record is a structure that starts with a header.
-    for (name, record) in structs {
-        let [header, groups @ ..] = record.members.as_slice() else { continue };
-        if header.name != "header" {
-            continue;
-        }
-        let mut found = Vec::new();
-        for member in groups {
-            let body = member.of.as_ref().and_then(|of| structs.get(of));
-            let body =
-                body.ok_or_else(|| nowhere(format!("{name}.{} is no group", member.name)))?;
-            let id = format!("{name}_{}", member.name).to_uppercase();
-            let bit = constants.get(&format!("{id}_BIT")).copied();
-            found.push(Group {
-                name: member.name.clone(),
-                bit: bit.ok_or_else(|| nowhere(format!("no DOMSTAT_{id}_BIT")))?,
-                offset: member.offset,
-                size: member.width,
-                since: member.comment.trim_start_matches("since ").parse().unwrap_or(0),
-                twin_of: constants.get(&format!("{id}_TWIN_OF")).copied(),
-                fields: body.members.iter().skip(3).map(|f| field(f, member.offset)).collect(),
-            });
-        }
-        abi.records.push(Record {
-            name: name.clone(),
-            header_len: header.width,
-            size: record.size,
-            groups: found,
-        });
-    }
-    // In the order in which regions have them.
-    let order = ["dom", "vcpu", "blk", "net"];
-    abi.records.sort_by_key(|r| order.iter().position(|name| *name == r.name));
-    Ok(abi)
+/// The words of a comment, with one blank between them.
+fn words(comment: &str) -> String {
+    comment.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A member of a group, which starts at `base`; its comment is `kind, unit: values`.
-fn field(member: &Member, base: usize) -> Field {
-    let (says, states) = member.comment.split_once(':').unwrap_or((&member.comment, ""));
-    let (kind, unit) = says.split_once(", ").unwrap_or((says, ""));
-    Field {
-        name: member.name.clone(),
-        offset: base.saturating_add(member.offset),
-        width: member.width,
-        kind: kind.trim().to_owned(),
-        unit: unit.trim().to_owned(),
-        states: states.split_whitespace().map(str::to_owned).collect(),
-    }
+/// A constant's value as text: small numbers are decimal.
+pub(crate) fn constant_text(value: u64) -> String {
+    if value < 256 { value.to_string() } else { format!("{value:#x}") }
 }
 
 #[cfg(test)]
-mod tests {
-    use domstat_layout::REVISIONS;
-
-    use super::*;
-    use crate::{c_header, compare};
-
-    #[test]
-    fn a_written_header_is_read_back() {
-        for revision in REVISIONS {
-            let text = c_header(revision);
-            let read = parse_c_header(&text).unwrap();
-            assert_eq!(read, Abi::of_revision(revision.number).unwrap());
-        }
-    }
-
-    #[test]
-    fn edits_of_a_header_are_found() {
-        let old = c_header(REVISIONS[0]);
-        let edits = [
-            ("uint64_t running_ns;", "uint32_t running_ns;", "vcpu.runstate.running_ns: resized"),
-            ("VCPU_RUNSTATE_BIT 0", "VCPU_RUNSTATE_BIT 1", "vcpu.runstate: bit changed"),
-            ("/* cumulative, ns */", "/* instant, ns */", "retyped: cumulative before, instant"),
-            ("running runnable", "running ready", "has other values"),
-        ];
-        for (from, to, why) in edits {
-            let new = old.replacen(from, to, 1);
-            let [a, b] = [&old, &new].map(|text| parse_c_header(text).unwrap());
-            let found = compare(&a, &b);
-            assert!(
-                found.breaking().any(|c| format!("{}: {}", c.what, c.how).contains(why)),
-                "{found}"
-            );
-        }
-    }
-
-    #[test]
-    fn text_that_is_not_a_header_is_refused() {
-        assert_eq!(parse_c_header("").unwrap_err().what, "no DOMSTAT_REVISION");
-        let odd = "struct domstat_x {\n    float y;\n};\n";
-        assert_eq!(parse_c_header(odd).unwrap_err().line, 2);
-    }
-}
+mod tests;

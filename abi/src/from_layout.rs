@@ -2,8 +2,10 @@
 
 use domstat_layout::descriptor::Kind;
 use domstat_layout::schema::{FieldShape, SchemaField};
-use domstat_layout::{GroupDesc, RecordKind, Revision, Schema};
+use domstat_layout::{GroupDesc, RecordKind, Revision, Schema, latest};
 
+use crate::c_parse::constant_text;
+use crate::constants::{header_values, headers, magics, sentinels};
 use crate::{Abi, Field, Group, Record};
 
 impl Abi {
@@ -18,10 +20,18 @@ impl Abi {
             size: revision.size(kind),
             groups: revision.groups(kind).iter().map(|g| group(g)).collect(),
         };
-        Some(Self { revision: number, records: kinds.map(record).collect() })
+        let constants = sentinels().into_iter().chain(magics(revision)).chain(header_values());
+        Some(Self {
+            revision: number,
+            constants: constants.map(|c| (c.name, constant_text(c.value))).collect(),
+            headers: headers(number),
+            records: kinds.map(record).collect(),
+        })
     }
 
-    /// The layout that a region's schema describes; `revision` is that of the region's header.
+    /// The layout that a region's schema describes; `revision` is that of the region's header. A
+    /// schema does not describe headers and constants: these are the ones of the latest revision up
+    /// to this one that the build knows.
     #[must_use]
     pub fn of_schema(schema: &Schema<'_>, revision: u32) -> Self {
         let groups = |kind| {
@@ -42,7 +52,8 @@ impl Abi {
             size: r.size,
             groups: groups(r.kind).collect(),
         };
-        Self { revision, records: schema.records().map(record).collect() }
+        let known = Self::of_revision(revision.min(latest::REVISION)).unwrap_or_default();
+        Self { revision, records: schema.records().map(record).collect(), ..known }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Layouts as values: records, groups and fields of a revision, taken from the descriptor table, from
 //! a region's own schema or from a C header; and the comparison that decides whether a build of one
-//! understands a producer of another.
+//! understands a producer of another. Structures of other projects are compared by the layout that
+//! a C compiler gives them ([`read_struct`], [`compare_structs`]).
 //!
 //! ```
 //! use domstat_abi::{Abi, compare};
@@ -12,15 +13,23 @@
 mod c_header;
 mod c_matrix;
 mod c_parse;
+mod c_struct;
+mod c_token;
 mod compare;
+mod constants;
 mod draw;
 mod from_layout;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use c_header::c_header;
 pub use c_matrix::{MatrixError, MatrixReport, check_c_matrix};
 pub use c_parse::{HeaderError, parse_c_header};
+pub use c_struct::{
+    CStruct, Compiler, Member, StructError, StructRules, compare_structs, read_struct,
+};
 pub use compare::{Change, Comparison, compare};
 pub use draw::{Shape, ascii, svg};
 
@@ -29,8 +38,36 @@ pub use draw::{Shape, ascii, svg};
 pub struct Abi {
     /// Its revision.
     pub revision: u32,
+    /// Constants by their names without `DOMSTAT_`: magic numbers, values that are not numbers,
+    /// states, clocks and what else a header defines. Bits and the names of a field's values are
+    /// part of the group.
+    pub constants: BTreeMap<String, String>,
+    /// The headers of the dom record, of array records and of groups.
+    pub headers: Vec<Header>,
     /// The kinds of record.
     pub records: Vec<Record>,
+}
+
+/// What a record or a group starts with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// `dom_header`, `record_header` or `group_header`.
+    pub name: String,
+    /// Its length.
+    pub size: usize,
+    /// Its words in order of their offsets, without reserved ones.
+    pub words: Vec<HeaderWord>,
+}
+
+/// A word of a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderWord {
+    /// Its name.
+    pub name: String,
+    /// Start in the header.
+    pub offset: usize,
+    /// Length in bytes.
+    pub width: usize,
 }
 
 /// A kind of record.
@@ -85,6 +122,12 @@ pub struct Field {
 }
 
 impl Abi {
+    /// The header with this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&Header> {
+        self.headers.iter().find(|h| h.name == name)
+    }
+
     /// The record with this name.
     #[must_use]
     pub fn record(&self, name: &str) -> Option<&Record> {

@@ -30,8 +30,11 @@ fn layout(history: &[Step], n: usize) -> Abi {
         size: kind.header_len(),
         groups: Vec::new(),
     };
-    let mut abi =
-        Abi { revision: u32::try_from(n).unwrap(), records: KINDS.iter().map(record).collect() };
+    let mut abi = Abi {
+        revision: u32::try_from(n).unwrap(),
+        records: KINDS.iter().map(record).collect(),
+        ..Abi::default()
+    };
     for (since, (kind, widths)) in
         history[..n].iter().enumerate().flat_map(|(i, step)| step.iter().map(move |g| (i + 1, g)))
     {

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
 use domstat_abi::{
-    Abi, MatrixError, Shape, ascii, c_header, check_c_matrix, compare, parse_c_header, svg,
+    Abi, Comparison, Compiler, MatrixError, Shape, StructError, StructRules, ascii, c_header,
+    check_c_matrix, compare, compare_structs, parse_c_header, read_struct, svg,
 };
 use domstat_layout::{REVISIONS, Revision, latest};
 
@@ -17,6 +18,8 @@ use crate::output;
 const EXAMPLES: &str = "\
 Examples:
   domstat abi diff include/domstat/r3.h include/domstat/r4.h
+  domstat abi diff --struct shared_stats old/stats.h new/stats.h
+                                             a struct of another project
   domstat abi show --rev 2                   the layout table and a map
   domstat abi show --json > layout.json      saved for a later diff
   domstat abi check --cc clang
@@ -42,12 +45,45 @@ enum Verb {
     Check(CheckArgs),
 }
 
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  domstat abi diff r3.h r4.h
+  domstat abi diff layout.json r4.h          layout.json is from: domstat abi show --json
+  domstat abi diff --struct ring v1/ring.h v2/ring.h
+  domstat abi diff --struct ring --struct slot --may-grow v1/ring.h v2/ring.h
+  domstat abi diff --struct ring --cc clang --cflag=-Iinclude --cflag=-m32 v1/ring.h v2/ring.h
+
+Headers of domstat are compared whole: records, groups, fields, header words, magic numbers and
+every other constant. A header that contradicts itself is refused.
+
+With --struct, the files can be any C that compiles. The C compiler lays the structs out, so
+packing, alignment, bit-fields, unions and nested structs count as they do in a build. A member
+that moves, changes its length or type, or disappears breaks builds. A new member breaks them
+unless it lies in bytes that a member named reserved, pad or unused had, or behind the old end
+with --may-grow.
+
+Exit codes: 0 compatible, 1 incompatible, 3 a file cannot be read or is not a layout,
+            4 any other error.";
+
 #[derive(ClapArgs)]
+#[command(after_help = DIFF_EXAMPLES)]
 struct DiffArgs {
     /// The older layout: a C header or the JSON of `abi show --json`
     old: PathBuf,
     /// The newer one
     new: PathBuf,
+    /// Compare this struct (or typedef) of two C files of any project; may be repeated
+    #[arg(long = "struct", value_name = "NAME")]
+    structs: Vec<String>,
+    /// The structs may grow at their end: readers take the size from the data, not from sizeof
+    #[arg(long, requires = "structs")]
+    may_grow: bool,
+    /// The C compiler that lays the structs out
+    #[arg(long, env = "CC", default_value = "cc", requires = "structs")]
+    cc: String,
+    /// An option for the C compiler, as --cflag=-Iinclude; may be repeated
+    #[arg(long = "cflag", value_name = "OPTION", allow_hyphen_values = true, requires = "structs")]
+    cflags: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -109,7 +145,10 @@ fn read(path: &Path) -> Result<Abi, Failure> {
 }
 
 fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
-    let found = compare(&read(&args.old)?, &read(&args.new)?);
+    let found = match args.structs.as_slice() {
+        [] => compare(&read(&args.old)?, &read(&args.new)?),
+        names => diff_structs(args, names)?,
+    };
     let mut out = std::io::stdout().lock();
     if args.json {
         let json = serde_json::json!({
@@ -121,6 +160,25 @@ fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
         write!(out, "{}", output::printable_lines(&found.to_string()))?;
     }
     Ok(if found.is_compatible() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn diff_structs(args: &DiffArgs, names: &[String]) -> Result<Comparison, Failure> {
+    let dir = tempfile::tempdir()
+        .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
+    let compiler = Compiler { cc: args.cc.clone(), flags: args.cflags.clone() };
+    let rules = StructRules { may_grow: args.may_grow };
+    let read = |path: &Path, name: &str| {
+        read_struct(path, name, &compiler, dir.path()).map_err(|error| match error {
+            StructError::Os { action, source } => Failure::Check { action, source },
+            other => Failure::Layout { path: path.display().to_string(), why: other.to_string() },
+        })
+    };
+    let mut found = Comparison::default();
+    for name in names {
+        let (old, new) = (read(&args.old, name)?, read(&args.new, name)?);
+        found.changes.extend(compare_structs(&old, &new, rules).changes);
+    }
+    Ok(found)
 }
 
 fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
