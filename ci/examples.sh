@@ -21,9 +21,16 @@ read=$("$DOMSTAT_DIR/read" "$entry" 2)
 [ "$(grep -cE "$line" <<< "$read")" = 4 ] || fail "the reader in C: $read"
 read=$("$bin/read" "$entry")
 [ "$(grep -cE "$line" <<< "$read")" = 2 ] || fail "the reader in Rust: $read"
+fleet=$("$bin/fleet" "$DOMSTAT_DIR" 1)
+grep -qE '^hello: ran [1-9][0-9]* ns$' <<< "$fleet" || fail "the reader of a fleet: $fleet"
+"$bin/events" "$entry" > "$DOMSTAT_DIR/events" &
+events=$!
+sleep 0.2
 echo "publish, and readers in Rust and C: well"
 
 kill -INT $producer
 wait $producer
+wait $events
+tail -n 1 "$DOMSTAT_DIR/events" | grep -qE '^the domain is (retired|dead)$' || fail "events: $(cat "$DOMSTAT_DIR/events")"
 [ ! -L "$entry" ] || fail "the entry outlives its producer"
 echo "after Ctrl-C the entry is removed"

@@ -16,6 +16,9 @@ hold() { # file
 }
 
 [ "${1:-}" = --fix ] && fix=1
+if [ "${fix:-}" ]; then
+    cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones
+fi
 xtask layout-table | hold layout/TABLE.md
 xtask rules-table | hold docs/checker.md
 revisions=$(xtask c-header)
@@ -28,6 +31,3 @@ for page in README.md docs/tutorial.md; do
 done
 xtask limits docs/trust.md | hold docs/trust.md
 cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg
-if [ "${fix:-}" ]; then
-    cargo run --quiet --locked -p domstat-tests --bin domstat-peer -- golden tests/golden # only new ones
-fi

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
-use domstat_layout::{CopyWidth, ReadMem, ReadTwins, WriteMem, WriteTwins};
+use domstat_layout::{CopyWidth, GroupSpan, ReadMem, TwinSpans, WriteMem};
 
 use crate::harness::{Subject, again};
 use crate::mem::{Shared, Target};
@@ -107,7 +107,16 @@ impl OneCopyReader {
     }
 }
 
-/// A domstat group and its twin.
+/// Where a group of `N` fields and its twin lie in a page.
+const fn twin_spans<const N: usize>() -> TwinSpans {
+    let size = HEADER + N * 8;
+    TwinSpans {
+        first: GroupSpan { offset: FIRST, size, mask: 0b01 },
+        second: Some(GroupSpan { offset: SECOND, size, mask: 0b10 }),
+    }
+}
+
+/// A domstat group and its twin, as producer and consumer write and read them.
 pub struct DomstatTwins;
 /// Their writer.
 pub struct TwinsWriter(pub WriteMem<'static>);
@@ -130,9 +139,8 @@ impl<const N: usize> Peer<N> for DomstatTwins {
 impl<const N: usize> Write<N> for TwinsWriter {
     #[inline(always)]
     fn write(&mut self, from: &[u64; N]) {
-        let group = |offset| self.0.group(offset, HEADER + N * 8);
-        if let (Some(first), Some(second)) = (group(FIRST), group(SECOND)) {
-            WriteTwins { first, second }.write(1, from);
+        if let Some(mut twins) = self.0.twins(twin_spans::<N>()) {
+            twins.write(1, from);
         }
     }
 }
@@ -147,9 +155,8 @@ impl<const N: usize> Read<N> for TwinsReader {
 impl TwinsReader {
     #[inline(always)]
     fn attempt<const N: usize>(&self, to: &mut [u64; N]) -> bool {
-        let group = |offset| self.0.group(offset, HEADER + N * 8);
-        let (Some(first), Some(second)) = (group(FIRST), group(SECOND)) else { return false };
-        ReadTwins { first, second }.try_read(to, || ()).is_ok()
+        let twins = self.0.twins(twin_spans::<N>());
+        twins.is_some_and(|twins| twins.try_read(to, |_| Some(())).is_ok())
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::latest::Runstate;
-use domstat_layout::revision::twin_of;
+use domstat_layout::revision::spans;
+use domstat_layout::twins::TwinCopy;
 use domstat_layout::{
-    Busy, Field, Group, GroupDesc, Ns, ReadGroup, ReadMem, RecordKind, Stat, Word,
+    Busy, Field, Group, GroupDesc, Ns, ReadMem, RecordKind, Stat, TwinSpans, Word,
 };
 use zerocopy::FromBytes;
 
@@ -120,62 +121,43 @@ pub(crate) struct Copied {
     pub(crate) generation: u32,
 }
 
-impl<'a> Record<'a> {
+impl Record<'_> {
+    /// Whether the bits say that the group at `mask` is active.
     #[inline(always)]
-    fn is_active(&self, desc: &GroupDesc) -> bool {
-        let active = self.mem.load_u64(desc.record.active_offset()).unwrap_or(0);
-        active & desc.mask() != 0
+    fn is_active(&self, kind: RecordKind, mask: u64) -> bool {
+        self.mem.load_u64(kind.active_offset()).unwrap_or(0) & mask != 0
     }
 
+    /// The generation of the slot, if that copy of the group is active: read while the copy's `seq`
+    /// guards both.
     #[inline(always)]
-    fn generation(&self, desc: &GroupDesc) -> u32 {
-        let at = desc.record.generation_offset();
-        at.and_then(|at| self.mem.load_u32(at)).unwrap_or(0)
+    fn guarded(&self, kind: RecordKind, spans: TwinSpans, copy: TwinCopy) -> Option<u32> {
+        let mask = match copy {
+            TwinCopy::First => spans.first.mask,
+            TwinCopy::Second => spans.second?.mask,
+        };
+        if !self.is_active(kind, mask) {
+            return None;
+        }
+        let at = kind.generation_offset();
+        Some(at.and_then(|at| self.mem.load_u32(at)).unwrap_or(0))
     }
 
     /// One attempt to copy a group's fields (raw words) to `to`.
     #[inline(always)]
     fn attempt(
         &self,
-        desc: &GroupDesc,
-        group: ReadGroup<'a>,
+        kind: RecordKind,
+        spans: TwinSpans,
         to: &mut [u64],
     ) -> Result<Reading<Copied>, Busy> {
-        let guarded = || (self.is_active(desc), self.generation(desc));
-        match group.try_read(to, guarded) {
-            Ok((seq, updated_ns, (true, generation))) => {
-                Ok(Reading::Active(Copied { seq, updated_ns, generation }))
+        let Some(twins) = self.mem.twins(spans) else { return Ok(Reading::Unknown) };
+        Ok(match twins.try_read(to, move |copy| self.guarded(kind, spans, copy))? {
+            Some((seq, updated_ns, generation)) => {
+                Reading::Active(Copied { seq, updated_ns, generation })
             }
-            Ok((_, _, (false, _))) => Ok(Reading::Inactive),
-            Err(busy) => self.unless_inactive(desc, busy),
-        }
-    }
-
-    /// A group that is not active is left in mid-update: that is not busy.
-    #[inline(always)]
-    fn unless_inactive<T>(&self, desc: &GroupDesc, busy: Busy) -> Result<Reading<T>, Busy> {
-        if self.is_active(desc) { Err(busy) } else { Ok(Reading::Inactive) }
-    }
-
-    /// One attempt to copy a group, or else its twin.
-    fn attempt_both(
-        &self,
-        desc: &GroupDesc,
-        group: ReadGroup<'a>,
-        twin: Option<&GroupDesc>,
-        to: &mut [u64],
-    ) -> Result<Reading<Copied>, Busy> {
-        let busy = match self.attempt(desc, group, to) {
-            Err(busy) => busy,
-            read => return read,
-        };
-        let Some(twin) = twin else { return Err(busy) };
-        let Some(second) = self.mem.group(twin.offset, twin.size) else { return Err(busy) };
-        match self.attempt(twin, second, to) {
-            Ok(Reading::Active(copied)) => Ok(Reading::Active(copied)),
-            // A twin whose bit is clear says nothing of the first copy.
-            _ => Err(busy),
-        }
+            None => Reading::Inactive,
+        })
     }
 
     /// Copies a group's fields (raw words) to `to`, waiting for a writer in mid-update.
@@ -185,15 +167,10 @@ impl<'a> Record<'a> {
         to: &mut [u64],
         waiting: &mut Waiting,
     ) -> Result<Reading<Copied>, ReadError> {
-        let Some(group) = self.mem.group(desc.offset, desc.size) else {
-            return Ok(Reading::Unknown);
-        };
-        let reading = match self.attempt(desc, group, to) {
+        let spans = spans(desc);
+        let reading = match self.attempt(desc.record, spans, to) {
             Ok(reading) => reading,
-            Err(_) => {
-                let twin = twin_of(desc);
-                self.copy_slowly(desc, group, twin, to, waiting)?
-            }
+            Err(busy) => self.copy_slowly(desc, busy, to, waiting)?,
         };
         self.region.intact()?;
         Ok(reading)
@@ -203,46 +180,40 @@ impl<'a> Record<'a> {
     fn copy_slowly(
         &self,
         desc: &'static GroupDesc,
-        group: ReadGroup<'a>,
-        twin: Option<&'static GroupDesc>,
+        busy: Busy,
         to: &mut [u64],
         waiting: &mut Waiting,
     ) -> Result<Reading<Copied>, ReadError> {
-        let mut attempt = || self.attempt_both(desc, group, twin, to);
-        match attempt() {
-            Ok(reading) => Ok(reading),
-            Err(busy) => {
-                let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
-                waiting.retry(busy, attempt, stalled)
-            }
-        }
+        let spans = spans(desc);
+        let attempt = || self.attempt(desc.record, spans, to);
+        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+        waiting.retry(busy, attempt, stalled)
     }
 
-    /// Whether what was read is to be believed.
+    /// Fails if the memory went away before or during a read.
     #[cold]
     #[inline(never)]
-    fn vouch(&self) -> Result<(), ReadError> {
+    fn check_memory(&self) -> Result<(), ReadError> {
         Ok(self.region.intact()?)
     }
 
     #[inline(always)]
     pub(crate) fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
+        let (desc, spans) = (G::DESC, const { spans(G::DESC) });
         let mut fields = G::NOT_PRODUCED;
-        let (Some(group), Ok(words)) = (
-            self.mem.group(G::DESC.offset, G::DESC.size),
-            <[u64]>::mut_from_bytes(fields.as_mut_bytes()),
-        ) else {
+        // Always so: a group is made of aligned words.
+        let Ok(words) = <[u64]>::mut_from_bytes(fields.as_mut_bytes()) else {
             return Ok(Reading::Unknown);
         };
-        let reading = match self.attempt(G::DESC, group, words) {
+        let reading = match self.attempt(desc.record, spans, words) {
             Ok(reading) => reading,
-            Err(_) => {
+            Err(busy) => {
                 let waiting = &mut Waiting::new(self.region.patience());
-                self.copy_slowly(G::DESC, group, const { twin_of(G::DESC) }, words, waiting)?
+                self.copy_slowly(desc, busy, words, waiting)?
             }
         };
         if self.region.can_be_lost() {
-            self.vouch()?;
+            self.check_memory()?;
         }
         Ok(match reading {
             Reading::Active(Copied { seq, updated_ns, generation }) => {
@@ -268,14 +239,11 @@ impl<'a> Record<'a> {
 
     #[inline(always)]
     fn stat_now<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-        let desc = G::DESC;
-        let Some(group) = self.mem.group(desc.offset, desc.size) else {
-            return Ok(Stat::GroupInactive);
-        };
+        let (desc, spans) = (G::DESC, const { spans(G::DESC) });
         let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
-        let reading = match self.attempt_word(desc, group, index) {
+        let reading = match self.attempt_word(desc.record, spans, index) {
             Ok(reading) => reading,
-            Err(_) => self.word_slowly(desc, group, const { twin_of(G::DESC) }, index)?,
+            Err(busy) => self.word_slowly(desc, index, busy)?,
         };
         Ok(reading.stat(|word| *word))
     }
@@ -284,44 +252,35 @@ impl<'a> Record<'a> {
     #[inline(always)]
     fn attempt_word(
         &self,
-        desc: &GroupDesc,
-        group: ReadGroup<'a>,
+        kind: RecordKind,
+        spans: TwinSpans,
         index: usize,
     ) -> Result<Reading<Word>, Busy> {
-        match group.try_read_word(index, || self.is_active(desc)) {
-            Ok((Some(raw), true)) => Ok(Reading::Active(Word::from_raw(raw))),
-            Ok(_) => Ok(Reading::Inactive),
-            Err(busy) => self.unless_inactive(desc, busy),
-        }
+        let Some(twins) = self.mem.twins(spans) else { return Ok(Reading::Unknown) };
+        let guarded = move |copy| {
+            let mask = match copy {
+                TwinCopy::First => spans.first.mask,
+                TwinCopy::Second => spans.second?.mask,
+            };
+            self.is_active(kind, mask).then_some(())
+        };
+        Ok(match twins.try_read_word(index, guarded)? {
+            Some((raw, ())) => Reading::Active(Word::from_raw(raw)),
+            None => Reading::Inactive,
+        })
     }
 
     #[cold]
     fn word_slowly(
         &self,
         desc: &'static GroupDesc,
-        group: ReadGroup<'a>,
-        twin: Option<&'static GroupDesc>,
         index: usize,
+        busy: Busy,
     ) -> Result<Reading<Word>, ReadError> {
-        let second = twin.and_then(|t| Some((t, self.mem.group(t.offset, t.size)?)));
-        let attempt = || {
-            let busy = match self.attempt_word(desc, group, index) {
-                Err(busy) => busy,
-                read => return read,
-            };
-            let Some((twin, second)) = second else { return Err(busy) };
-            match self.attempt_word(twin, second, index) {
-                Ok(Reading::Active(word)) => Ok(Reading::Active(word)),
-                _ => Err(busy),
-            }
-        };
-        match attempt() {
-            Ok(reading) => Ok(reading),
-            Err(busy) => {
-                let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
-                Waiting::new(self.region.patience()).retry(busy, attempt, stalled)
-            }
-        }
+        let spans = spans(desc);
+        let attempt = || self.attempt_word(desc.record, spans, index);
+        let stalled = |busy, retries, waited| self.stalled(desc, busy, retries, waited);
+        Waiting::new(self.region.patience()).retry(busy, attempt, stalled)
     }
 
     fn stalled(

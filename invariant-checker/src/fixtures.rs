@@ -10,10 +10,10 @@ use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC
 use crate::Finding;
 
 mod corrupt;
-mod latest;
+mod revision4;
 
 pub use corrupt::{Corrupt, corrupt};
-pub use latest::good_of_latest;
+pub use revision4::{good_of, good_of_revision_4};
 
 /// A region that breaks one rule.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ pub fn all() -> Vec<Fixture> {
     let mut all = header_fixtures();
     all.extend(record_fixtures());
     all.extend(writer_fixtures());
-    all.extend(latest::all());
+    all.extend(revision4::all());
     all.sort_by_key(|f| f.finding.rule);
     all
 }

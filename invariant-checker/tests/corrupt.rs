@@ -79,7 +79,7 @@ fn each_corrupt_region_is_refused_for_its_own_reason() {
 #[test]
 fn the_region_that_they_are_made_of_is_taken() {
     let file = tempfile::tempfile().unwrap();
-    file.write_all_at(&fixtures::good_of_latest(), 0).unwrap();
+    file.write_all_at(&fixtures::good_of_revision_4(), 0).unwrap();
     assert_eq!(refusal(&file), None);
     assert_eq!(verdict(&file), "");
 }

@@ -3,6 +3,7 @@
 
 use core::marker::PhantomData;
 
+use crate::record::GroupSpan;
 pub use crate::record::{GROUP_ALIGN, GROUP_HEADER_LEN, GROUP_RSVD, GROUP_UPDATED_NS, RecordKind};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -113,6 +114,12 @@ impl GroupDesc {
     #[must_use]
     pub const fn mask(&self) -> u64 {
         1 << self.bit
+    }
+
+    /// Where the group lies, and its bit.
+    #[must_use]
+    pub const fn span(&self) -> GroupSpan {
+        GroupSpan { offset: self.offset, size: self.size, mask: self.mask() }
     }
 
     /// The group's twin among its record's groups, if it has one.
@@ -229,7 +236,7 @@ impl Revision {
 }
 
 mod declare;
-pub(crate) use declare::{assert_appended, groups};
+pub(crate) use declare::{assert_appended, groups, twin_fields, twins};
 
 #[cfg(test)]
 mod tests;

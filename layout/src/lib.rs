@@ -75,8 +75,8 @@
 //!
 //! ## Compatibility
 //!
-//! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`] to
-//! [`r4`]), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is
+//! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`] and so
+//! on), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is
 //! information; sizes and bits decide what is read. An incompatible change would be a new magic.
 //!
 //! ## Twins
@@ -84,7 +84,8 @@
 //! A group takes updates at up to about a million a second; beside a writer that never pauses, a
 //! reader of a group can run into its bound, and a writer that dies in mid-update takes the group
 //! with it. A hot group can therefore have a twin, a second copy with a `seq` and a bit of its own
-//! ([`ReadTwins`], [`WriteTwins`]). The writer finishes the first copy before it begins the second;
+//! ([`twins`], which writers reach by [`WriteMem::twins`] and readers by [`ReadMem::twins`]). The
+//! writer finishes the first copy before it begins the second;
 //! a reader takes the first and, if that is busy, the second. Which groups have one is a column of
 //! the descriptor table ([`GroupDesc::twin_of`]); none has before revision 4.
 //!
@@ -116,7 +117,7 @@ pub mod schema;
 pub mod seqlock;
 pub mod sink;
 mod sync;
-mod twins;
+pub mod twins;
 mod value;
 
 pub use bulk_copy::RecordArray;
@@ -128,14 +129,16 @@ pub use geometry::{Geometry, GeometryError};
 pub use header::{
     Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, State, VCPU_MAGIC,
 };
-pub use mem::{Busy, ReadGroup, ReadMem, WriteGroup, WriteMem};
+pub use mem::{ReadGroup, ReadMem, ReadTwins, WriteGroup, WriteMem, WriteTwins};
+pub use record::{GroupSpan, TwinSpans};
 pub use revision::REVISIONS;
 pub use rule::Rule;
 pub use schema::{Schema, SchemaError};
-pub use twins::{ReadTwins, WriteTwins};
+pub use twins::Busy;
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
 /// The newest revision that this build knows.
 pub mod latest {
     pub use crate::r4::*;
 }
+const _: () = assert!(latest::REVISION == revision::NEWEST.number);

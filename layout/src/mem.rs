@@ -6,9 +6,15 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::copy::CopyWidth;
-use crate::record::{DOM_MAGIC, GROUP_HEADER_LEN, GROUP_UPDATED_NS, dom};
+use crate::record::{DOM_MAGIC, GROUP_HEADER_LEN, GROUP_UPDATED_NS, GroupSpan, TwinSpans, dom};
 use crate::seqlock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::twins::{Busy, ReadCopy, Second, Twins, WriteCopy};
+
+/// A group and its twin, for reading.
+pub type ReadTwins<'a> = Twins<ReadGroup<'a>, SecondCopy<&'a ReadMem<'a>>>;
+/// A group and its twin, for their one writer.
+pub type WriteTwins<'a> = Twins<WriteGroup<'a>, SecondCopy<WriteMem<'a>>>;
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("domstat needs a 64-bit target: relaxed 64-bit loads on read-only pages");
@@ -164,6 +170,39 @@ impl<'a> ReadMem<'a> {
     pub fn group(self, offset: usize, size: usize) -> Option<ReadGroup<'a>> {
         Some(ReadGroup { words: GroupWords::of(self.bytes, offset, size)?, form: self.form })
     }
+
+    /// The group at `spans` of this record; `None` if its first copy lies past the end or is
+    /// misaligned. A twin that does is left out.
+    #[inline(always)]
+    #[must_use]
+    pub fn twins(&'a self, spans: TwinSpans) -> Option<ReadTwins<'a>> {
+        let TwinSpans { first, second: span } = spans;
+        let second = SecondCopy { record: self, span };
+        Some(Twins { first: self.group(first.offset, first.size)?, second })
+    }
+}
+
+/// The twin of a group in a record of shared memory, to be looked for when it is needed.
+#[derive(Clone, Copy)]
+pub struct SecondCopy<M> {
+    record: M,
+    span: Option<GroupSpan>,
+}
+
+impl<'a> Second<ReadGroup<'a>> for SecondCopy<&'a ReadMem<'a>> {
+    #[inline(always)]
+    fn get(self) -> Option<ReadGroup<'a>> {
+        let span = self.span?;
+        self.record.group(span.offset, span.size)
+    }
+}
+
+impl<'a> Second<WriteGroup<'a>> for SecondCopy<WriteMem<'a>> {
+    #[inline(always)]
+    fn get(self) -> Option<WriteGroup<'a>> {
+        let span = self.span?;
+        self.record.group(span.offset, span.size)
+    }
 }
 
 /// The words of one group: `seq`, and `updated_ns` followed by the fields.
@@ -191,13 +230,6 @@ impl<'a> GroupWords<'a> {
 pub struct ReadGroup<'a> {
     words: GroupWords<'a>,
     form: CopyWidth,
-}
-
-/// An update was in progress, or was made while the copy was taken: try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy {
-    /// The sequence number seen.
-    pub seq: u32,
 }
 
 impl ReadGroup<'_> {
@@ -354,6 +386,15 @@ impl<'a> WriteMem<'a> {
     pub fn group(self, offset: usize, size: usize) -> Option<WriteGroup<'a>> {
         Some(WriteGroup(GroupWords::of(self.0, offset, size)?))
     }
+
+    /// As [`ReadMem::twins`], for the group's one writer.
+    #[inline(always)]
+    #[must_use]
+    pub fn twins(self, spans: TwinSpans) -> Option<WriteTwins<'a>> {
+        let TwinSpans { first, second: span } = spans;
+        let second = SecondCopy { record: self, span };
+        Some(Twins { first: self.group(first.offset, first.size)?, second })
+    }
 }
 
 /// One group, for its one writer.
@@ -390,5 +431,38 @@ impl WriteGroup<'_> {
         if u32::from_le(self.0.seq.load(Ordering::Relaxed)) & 1 == 0 {
             seqlock::write_begin(self.0.seq);
         }
+    }
+}
+
+impl ReadCopy for ReadGroup<'_> {
+    #[inline(always)]
+    fn try_read<T>(
+        &self,
+        to: &mut [u64],
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(u32, u64, T), Busy> {
+        Self::try_read(self, to, guarded)
+    }
+    #[inline(always)]
+    fn try_read_word<T>(
+        &self,
+        index: usize,
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(Option<u64>, T), Busy> {
+        Self::try_read_word(self, index, guarded)
+    }
+}
+
+impl WriteCopy for WriteGroup<'_> {
+    #[inline(always)]
+    fn write(&mut self, updated_ns: u64, from: &[u64]) {
+        Self::write(self, updated_ns, from);
+    }
+    #[inline(always)]
+    fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
+        Self::write_word(self, updated_ns, index, raw);
+    }
+    fn suspend(&mut self) {
+        Self::suspend(self);
     }
 }

@@ -1,12 +1,9 @@
 //! Revision 1: identity and memory of the domain, runstate of each vCPU.
 //!
-//! **Frozen.** A new field is a new group in a new module; nothing here changes again.
-//!
-//! To add revision N: copy this module's shape to `rN.rs`, declare only the new groups there, at
-//! the end of their record and with the next bit; list the older groups first in `DOM_GROUPS` and
-//! `VCPU_GROUPS`; point [`crate::latest`] at it; regenerate `TABLE.md` (`ci/generated.sh --fix`).
+//! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
+//! meaning here changes again.
 
-use crate::descriptor::{Group, GroupDesc, Kind, Unit, assert_appended, groups};
+use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
 use crate::value::{Name, Uuid, Word};
 
 /// Names of [`Runstate::state`]'s values.
@@ -80,10 +77,19 @@ pub const VCPU_GROUPS: &[&GroupDesc; 1] = &[Runstate::DESC];
 pub const DOM_SIZE: usize = 400;
 /// Length of a vcpu record as this revision builds it.
 pub const VCPU_SIZE: usize = 96;
+/// This revision as a value.
+pub const REV: &Revision = &Revision {
+    number: REVISION,
+    dom: DOM_GROUPS,
+    vcpu: VCPU_GROUPS,
+    blk: &[],
+    net: &[],
+    arch_and_schema: false,
+};
 
 const _: () = {
-    assert_appended(DOM_GROUPS, crate::header::DOM_HEADER_LEN);
-    assert_appended(VCPU_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(DOM_GROUPS, crate::record::DOM_HEADER_LEN);
+    assert_appended(VCPU_GROUPS, crate::record::RECORD_HEADER_LEN);
     assert!(Memory::DESC.end() == DOM_SIZE);
     assert!(Runstate::DESC.end() == VCPU_SIZE);
 };

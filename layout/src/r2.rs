@@ -1,6 +1,7 @@
 //! Revision 2: CPU time of the domain, scheduling and exits of each vCPU, block devices.
 //!
-//! **Frozen.** A new field is a new group in a new module; nothing here changes again.
+//! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
+//! meaning here changes again.
 
 pub use crate::r1::{Identity, Memory, RUNSTATE_NAMES, Runstate, VcpuState};
 
@@ -106,9 +107,9 @@ pub const REV: &Revision = &Revision {
 };
 
 const _: () = {
-    assert_appended(DOM_GROUPS, crate::header::DOM_HEADER_LEN);
-    assert_appended(VCPU_GROUPS, crate::header::RECORD_HEADER_LEN);
-    assert_appended(BLK_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(DOM_GROUPS, crate::record::DOM_HEADER_LEN);
+    assert_appended(VCPU_GROUPS, crate::record::RECORD_HEADER_LEN);
+    assert_appended(BLK_GROUPS, crate::record::RECORD_HEADER_LEN);
     assert!(Cpu::DESC.end() == DOM_SIZE);
     assert!(Exits::DESC.end() == VCPU_SIZE);
     assert!(BlkIo::DESC.end() == BLK_SIZE);

@@ -1,6 +1,7 @@
 //! Revision 3: latencies, extent, Xen's request kinds and jobs of block devices.
 //!
-//! **Frozen.** A new field is a new group in a new module; nothing here changes again.
+//! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
+//! meaning here changes again.
 
 pub use crate::r2::{
     BlkIdentity, BlkIo, Cpu, DOM_GROUPS, DOM_SIZE, Exits, Identity, Memory, RUNSTATE_NAMES,
@@ -105,6 +106,6 @@ pub const REV: &Revision = &Revision {
 };
 
 const _: () = {
-    assert_appended(BLK_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(BLK_GROUPS, crate::record::RECORD_HEADER_LEN);
     assert!(BlkJob::DESC.end() == BLK_SIZE);
 };

@@ -1,61 +1,27 @@
 //! Revision 4: network interfaces, arch slots, the schema, and twins of the groups that are
 //! written most.
 //!
-//! **Frozen.** A new field is a new group in a new module; nothing here changes again.
+//! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
+//! meaning here changes again.
 
 pub use crate::r3::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, DOM_GROUPS, DOM_SIZE, Exits,
     Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, Runstate, Sched, VcpuState,
 };
 
-use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
+use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups, twins};
 use crate::value::{Name, Word};
 
-groups! {
+twins! {
     /// The second copy of `runstate`.
-    vcpu 3 at 224 len 64 since 4 RunstateTwin "runstate_twin" twin of Runstate {
-        /// As in the first copy.
-        16 state: Word, Kind::State(RUNSTATE_NAMES), Unit::None;
-        /// As in the first copy.
-        24 state_entry_ns: Word, Kind::Instant, Unit::Ns;
-        /// As in the first copy.
-        32 running_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        40 runnable_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        48 blocked_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        56 offline_ns: Word, Kind::Cumulative, Unit::Ns;
-    }
-
+    vcpu 3 at 224 len 64 since 4 RunstateTwin "runstate_twin" of Runstate;
     /// The second copy of `sched`.
-    vcpu 4 at 288 len 48 since 4 SchedTwin "sched_twin" twin of Sched {
-        /// As in the first copy.
-        16 time_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        24 wait_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        32 delay_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        40 timeslices: Word, Kind::Cumulative, Unit::Events;
-    }
-
+    vcpu 4 at 288 len 48 since 4 SchedTwin "sched_twin" of Sched;
     /// The second copy of `io`.
-    blk 6 at 464 len 64 since 4 BlkIoTwin "io_twin" twin of BlkIo {
-        /// As in the first copy.
-        16 rd_req: Word, Kind::Cumulative, Unit::Events;
-        /// As in the first copy.
-        24 rd_bytes: Word, Kind::Cumulative, Unit::Bytes;
-        /// As in the first copy.
-        32 wr_req: Word, Kind::Cumulative, Unit::Events;
-        /// As in the first copy.
-        40 wr_bytes: Word, Kind::Cumulative, Unit::Bytes;
-        /// As in the first copy.
-        48 errs: Word, Kind::Cumulative, Unit::Events;
-        /// As in the first copy.
-        56 in_flight: Word, Kind::Instant, Unit::None;
-    }
+    blk 6 at 464 len 64 since 4 BlkIoTwin "io_twin" of BlkIo;
+}
 
+groups! {
     /// Which interface the slot serves. Written by the domain's management thread when the
     /// interface is attached; constant until the slot is given to another (`generation`).
     net 0 at 32 len 144 since 4 NetIdentity "identity" {
@@ -119,9 +85,9 @@ pub const REV: &Revision = &Revision {
 };
 
 const _: () = {
-    assert_appended(VCPU_GROUPS, crate::header::RECORD_HEADER_LEN);
-    assert_appended(BLK_GROUPS, crate::header::RECORD_HEADER_LEN);
-    assert_appended(NET_GROUPS, crate::header::RECORD_HEADER_LEN);
+    assert_appended(VCPU_GROUPS, crate::record::RECORD_HEADER_LEN);
+    assert_appended(BLK_GROUPS, crate::record::RECORD_HEADER_LEN);
+    assert_appended(NET_GROUPS, crate::record::RECORD_HEADER_LEN);
     assert!(SchedTwin::DESC.end() == VCPU_SIZE);
     assert!(BlkIoTwin::DESC.end() == BLK_SIZE);
     assert!(NetIo::DESC.end() == NET_SIZE);

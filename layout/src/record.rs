@@ -218,3 +218,42 @@ pub const GROUP_RSVD: usize = 4;
 pub const GROUP_UPDATED_NS: usize = 8;
 /// Groups start at multiples of this, so that their fields can be copied with 16-byte loads.
 pub const GROUP_ALIGN: usize = 16;
+
+/// Where one copy of a group lies in its record, and its bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSpan {
+    /// Its start, from the start of the record.
+    pub offset: usize,
+    /// Its length with header.
+    pub size: usize,
+    /// Its bit in the record's `stats_active`, as a mask.
+    pub mask: u64,
+}
+
+/// Where a group and its twin lie in their record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwinSpans {
+    /// The copy that is written first.
+    pub first: GroupSpan,
+    /// Its twin, if it has one.
+    pub second: Option<GroupSpan>,
+}
+
+impl TwinSpans {
+    /// The bits of those copies that a record of `len` bytes has room for, as a mask.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mask_in(self, len: usize) -> u64 {
+        match self.second {
+            Some(second) if second.offset + second.size <= len => self.first.mask | second.mask,
+            _ => self.first.mask,
+        }
+    }
+}
+
+impl From<GroupSpan> for TwinSpans {
+    /// A group without a twin.
+    fn from(first: GroupSpan) -> Self {
+        Self { first, second: None }
+    }
+}

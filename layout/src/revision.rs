@@ -12,20 +12,11 @@
 //!    `abi/c/producer.c` and `tests/src/peer.rs`. Until they do, the matrix fails.
 
 use crate::descriptor::{GroupDesc, Revision};
+use crate::record::TwinSpans;
 use crate::{r1, r2, r3, r4};
 
-/// Revision 1 as a value; its module has none, because it was frozen before there were several.
-const R1: &Revision = &Revision {
-    number: r1::REVISION,
-    dom: r1::DOM_GROUPS,
-    vcpu: r1::VCPU_GROUPS,
-    blk: &[],
-    net: &[],
-    arch_and_schema: false,
-};
-
 /// Every revision, oldest first.
-pub const REVISIONS: &[&Revision] = &[R1, r2::REV, r3::REV, r4::REV];
+pub const REVISIONS: &[&Revision] = &[r1::REV, r2::REV, r3::REV, r4::REV];
 
 impl Revision {
     /// The revision with this number, if this build knows it.
@@ -35,12 +26,24 @@ impl Revision {
     }
 }
 
-/// The second copy of a group: its row in the table of the newest revision, if that has one.
+/// The newest revision of the list.
+#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+pub(crate) const NEWEST: &Revision = REVISIONS[REVISIONS.len() - 1];
+
+/// The second copy of a group: its row in the table of the newest revision, if it has one.
 #[must_use]
-#[allow(clippy::indexing_slicing, reason = "the list is not empty, and checked so")]
 pub const fn twin_of(first: &GroupDesc) -> Option<&'static GroupDesc> {
-    const NEWEST: &Revision = REVISIONS[REVISIONS.len() - 1];
     first.twin_in(NEWEST.groups(first.record))
+}
+
+/// Where a group and its second copy, if it has one, lie in their record.
+#[must_use]
+pub const fn spans(first: &GroupDesc) -> TwinSpans {
+    let second = match twin_of(first) {
+        Some(twin) => Some(twin.span()),
+        None => None,
+    };
+    TwinSpans { first: first.span(), second }
 }
 
 #[cfg(test)]
@@ -62,16 +65,29 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_the_modules_own() {
-        use RecordKind::{Blk, Dom, Net, Vcpu};
-        let sizes = |n: u32| {
-            let revision = Revision::of(n).unwrap();
-            [Dom, Vcpu, Blk, Net].map(|kind| revision.size(kind))
-        };
-        assert_eq!(sizes(1), [r1::DOM_SIZE, r1::VCPU_SIZE, 0, 0]);
-        assert_eq!(sizes(2), [r2::DOM_SIZE, r2::VCPU_SIZE, r2::BLK_SIZE, 0]);
-        assert_eq!(sizes(3), [r3::DOM_SIZE, r3::VCPU_SIZE, r3::BLK_SIZE, 0]);
-        assert_eq!(sizes(4), [r4::DOM_SIZE, r4::VCPU_SIZE, r4::BLK_SIZE, r4::NET_SIZE]);
-        assert_eq!(Revision::of(9), None);
+    fn revisions_are_numbered_from_1_and_found_by_number() {
+        for (revision, number) in REVISIONS.iter().zip(1..) {
+            assert_eq!(Revision::of(number), Some(*revision));
+        }
+        let next = u32::try_from(REVISIONS.len()).unwrap() + 1;
+        assert_eq!((Revision::of(0), Revision::of(next)), (None, None));
+    }
+
+    #[test]
+    fn a_twin_has_the_fields_of_its_first_copy() {
+        let twins = REVISIONS.iter().flat_map(|r| r.all_groups()).filter(|g| g.twin_of.is_some());
+        let mut nr = 0;
+        for twin in twins {
+            let first = twin.twin_of.unwrap();
+            assert_eq!(twin_of(first), Some(twin));
+            for (a, b) in first.fields.iter().zip(twin.fields) {
+                let apart = twin.offset - first.offset;
+                let moved =
+                    crate::descriptor::FieldDesc { offset: a.offset + apart, doc: b.doc, ..*a };
+                assert_eq!(moved, *b, "{}", twin.name);
+            }
+            nr += 1;
+        }
+        assert!(nr >= 3, "revision 4 has three");
     }
 }

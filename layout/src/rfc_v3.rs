@@ -30,7 +30,8 @@
 
 use crate::geometry::Expected;
 use crate::header::MAX_VCPUS;
-use crate::mem::{Busy, ReadMem};
+use crate::mem::ReadMem;
+use crate::twins::Busy;
 
 /// First word of the header.
 pub const MAGIC: u32 = 0xaabb_ccdd;

@@ -1,9 +1,9 @@
 //! Models of the protocol, run under every interleaving and every stale value that the memory
 //! model allows: `ci/loom.sh`.
 //!
-//! The very file that the crate ships, `src/seqlock.rs`, is compiled here against loom's atomics.
-//! What lies around it (which store comes when) is copied from `src/mem.rs`, from the producer's
-//! writers and from the consumer's reads, step by step.
+//! The very files that the crate ships, `src/seqlock.rs` and `src/twins.rs`, are compiled here
+//! against loom's atomics. What lies around them (which store comes when) is copied from
+//! `src/mem.rs`, from the producer's `RecordCore` and from the consumer's reads, step by step.
 //!
 //! Every model says what may be seen, and that all of it was seen: a model that never meets the
 //! writer in mid-update proves nothing.
@@ -14,6 +14,7 @@
 #![cfg(loom)]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -25,9 +26,12 @@ use seqlock::{
     store_words, write_begin, write_end,
 };
 use sync::{AtomicU32, AtomicU64, Ordering};
+use twins::{Busy, ReadCopy, Twins, WriteCopy};
 
 #[path = "../src/seqlock.rs"]
 pub mod seqlock;
+#[path = "../src/twins.rs"]
+pub mod twins;
 
 /// What `src/sync.rs` is for the crate.
 pub mod sync {
@@ -173,40 +177,109 @@ fn group_reads_beside_two_writes() {
     assert_reached(&reached, expected);
 }
 
-/// Two copies of a group.
-struct Twins<const N: usize> {
+impl<const N: usize> ReadCopy for &Group<N> {
+    fn try_read<T>(
+        &self,
+        to: &mut [u64],
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(u32, u64, T), Busy> {
+        let (words, value) = Group::try_read(self, guarded).ok_or(Busy { seq: 0 })?;
+        to.copy_from_slice(&words);
+        Ok((0, 0, value))
+    }
+    fn try_read_word<T>(
+        &self,
+        index: usize,
+        guarded: impl FnOnce() -> T,
+    ) -> Result<(Option<u64>, T), Busy> {
+        let (words, value) = Group::try_read(self, guarded).ok_or(Busy { seq: 0 })?;
+        Ok((words.get(index).copied(), value))
+    }
+}
+
+/// A copy whose writer is killed after some steps, of whichever copies it writes.
+#[derive(Clone, Copy)]
+struct Killed<'a, const N: usize> {
+    group: &'a Group<N>,
+    /// Steps that are left.
+    steps: &'a Cell<usize>,
+}
+
+impl<const N: usize> Killed<'_, N> {
+    /// Whether the writer gets to take one more step.
+    fn step(&self) -> bool {
+        let left = self.steps.get();
+        self.steps.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl<const N: usize> WriteCopy for Killed<'_, N> {
+    /// As `WriteGroup::write`, step by step.
+    fn write(&mut self, _: u64, from: &[u64]) {
+        if !self.step() {
+            return;
+        }
+        let odd = write_begin(&self.group.seq);
+        for (word, from) in self.group.words.iter().zip(from) {
+            if !self.step() {
+                return;
+            }
+            store_words(std::slice::from_ref(word), std::slice::from_ref(from));
+        }
+        if self.step() {
+            write_end(&self.group.seq, odd);
+        }
+    }
+    fn write_word(&mut self, _: u64, index: usize, raw: u64) {
+        let odd = write_begin(&self.group.seq);
+        store_words(std::slice::from_ref(&self.group.words[index]), &[raw]);
+        write_end(&self.group.seq, odd);
+    }
+    fn suspend(&mut self) {
+        self.group.suspend();
+    }
+}
+
+/// Two copies of a group, which are reached through the type that producer and consumer use.
+struct TwoCopies<const N: usize> {
     first: Group<N>,
     second: Group<N>,
 }
 
-impl<const N: usize> Twins<N> {
+impl<const N: usize> TwoCopies<N> {
     fn at(n: u64) -> Self {
         Self { first: Group::at(2, n), second: Group::at(2, n) }
     }
 
-    /// As `WriteTwins::write`.
+    fn twins<'a, C>(&'a self, copy: impl Fn(&'a Group<N>) -> C) -> Twins<C, Option<C>> {
+        Twins { first: copy(&self.first), second: Some(copy(&self.second)) }
+    }
+
     fn write(&self, n: u64) {
         self.write_until(usize::MAX, n);
     }
 
-    /// As `ReadTwins::try_read`.
-    fn read(&self) -> Option<u64> {
-        self.first.read().or_else(|| self.second.read())
-    }
-
     /// The first `nr_steps` steps of a write, after which the writer is killed.
     fn write_until(&self, nr_steps: usize, n: u64) {
-        let mut steps = 0..nr_steps;
-        for copy in [&self.first, &self.second] {
-            let Some(_) = steps.next() else { return };
-            let odd = write_begin(&copy.seq);
-            for word in &copy.words {
-                let Some(_) = steps.next() else { return };
-                store_words(std::slice::from_ref(word), &[n]);
-            }
-            let Some(_) = steps.next() else { return };
-            write_end(&copy.seq, odd);
-        }
+        let steps = Cell::new(nr_steps);
+        self.twins(|group| Killed { group, steps: &steps }).write(0, &[n; N]);
+    }
+
+    fn write_word(&self, n: u64) {
+        let steps = Cell::new(usize::MAX);
+        self.twins(|group| Killed { group, steps: &steps }).write_word(0, 0, n);
+    }
+
+    fn read(&self) -> Option<u64> {
+        let mut words = [0; N];
+        let read = self.twins(|group| group).try_read(&mut words, |_| Some(())).ok()?;
+        read.map(|_| whole(words))
+    }
+
+    fn read_word(&self) -> Option<u64> {
+        let read = self.twins(|group| group).try_read_word(0, |_| Some(())).ok()?;
+        read.map(|(word, ())| word)
     }
 }
 
@@ -220,7 +293,7 @@ fn twins_beside_one_write() {
     // Back at the first copy it may be turned away once more: nothing says that who sees the
     // second copy begin sees the first one end.
     let reached = outcomes(3, || {
-        let twins = Arc::new(Twins::<2>::at(1));
+        let twins = Arc::new(TwoCopies::<2>::at(1));
         let writer = Arc::clone(&twins);
         beside(move || writer.write(2), move || twins.read().ok_or_else(|| twins.first.read()))
     });
@@ -231,7 +304,7 @@ fn twins_beside_one_write() {
 fn twins_beside_two_writes_never_go_back() {
     // Of one word each, to keep the model small.
     let reached = outcomes(2, || {
-        let twins = Arc::new(Twins::<1>::at(1));
+        let twins = Arc::new(TwoCopies::<1>::at(1));
         let writer = Arc::clone(&twins);
         beside(
             move || {
@@ -251,11 +324,33 @@ fn twins_beside_two_writes_never_go_back() {
 }
 
 #[test]
+fn one_word_of_twins_never_goes_back() {
+    let reached = outcomes(2, || {
+        let twins = Arc::new(TwoCopies::<1>::at(1));
+        let writer = Arc::clone(&twins);
+        beside(
+            move || {
+                writer.write_word(2);
+                writer.write_word(3);
+            },
+            move || {
+                let (first, second) = (twins.read_word(), twins.read_word());
+                if let (Some(first), Some(second)) = (first, second) {
+                    assert!(first <= second, "went back from {first} to {second}");
+                }
+                second
+            },
+        )
+    });
+    assert_reached(&reached, [None, Some(1), Some(2), Some(3)]);
+}
+
+#[test]
 fn twins_of_a_killed_writer() {
     for nr_steps in 0..=TWINS_STEPS {
         // Beside the writer, and when it is gone: what a second read returns.
         let reached = outcomes(3, move || {
-            let twins = Arc::new(Twins::<2>::at(1));
+            let twins = Arc::new(TwoCopies::<2>::at(1));
             let (writer, reader) = (Arc::clone(&twins), Arc::clone(&twins));
             let beside = beside(move || writer.write_until(nr_steps, 2), move || reader.read());
             (beside, twins.first.read(), twins.second.read(), twins.read())
@@ -329,7 +424,7 @@ impl Record {
         }
     }
 
-    /// As the producer's `RecordWriter::new`, after the header is in place.
+    /// As the producer's `RecordCore::new`, after the header is in place.
     fn create(&self) {
         publish(&self.size, 1);
         self.group.suspend();
@@ -341,7 +436,7 @@ impl Record {
         publish(&self.magic, MAGIC);
     }
 
-    /// As `RecordWriter::write`.
+    /// As `RecordCore::write`.
     fn write(&self, n: u64) {
         if self.active.load(Ordering::Relaxed) & 1 == 0 {
             self.set_active(1);
@@ -354,7 +449,7 @@ impl Record {
         self.active.store(active, Ordering::Release);
     }
 
-    /// As `RecordWriter::deactivate`.
+    /// As `RecordCore::deactivate`.
     fn deactivate(&self) {
         if self.active.load(Ordering::Relaxed) & 1 == 0 {
             return;
@@ -512,7 +607,7 @@ impl Pair {
         publish(&self.generation, self.generation.load(Ordering::Relaxed) + 1);
     }
 
-    /// As the producer's `RecordWriter::write`, of a group that is not active.
+    /// As the producer's `RecordCore::write`, of a group that is not active.
     fn write(&self, bit: usize, n: u64) {
         let active = self.active.load(Ordering::Relaxed);
         self.active.store(active | 1 << bit, Ordering::Release);

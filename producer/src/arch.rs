@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use domstat_layout::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN};
-use domstat_layout::header::{RECORD_HEADER_LEN, record};
+use domstat_layout::header::RECORD_HEADER_LEN;
 use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN};
-use domstat_layout::{Ns, Word};
+use domstat_layout::{GroupSpan, Ns, RecordKind, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::PlanError;
 use crate::pieces::Piece;
+use crate::record::RecordCore;
 
 /// The groups of a kind of arch slot, laid out one after the other.
 #[derive(Clone, Debug, Default)]
@@ -21,15 +22,14 @@ pub(crate) struct ArchLayout {
 #[derive(Clone, Debug)]
 pub(crate) struct ArchGroup {
     pub(crate) name: String,
-    pub(crate) span: ArchSpan,
+    pub(crate) at: ArchSpan,
     pub(crate) fields: Vec<ArchField>,
 }
 
-/// Where it lies in the slot.
+/// Where it lies in the slot, and how many words its fields have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArchSpan {
-    pub(crate) offset: usize,
-    pub(crate) size: usize,
+    pub(crate) span: GroupSpan,
     words: usize,
 }
 
@@ -74,71 +74,50 @@ impl ArchLayout {
             }
             let words = (at - offset - GROUP_HEADER_LEN) / 8;
             at = at.next_multiple_of(GROUP_ALIGN);
-            let span = ArchSpan { offset, size: at - offset, words };
-            groups.push(ArchGroup { name: named(spec.name)?, span, fields });
+            let mask = 1 << groups.len();
+            let span = ArchSpan { span: GroupSpan { offset, size: at - offset, mask }, words };
+            groups.push(ArchGroup { name: named(spec.name)?, at: span, fields });
         }
         Ok(Self { groups })
     }
 
     /// Length of the slot; 0 for none.
     pub(crate) fn size(&self) -> usize {
-        self.groups.last().map_or(0, |last| last.span.offset + last.span.size)
+        self.groups.last().map_or(0, |last| last.at.span.offset + last.at.span.size)
     }
 
     pub(crate) fn spans(&self) -> Arc<[ArchSpan]> {
-        self.groups.iter().map(|g| g.span).collect()
+        self.groups.iter().map(|g| g.at).collect()
     }
 }
 
 /// Writes one arch slot.
 pub(crate) struct ArchWriter {
-    piece: Piece,
+    record: RecordCore,
     groups: Arc<[ArchSpan]>,
-    active: u64,
 }
 
 impl ArchWriter {
-    /// Takes a slot whose header is in place; leaves each group in mid-update.
-    pub(crate) fn new(piece: Piece, groups: Arc<[ArchSpan]>) -> Self {
-        for span in groups.iter() {
-            if let Some(mut words) = piece.mem().group(span.offset, span.size) {
-                words.suspend();
-            }
-        }
-        Self { piece, groups, active: 0 }
+    /// Takes a slot whose header is in place.
+    pub(crate) fn new(piece: Piece, kind: RecordKind, groups: Arc<[ArchSpan]>) -> Self {
+        let record = RecordCore::new(piece, kind, groups.iter().map(|group| group.span));
+        Self { record, groups }
     }
 
     /// False if there is no such group, or it has another number of words.
     pub(crate) fn write(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
-        let Some(span) = self.groups.get(index).filter(|p| p.words == words.len()) else {
+        let group = self.groups.get(index).filter(|group| group.words == words.len());
+        let (Some(group), Ok(from)) = (group, <[u64]>::ref_from_bytes(words.as_bytes())) else {
             return false;
         };
-        let (Some(mut group), Ok(from)) = (
-            self.piece.mem().group(span.offset, span.size),
-            <[u64]>::ref_from_bytes(words.as_bytes()),
-        ) else {
-            return false;
-        };
-        let mask = 1u64 << (index & 63);
-        if self.active & mask == 0 {
-            self.active |= mask;
-            // Always inside: the slot holds at least its header.
-            let _ = self.piece.mem().store_u64(record::STATS_ACTIVE, self.active);
-        }
-        group.write(now.0, from);
-        true
+        self.record.write(group.span.into(), now.0, from)
     }
 
     /// Every group off, and the slot's generation that of its vCPU.
     pub(crate) fn renew(&mut self, generation: u32) {
-        let mem = self.piece.mem();
-        for span in self.groups.iter() {
-            if let Some(mut words) = mem.group(span.offset, span.size) {
-                words.suspend();
-            }
+        for group in self.groups.iter() {
+            self.record.deactivate(group.span.into());
         }
-        self.active = 0;
-        let _ = mem.store_u64(record::STATS_ACTIVE, 0);
-        let _ = mem.store_u32(record::GENERATION, generation);
+        self.record.set_generation(generation);
     }
 }

@@ -345,7 +345,11 @@ impl RegionBuilder {
             let arch = at.offset(index).map(|offset| {
                 let piece = memory.record(RecordKind::ArchVcpu, index, offset, at.size);
                 let piece = piece.ok_or_else(misfit)?;
-                Ok::<_, CreateError>(ArchWriter::new(piece, Arc::clone(&arch_spans)))
+                Ok::<_, CreateError>(ArchWriter::new(
+                    piece,
+                    RecordKind::ArchVcpu,
+                    Arc::clone(&arch_spans),
+                ))
             });
             let arch = arch.transpose()?;
             vcpus.push(VcpuWriter::new(piece, groups(RecordKind::Vcpu), arch));
@@ -355,7 +359,9 @@ impl RegionBuilder {
         let nets = memory.records(RecordKind::Net).ok_or_else(misfit)?;
         let nets = nets.map(|(_, piece)| NetWriter::new(piece, groups(RecordKind::Net), None));
         let mut arch = memory.records(RecordKind::ArchDom).ok_or_else(misfit)?;
-        let arch = arch.next().map(|(_, piece)| ArchWriter::new(piece, self.arch_dom.spans()));
+        let arch = arch
+            .next()
+            .map(|(_, piece)| ArchWriter::new(piece, RecordKind::ArchDom, self.arch_dom.spans()));
         let record = dom_piece.sub(0, g.dom_size()).ok_or_else(misfit)?;
         let mut dom = DomWriter::new(record, groups(RecordKind::Dom), arch);
         // Identity is as of the domain's creation: nothing of it changes later.

@@ -46,6 +46,7 @@ mod monotonic;
 mod pieces;
 mod plan;
 mod predecessor;
+mod record;
 mod region;
 mod region_file;
 mod runstate;

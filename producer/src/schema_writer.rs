@@ -115,8 +115,8 @@ impl Tables {
             let g = Group {
                 name: &arch.name,
                 bit,
-                offset: arch.span.offset,
-                size: arch.span.size,
+                offset: arch.at.span.offset,
+                size: arch.at.span.size,
                 nr_fields: word(arch.fields.len()),
                 since: 0,
                 twin_of: None,

@@ -1,8 +1,7 @@
 //! One writer per record.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
-use domstat_layout::header::record;
-use domstat_layout::revision::twin_of;
+use domstat_layout::revision::spans;
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{
     BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, Ns, RecordKind, VcpuGroup, Word,
@@ -12,12 +11,11 @@ use zerocopy::FromBytes;
 use crate::arch::ArchWriter;
 use crate::pieces::Piece;
 use crate::predecessor::LastGroup;
+use crate::record::RecordCore;
 
-/// What the writers of all record kinds share: one record, and which of its groups are active.
+/// What the writers of all record kinds share.
 struct RecordWriter {
-    piece: Piece,
-    active: u64,
-    active_offset: usize,
+    record: RecordCore,
     /// The groups of the record that the region's revision knows.
     groups: &'static [&'static GroupDesc],
     generation: u32,
@@ -27,118 +25,55 @@ struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Takes a record whose header is in place and whose groups were never published: leaves
-    /// each in mid-update, as groups are whose bit is clear.
     fn new(
         piece: Piece,
         kind: RecordKind,
         groups: &'static [&'static GroupDesc],
         arch: Option<ArchWriter>,
     ) -> Self {
-        for group in groups {
-            if let Some(mut words) = piece.mem().group(group.offset, group.size) {
-                words.suspend();
-            }
-        }
-        let active_offset = kind.active_offset();
-        Self { piece, active: 0, active_offset, groups, generation: 0, arch, last: Vec::new() }
+        let record = RecordCore::new(piece, kind, groups.iter().map(|group| group.span()));
+        Self { record, groups, generation: 0, arch, last: Vec::new() }
     }
 
-    /// Goes on with what an earlier process left of the record.
+    /// Takes over what an earlier process left of the record.
     fn restore(&mut self, generation: u32, last: Vec<LastGroup>) {
         self.generation = generation;
-        if self.active_offset == record::STATS_ACTIVE {
-            // Always inside: the record holds at least its header.
-            let _ = self.piece.mem().store_u32(record::GENERATION, generation);
-        }
+        self.record.set_generation(generation);
         for group in &last {
-            let mem = self.piece.mem();
-            let twin = group.desc.twin_in(self.groups);
-            for desc in [Some(group.desc), twin].into_iter().flatten() {
-                if let Some(mut words) = mem.group(desc.offset, desc.size) {
-                    words.write(group.updated_ns, &group.words);
-                }
-            }
-            self.set_active(self.active | Self::mask(group.desc, twin, &self.piece));
+            self.record.write(spans(group.desc), group.updated_ns, &group.words);
         }
         self.last = last;
     }
 
-    fn set_active(&mut self, active: u64) {
-        self.active = active;
-        // Always inside: the record holds at least its header.
-        let _ = self.piece.mem().store_u64(self.active_offset, active);
-    }
-
-    /// The group's bit and, where the record has one, its twin's.
-    #[inline(always)]
-    fn mask(desc: &GroupDesc, twin: Option<&GroupDesc>, piece: &Piece) -> u64 {
-        let twin = twin.filter(|twin| twin.end() <= piece.mem().len());
-        desc.mask() | twin.map_or(0, GroupDesc::mask)
-    }
-
+    /// Publishes a group. An older revision's record ends before a group that it does not know.
     #[inline]
     fn write<G: Group>(&mut self, group: &G, now: Ns) {
-        let desc = G::DESC;
-        // An older revision's record ends before a group that it does not know, and a group is
-        // made of aligned words.
-        let (Some(mut first), Ok(from)) = (
-            self.piece.mem().group(desc.offset, desc.size),
-            <[u64]>::ref_from_bytes(group.as_bytes()),
-        ) else {
-            return;
-        };
-        if self.active & desc.mask() == 0 {
-            // Both seqs are odd here, so no reader takes what lies there for a value.
-            let mask = Self::mask(desc, const { twin_of(G::DESC) }, &self.piece);
-            self.active |= mask;
-            let _ = self.piece.mem().store_u64(self.active_offset, self.active);
-        }
-        first.write(now.0, from);
-        if let Some(twin) = const { twin_of(G::DESC) }
-            && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
-        {
-            second.write(now.0, from);
+        // Always so: a group is made of aligned words.
+        if let Ok(from) = <[u64]>::ref_from_bytes(group.as_bytes()) {
+            self.record.write(const { spans(G::DESC) }, now.0, from);
         }
     }
 
     #[inline]
     fn set<G: Group>(&mut self, field: Field<G>, value: Word, now: Ns) {
-        let desc = G::DESC;
-        if self.active & desc.mask() == 0 {
+        if !self.record.is_active(G::DESC.span()) {
             // A group is published whole or not at all.
             return self.write(&with(G::NOT_PRODUCED, word_index(field), value), now);
         }
-        if let Some(mut first) = self.piece.mem().group(desc.offset, desc.size) {
-            first.write_word(now.0, word_index(field), value.to_raw());
-        }
-        if let Some(twin) = const { twin_of(G::DESC) }
-            && let Some(mut second) = self.piece.mem().group(twin.offset, twin.size)
-        {
-            second.write_word(now.0, word_index(field), value.to_raw());
-        }
+        let spans = const { spans(G::DESC) };
+        self.record.write_word(spans, now.0, word_index(field), value.to_raw());
     }
 
     fn deactivate(&mut self, desc: &GroupDesc) {
-        if self.active & desc.mask() == 0 {
-            return;
-        }
-        let twin = desc.twin_in(self.groups);
-        for group in [Some(desc), twin].into_iter().flatten() {
-            if let Some(mut words) = self.piece.mem().group(group.offset, group.size) {
-                words.suspend();
-            }
-        }
-        self.set_active(self.active & !Self::mask(desc, twin, &self.piece));
+        self.record.deactivate(spans(desc));
     }
 
     fn renew(&mut self) {
-        for desc in self.groups {
+        for desc in self.groups.iter().filter(|desc| desc.twin_of.is_none()) {
             self.deactivate(desc);
         }
         self.generation = self.generation.wrapping_add(1);
-        // Always inside: the record holds at least its header.
-        let _ = self.piece.mem().store_u32(record::GENERATION, self.generation);
+        self.record.set_generation(self.generation);
         if let Some(arch) = &mut self.arch {
             arch.renew(self.generation);
         }

@@ -45,7 +45,7 @@ mod one_process {
 
     use domstat_consumer::{Reading, Region, Snapshot};
     use domstat_layout::latest::Runstate;
-    use domstat_layout::{CopyWidth, Ns, ReadTwins, WriteMem, WriteTwins};
+    use domstat_layout::{CopyWidth, GroupSpan, Ns, TwinSpans, WriteMem};
     use domstat_producer::{Pages, RegionBuilder};
     use domstat_tests::{assert_whole, runstate};
 
@@ -58,6 +58,10 @@ mod one_process {
     const SINGLE: usize = 128;
     const FIRST: usize = 512;
     const SECOND: usize = 1024;
+    const TWINS: TwinSpans = TwinSpans {
+        first: GroupSpan { offset: FIRST, size: SIZE, mask: 0b01 },
+        second: Some(GroupSpan { offset: SECOND, size: SIZE, mask: 0b10 }),
+    };
 
     /// Zeroed words that threads share.
     fn words() -> Vec<AtomicU64> {
@@ -84,10 +88,7 @@ mod one_process {
             // Joined in the end: that the scope waits for its threads, the tool does not see.
             let writer = scope.spawn(|| {
                 let mut single = mem.group(SINGLE, SIZE).unwrap();
-                let mut twins = WriteTwins {
-                    first: mem.group(FIRST, SIZE).unwrap(),
-                    second: mem.group(SECOND, SIZE).unwrap(),
-                };
+                let mut twins = mem.twins(TWINS).unwrap();
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     n += 1;
@@ -105,7 +106,7 @@ mod one_process {
                 scope.spawn(move || {
                     let mem = mem.as_read().with_form(form);
                     let group = |offset| mem.group(offset, SIZE).unwrap();
-                    let twins = ReadTwins { first: group(FIRST), second: group(SECOND) };
+                    let twins = mem.twins(TWINS).unwrap();
                     let mut last = [0; 2];
                     let mut reads = [0; 2];
                     let mut words = [0; PAYLOAD];
@@ -115,7 +116,10 @@ mod one_process {
                         }
                         let found = [
                             group(SINGLE).try_read(&mut words, || ()).map(|(_, n, ())| (n, words)),
-                            twins.try_read(&mut words, || ()).map(|(_, n, ())| (n, words)),
+                            twins.try_read(&mut words, |_| Some(())).map(|found| {
+                                let (_, n, ()) = found.expect("both are active");
+                                (n, words)
+                            }),
                         ];
                         for (i, found) in found.into_iter().enumerate() {
                             let Ok((n, words)) = found else { continue };

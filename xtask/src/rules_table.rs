@@ -4,7 +4,7 @@ use domstat_invariant_checker::{RULES, rfc_v3};
 
 const INTRO: &str = "\
 <!-- Written by xtask: ci/generated.sh --fix -->
-# What the checker checks
+# Rules of the checker
 
 `domstat check DOMAIN` takes one look at a region, `domstat check DOMAIN --watch SECONDS` many; the
 rules about change over time need the second. A rule passes, fails or is not checkable here. A

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use domstat_consumer::{Reading, Region, Snapshot, Vcpu};
 use domstat_layout::latest::Runstate;
 use domstat_layout::{
-    Clock, CopyWidth, Ns, ReadMem, ReadTwins, Stat, WriteMem, WriteTwins, seqlock,
+    Clock, CopyWidth, GroupSpan, Ns, ReadMem, Stat, TwinSpans, WriteMem, seqlock,
 };
 use domstat_producer::{RegionBuilder, VcpuWriter};
 
@@ -22,6 +22,10 @@ use domstat_producer::{RegionBuilder, VcpuWriter};
 const FIRST: usize = 48;
 const TWIN: usize = 2096;
 const LEN: usize = 144;
+const TWINS: TwinSpans = TwinSpans {
+    first: GroupSpan { offset: FIRST, size: LEN, mask: 0b01 },
+    second: Some(GroupSpan { offset: TWIN, size: LEN, mask: 0b10 }),
+};
 /// Words of it.
 type Words = [u64; 16];
 
@@ -151,10 +155,7 @@ fn read_group(mem: ReadMem<'_>, to: &mut Words) -> bool {
 
 #[inline(never)]
 fn read_twins(mem: ReadMem<'_>, to: &mut Words) -> bool {
-    let (Some(first), Some(second)) = (mem.group(FIRST, LEN), mem.group(TWIN, LEN)) else {
-        return false;
-    };
-    ReadTwins { first, second }.try_read(to, || ()).is_ok()
+    mem.twins(TWINS).is_some_and(|twins| twins.try_read(to, |_| Some(())).is_ok())
 }
 
 #[inline(never)]
@@ -166,8 +167,8 @@ fn write_group(mem: WriteMem<'_>, from: &Words) {
 
 #[inline(never)]
 fn write_twins(mem: WriteMem<'_>, from: &Words) {
-    if let (Some(first), Some(second)) = (mem.group(FIRST, LEN), mem.group(TWIN, LEN)) {
-        WriteTwins { first, second }.write(1, from);
+    if let Some(mut twins) = mem.twins(TWINS) {
+        twins.write(1, from);
     }
 }
 

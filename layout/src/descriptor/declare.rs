@@ -1,6 +1,7 @@
 //! How groups are declared, and what the compiler checks of a declaration.
 
-use crate::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN, GroupDesc};
+use crate::descriptor::{FieldDesc, GroupDesc};
+use crate::record::{GROUP_ALIGN, GROUP_HEADER_LEN};
 
 /// Checks a record's group list at compile time: bits are 0, 1, 2 ..., each group starts where
 /// the one before ended (groups are only ever appended), nothing overlaps.
@@ -41,23 +42,18 @@ pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: u
 /// the field `domid` lies 16 bytes into the group. The numbers are the frozen ABI, written out so
 /// that a review sees them; a declaration whose numbers disagree with the types does not compile.
 ///
-/// `... 4 RunstateTwin "runstate_twin" twin of Runstate { ... }` makes the group the second copy of
-/// an earlier one, with the same fields.
+/// `twins!` declares second copies of earlier groups.
 macro_rules! groups {
     (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
     (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
     (@marker blk $g:ident) => { impl $crate::descriptor::BlkGroup for $g {} };
     (@marker net $g:ident) => { impl $crate::descriptor::NetGroup for $g {} };
-    // A second copy is reached through the first.
-    (@marker $record:ident $g:ident $first:ident) => {};
     (@field Word, $field:ident, $offset:expr) => {
         #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
         pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($offset);
     };
     // Longer than a word: only read and written with its group.
     (@field $ty:ident, $field:ident, $offset:expr) => {};
-    (@twin) => { None };
-    (@twin $first:ident) => { Some(<$first as $crate::descriptor::Group>::DESC) };
     (@kind dom) => { $crate::descriptor::RecordKind::Dom };
     (@kind vcpu) => { $crate::descriptor::RecordKind::Vcpu };
     (@kind blk) => { $crate::descriptor::RecordKind::Blk };
@@ -65,7 +61,7 @@ macro_rules! groups {
     ($(
         $(#[doc = $gdoc:literal])+
         $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
-        $group:ident $gname:literal $(twin of $first:ident)? {
+        $group:ident $gname:literal {
             $(
                 $(#[doc = $fdoc:literal])+
                 $foff:literal $field:ident : $ty:ident, $kind:expr, $unit:expr;
@@ -93,7 +89,7 @@ macro_rules! groups {
                 offset: $at,
                 size: $len,
                 since: $since,
-                twin_of: groups!(@twin $($first)?),
+                twin_of: None,
                 doc: concat!($($gdoc),+),
                 fields: &[$( $crate::descriptor::FieldDesc {
                     name: stringify!($field),
@@ -106,7 +102,7 @@ macro_rules! groups {
             };
             const NOT_PRODUCED: Self = Self { $( $field: <$ty>::NOT_PRODUCED, )+ };
         }
-        groups!(@marker $record $group $($first)?);
+        groups!(@marker $record $group);
 
         const _: () = {
             $( assert!(
@@ -119,3 +115,58 @@ macro_rules! groups {
     )+ };
 }
 pub(crate) use groups;
+
+/// Declares second copies of groups: `vcpu 3 at 224 len 64 since 4 RunstateTwin "runstate_twin" of
+/// Runstate;` reads as in `groups!`, and the fields are those of the first copy, in order.
+///
+/// A second copy is written and read through the first, so that its type has no fields of its own
+/// and is not a group of its record's marker trait.
+macro_rules! twins {
+    ($(
+        $(#[doc = $gdoc:literal])+
+        $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
+        $group:ident $gname:literal of $first:ident;
+    )+) => { $(
+        $(#[doc = $gdoc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+        #[repr(transparent)]
+        pub struct $group(pub $first);
+
+        impl $crate::descriptor::Group for $group {
+            const DESC: &'static $crate::descriptor::GroupDesc = &$crate::descriptor::GroupDesc {
+                name: $gname,
+                record: $crate::descriptor::groups!(@kind $record),
+                bit: $bit,
+                offset: $at,
+                size: $len,
+                since: $since,
+                twin_of: Some(<$first as $crate::descriptor::Group>::DESC),
+                doc: concat!($($gdoc),+),
+                fields: &$crate::descriptor::twin_fields::<
+                    { <$first as $crate::descriptor::Group>::DESC.fields.len() },
+                >(<$first as $crate::descriptor::Group>::DESC, $at),
+            };
+            const NOT_PRODUCED: Self = Self(<$first as $crate::descriptor::Group>::NOT_PRODUCED);
+        }
+
+        const _: () = assert!(size_of::<$group>() + $crate::descriptor::GROUP_HEADER_LEN == $len);
+    )+ };
+}
+pub(crate) use twins;
+
+/// The fields of the second copy of `first`, which lies at `at`.
+#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
+pub(crate) const fn twin_fields<const N: usize>(first: &GroupDesc, at: usize) -> [FieldDesc; N] {
+    let mut fields = [first.fields[0]; N];
+    let mut i = 0;
+    while i < N {
+        fields[i] = FieldDesc {
+            offset: at + (first.fields[i].offset - first.offset),
+            doc: " As in the first copy.",
+            ..first.fields[i]
+        };
+        i += 1;
+    }
+    fields
+}

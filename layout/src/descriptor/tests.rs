@@ -3,11 +3,13 @@
 #![allow(dead_code, unreachable_pub, reason = "declared to be looked at in the table")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::*;
+use crate::twins::{Second, TwinCopy};
 use crate::value::Word;
-use crate::{ReadTwins, WriteMem, WriteTwins};
+use crate::{ReadTwins, TwinSpans, WriteMem, WriteTwins};
 
 groups! {
     /// A group with a twin.
@@ -24,13 +26,10 @@ groups! {
         /// Another.
         24 d: Word, Kind::Instant, Unit::None;
     }
+}
+twins! {
     /// The second copy of `Hot`, added later.
-    vcpu 2 at 96 len 32 since 2 HotTwin "hot_twin" twin of Hot {
-        /// As in the first copy.
-        16 a_ns: Word, Kind::Cumulative, Unit::Ns;
-        /// As in the first copy.
-        24 b_ns: Word, Kind::Cumulative, Unit::Ns;
-    }
+    vcpu 2 at 96 len 32 since 2 HotTwin "hot_twin" of Hot;
 }
 const GROUPS: &[&GroupDesc; 3] = &[Hot::DESC, Cold::DESC, HotTwin::DESC];
 const _: () = assert_appended(GROUPS, crate::header::RECORD_HEADER_LEN);
@@ -50,23 +49,45 @@ fn twins_are_found_by_their_rows_and_either_is_read() {
     let base = NonNull::from(&mut record).cast::<u8>();
     // SAFETY: 128 bytes of a local that is only reached through `mem` while that lives.
     let mem: WriteMem<'_> = unsafe { WriteMem::new(base, 128) };
-    let mut writer = WriteTwins::of(mem, Hot::DESC, HotTwin::DESC).unwrap();
-    let reader: ReadTwins<'_> = ReadTwins::of(mem.as_read(), Hot::DESC, HotTwin::DESC).unwrap();
+    let spans = TwinSpans { first: Hot::DESC.span(), second: Some(HotTwin::DESC.span()) };
+    let mut writer: WriteTwins<'_> = mem.twins(spans).unwrap();
+    let mem_to_read = mem.as_read();
+    let reader: ReadTwins<'_> = mem_to_read.twins(spans).unwrap();
+    assert_eq!((spans.mask_in(128), spans.mask_in(127)), (0b101, 0b1));
+    let active = Cell::new([true; 2]);
+    let guarded = |copy| match copy {
+        TwinCopy::First => active.get()[0].then_some(()),
+        TwinCopy::Second => active.get()[1].then_some(()),
+    };
     let read = || {
         let mut words = [0; 2];
-        reader.try_read(&mut words, || ()).map(|(_, updated_ns, ())| (updated_ns, words))
+        let word = reader.try_read_word(1, guarded).map(|found| found.map(|(word, ())| word));
+        let found = reader.try_read(&mut words, guarded);
+        let found = found.map(|found| found.map(|(_, updated_ns, ())| (updated_ns, words)));
+        assert_eq!(found.map(|found| found.map(|(_, [_, word])| word)), word, "one word, or all");
+        found
     };
     writer.write(5, &[1, 2]);
-    assert_eq!(read().unwrap(), (5, [1, 2]));
+    assert_eq!(read(), Ok(Some((5, [1, 2]))));
+    writer.write_word(5, 0, 7);
+    assert_eq!(read(), Ok(Some((5, [7, 2]))));
     // A writer that died in the first copy, then one that died in the second.
     writer.first.suspend();
-    assert_eq!(read().unwrap(), (5, [1, 2]));
+    assert_eq!(read(), Ok(Some((5, [7, 2]))));
+    active.set([true, false]);
+    assert!(read().is_err(), "a twin that is not active is not read");
+    active.set([false, false]);
+    assert_eq!(read(), Ok(None), "not active is not busy");
+    active.set([true; 2]);
     writer.first.write(6, &[3, 4]);
-    writer.second.suspend();
-    assert_eq!(read().unwrap(), (6, [3, 4]));
-    writer.first.suspend();
+    writer.second.get().unwrap().suspend();
+    assert_eq!(read(), Ok(Some((6, [3, 4]))));
+    writer.suspend();
     assert!(read().is_err());
-    // A record that ends before the twin.
-    let short = mem.sub(0, 96).unwrap();
-    assert!(WriteTwins::of(short, Hot::DESC, HotTwin::DESC).is_none());
+    // A record that ends before the twin: the group is as one without.
+    let mut short: WriteTwins<'_> = mem.sub(0, 96).unwrap().twins(spans).unwrap();
+    assert!(short.second.get().is_none());
+    short.write(7, &[5, 6]);
+    assert_eq!(read(), Ok(Some((7, [5, 6]))));
+    assert!(mem.sub(0, 32).unwrap().twins(spans).is_none(), "a record that ends before the group");
 }

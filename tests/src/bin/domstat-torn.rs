@@ -27,7 +27,9 @@ use std::time::{Duration, Instant};
 
 use domstat_consumer::{Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{CopyWidth, Ns, ReadGroup, ReadMem, ReadTwins, WriteMem, WriteTwins};
+use domstat_layout::{
+    CopyWidth, GroupSpan, Ns, ReadGroup, ReadMem, ReadTwins, TwinSpans, WriteMem, WriteTwins,
+};
 use domstat_producer::RegionBuilder;
 use domstat_tests::runstate;
 
@@ -39,6 +41,11 @@ const SINGLE: usize = 0;
 const FIRST: usize = GROUP_SIZE;
 const SECOND: usize = 2 * GROUP_SIZE;
 const WRITTEN: usize = 3 * GROUP_SIZE;
+/// A group and its twin, as the producer writes them and the consumer reads them.
+const TWINS: TwinSpans = TwinSpans {
+    first: GroupSpan { offset: FIRST, size: GROUP_SIZE, mask: 0b01 },
+    second: Some(GroupSpan { offset: SECOND, size: GROUP_SIZE, mask: 0b10 }),
+};
 const RAW_LEN: usize = 4096;
 
 /// Longest time without a single read that comes through.
@@ -202,7 +209,7 @@ fn write(dir: &Path, typed: bool) -> Fallible<bool> {
     let mem = unsafe { WriteMem::new(base, RAW_LEN) };
     let group = |offset| mem.group(offset, GROUP_SIZE).ok_or("the raw file is too short");
     let mut single = group(SINGLE)?;
-    let mut twins = WriteTwins { first: group(FIRST)?, second: group(SECOND)? };
+    let mut twins: WriteTwins<'_> = mem.twins(TWINS).ok_or("the raw file is too short")?;
     let mut n = written(mem.as_read())?;
     // The region vanishes with its producer.
     let mut producer = None;
@@ -378,10 +385,14 @@ fn attempts<'a>(
             })
         }
         "twins" => {
-            let twins = twins(mem, form)?;
-            Box::new(move || match twins.try_read(&mut words, || ()) {
-                Ok((_, n, ())) => judge(n, &words),
-                Err(_) => Found::Busy,
+            let mem = mem.with_form(form);
+            twins(&mem)?;
+            Box::new(move || {
+                match twins(&mem).map(|twins| twins.try_read(&mut words, |_| Some(()))) {
+                    Ok(Ok(Some((_, n, ())))) => judge(n, &words),
+                    Ok(Err(_)) => Found::Busy,
+                    Ok(Ok(None)) | Err(_) => Found::Torn,
+                }
             })
         }
         _ => {
@@ -403,8 +414,8 @@ fn group(mem: ReadMem<'_>, form: CopyWidth, offset: usize) -> Fallible<ReadGroup
     Ok(mem.with_form(form).group(offset, GROUP_SIZE).ok_or("the raw file is too short")?)
 }
 
-fn twins(mem: ReadMem<'_>, form: CopyWidth) -> Fallible<ReadTwins<'_>> {
-    Ok(ReadTwins { first: group(mem, form, FIRST)?, second: group(mem, form, SECOND)? })
+fn twins<'a>(mem: &'a ReadMem<'a>) -> Fallible<ReadTwins<'a>> {
+    Ok(mem.twins(TWINS).ok_or("the raw file is too short")?)
 }
 
 /// Reads without looking at `seq`, which tears, and shows that the hunt would notice.
@@ -469,7 +480,9 @@ fn kill(place: &Place, kills: u64) -> Fallible<bool> {
                 Err(_) => *busy += 1,
             }
         }
-        lost += u64::from(twins(mem, form)?.try_read(&mut words, || ()).is_err());
+        let mem = mem.with_form(form);
+        let read = twins(&mem)?.try_read(&mut words, |_| Some(()));
+        lost += u64::from(!matches!(read, Ok(Some(_))));
         if (i + 1).is_multiple_of(1000) {
             eprintln!("{} of {kills} kills", i + 1);
         }

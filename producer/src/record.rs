@@ -1,0 +1,83 @@
+//! One record of a region, for its one writer.
+
+use domstat_layout::header::record;
+use domstat_layout::{GroupSpan, RecordKind, TwinSpans};
+
+use crate::pieces::Piece;
+
+/// A record, and which of its groups are active.
+///
+/// Every step of the protocol that a writer takes is taken here, for the groups of the table and
+/// for those of arch slots alike; what a step does to the copies of a group is
+/// [`domstat_layout::twins`]' to say.
+pub(crate) struct RecordCore {
+    piece: Piece,
+    kind: RecordKind,
+    active: u64,
+}
+
+impl RecordCore {
+    /// Takes a record whose header is in place and whose groups were never published: leaves each
+    /// of them in mid-update, as groups are whose bit is clear.
+    pub(crate) fn new(
+        piece: Piece,
+        kind: RecordKind,
+        groups: impl IntoIterator<Item = GroupSpan>,
+    ) -> Self {
+        for group in groups {
+            if let Some(mut words) = piece.mem().group(group.offset, group.size) {
+                words.suspend();
+            }
+        }
+        Self { piece, kind, active: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_active(&self, group: GroupSpan) -> bool {
+        self.active & group.mask != 0
+    }
+
+    /// Writes every field of a group and marks it active; false if the record ends before it.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, spans: TwinSpans, updated_ns: u64, from: &[u64]) -> bool {
+        let mem = self.piece.mem();
+        let Some(mut twins) = mem.twins(spans) else { return false };
+        if self.active & spans.first.mask == 0 {
+            // The seq of each copy is odd here, so no reader takes what lies there for a value.
+            self.active |= spans.mask_in(mem.len());
+            // Always inside: the record holds at least its header.
+            let _ = mem.store_u64(self.kind.active_offset(), self.active);
+        }
+        twins.write(updated_ns, from);
+        true
+    }
+
+    /// Writes one field of a group that is active.
+    #[inline(always)]
+    pub(crate) fn write_word(&mut self, spans: TwinSpans, updated_ns: u64, index: usize, raw: u64) {
+        if let Some(mut twins) = self.piece.mem().twins(spans) {
+            twins.write_word(updated_ns, index, raw);
+        }
+    }
+
+    /// Marks a group as not produced.
+    pub(crate) fn deactivate(&mut self, spans: TwinSpans) {
+        let mem = self.piece.mem();
+        let Some(mut twins) = mem.twins(spans) else { return };
+        if self.active & spans.first.mask == 0 {
+            return;
+        }
+        // Before the bits change: a reader that finds them clear finds seq odd.
+        twins.suspend();
+        self.active &= !spans.mask_in(mem.len());
+        let _ = mem.store_u64(self.kind.active_offset(), self.active);
+    }
+
+    /// Stores the slot's generation, if records of this kind have one. No group is active, or the
+    /// region is not published yet.
+    pub(crate) fn set_generation(&mut self, generation: u32) {
+        if self.kind.generation_offset().is_some() {
+            let _ = self.piece.mem().store_u32(record::GENERATION, generation);
+        }
+    }
+}
