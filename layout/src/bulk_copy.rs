@@ -1,9 +1,12 @@
 //! Whole records, header and groups alike, copied as fast as without a check.
 #![allow(unsafe_code)]
 
+use core::ops::Range;
+
 use crate::copy::{self, CopyWidth};
-use crate::descriptor::{GroupDesc, RecordKind};
+use crate::descriptor::GroupDesc;
 use crate::mem::ReadMem;
+use crate::record::RecordKind;
 use crate::seqlock::{self, SeqBatch};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -18,20 +21,84 @@ pub struct RecordArray {
     pub stride: usize,
 }
 
-impl ReadMem<'_> {
-    /// Copies the start of each record, header and `groups` alike (raw words), to a chunk of
-    /// `RECORD` words of `to`, as many records as `to` has chunks. A record of which an active
-    /// group was not whole, or that lies past the end, is given to `odd` instead, with its index
-    /// and its chunk. What the producer's records are too short for is left as it was.
+/// The groups of a kind of record that are copied with it: all but twins, whose first copies are.
+#[derive(Clone, Copy, Debug)]
+pub struct CopiedGroups<const N: usize> {
+    groups: [&'static GroupDesc; N],
+    /// Whether there are other groups between them.
+    gaps: bool,
+}
+
+impl CopiedGroups<0> {
+    /// How many of a record's groups are copied: the parameter of [`CopiedGroups::of`].
+    #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
+    pub const fn count(groups: &[&'static GroupDesc]) -> usize {
+        let (mut n, mut i) = (0, 0);
+        while i < groups.len() {
+            if groups[i].twin_of.is_none() {
+                n += 1;
+            }
+            i += 1;
+        }
+        n
+    }
+}
+
+impl<const N: usize> CopiedGroups<N> {
+    /// Those of a record's groups, which are in order of their bits.
     ///
-    /// In each record that is not given to `odd`, a group whose bit is set in the copied
-    /// `stats_active`, and that ends inside the producer's record, is whole, and `generation` is
-    /// that of all such groups.
+    /// # Panics
+    /// When it is evaluated, if `N` is not [`CopiedGroups::count`].
+    #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
+    pub const fn of(groups: &[&'static GroupDesc]) -> Self {
+        assert!(N == CopiedGroups::count(groups) && N > 0);
+        let mut found = [groups[0]; N];
+        let mut end = groups[0].record.header_len();
+        let (mut n, mut i, mut gaps) = (0, 0, false);
+        while i < groups.len() {
+            let group = groups[i];
+            if group.twin_of.is_none() {
+                gaps |= group.offset != end;
+                end = group.end();
+                found[n] = group;
+                n += 1;
+            }
+            i += 1;
+        }
+        Self { groups: found, gaps }
+    }
+
+    /// The groups, in order.
+    #[must_use]
+    pub const fn groups(&self) -> &[&'static GroupDesc; N] {
+        &self.groups
+    }
+
+    /// Words up to the end of the last of them.
+    #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "there is one at least")]
+    pub const fn words(&self) -> usize {
+        self.groups[N - 1].end() / 8
+    }
+}
+
+impl ReadMem<'_> {
+    /// Copies the header and `groups` of each record (raw words) to the same places of a chunk of
+    /// `RECORD` words of `to`, as many records as `to` has chunks. A record with an active group
+    /// that was not whole, or that lies past the end, is given to `odd` instead, with its index and
+    /// its chunk. Words of other groups, and those for which the producer's records are too short,
+    /// are left as they were.
+    ///
+    /// In each record that is not given to `odd`, each of
+    /// them whose bit is set in the copied `stats_active`, and that ends inside the producer's
+    /// record, is whole, and `generation` is that of all such groups.
     #[inline]
     pub fn copy_records<const RECORD: usize, const GROUPS: usize>(
         self,
         array: RecordArray,
-        groups: &'static [&'static GroupDesc; GROUPS],
+        groups: &'static CopiedGroups<GROUPS>,
         to: &mut [u64],
         odd: impl FnMut(usize, &mut [u64; RECORD]),
     ) {
@@ -47,7 +114,7 @@ impl ReadMem<'_> {
     fn copy_records_in<const FORM: u8, const RECORD: usize, const GROUPS: usize>(
         self,
         array: RecordArray,
-        groups: &'static [&'static GroupDesc; GROUPS],
+        groups: &'static CopiedGroups<GROUPS>,
         to: &mut [u64],
         mut odd: impl FnMut(usize, &mut [u64; RECORD]),
     ) {
@@ -131,25 +198,40 @@ impl<'a> Records<'a> {
     fn copy<const RECORD: usize, const GROUPS: usize>(
         self,
         form: CopyWidth,
-        groups: &'static [&'static GroupDesc; GROUPS],
+        groups: &'static CopiedGroups<GROUPS>,
         to: &mut [[u64; RECORD]],
     ) -> bool {
-        if self.words < RECORD {
-            self.copy_words(self.words, form, groups, to)
+        if groups.gaps {
+            self.copy_runs(form, groups, to)
+        } else if self.words < RECORD {
+            self.copy_words::<false, _, _>(self.words, form, groups, to)
         } else {
             // The usual case, with a length that the compiler knows.
-            self.copy_words(RECORD, form, groups, to)
+            self.copy_words::<false, _, _>(RECORD, form, groups, to)
         }
     }
 
+    /// As [`Records::copy`], where there are other groups between `groups`. A function of its own,
+    /// so as not to be in the way of the usual case.
+    #[inline(never)]
+    fn copy_runs<const RECORD: usize, const GROUPS: usize>(
+        self,
+        form: CopyWidth,
+        groups: &'static CopiedGroups<GROUPS>,
+        to: &mut [[u64; RECORD]],
+    ) -> bool {
+        self.copy_words::<true, _, _>(self.words, form, groups, to)
+    }
+
     #[inline(always)]
-    fn copy_words<const RECORD: usize, const GROUPS: usize>(
+    fn copy_words<const GAPS: bool, const RECORD: usize, const GROUPS: usize>(
         self,
         words: usize,
         form: CopyWidth,
-        groups: &'static [&'static GroupDesc; GROUPS],
+        groups: &'static CopiedGroups<GROUPS>,
         to: &mut [[u64; RECORD]],
     ) -> bool {
+        let groups = &groups.groups;
         let active_at = self.kind.active_offset();
         let mut looks = SeqBatch::default();
         for (start, to) in self.starts().zip(to) {
@@ -169,7 +251,16 @@ impl<'a> Records<'a> {
             let begins = seqlock::read_begin_each(seqs);
             // ORDERING: relaxed; one of the words that each seq guards.
             let active = from.get(active_at / 8).map_or(0, |word| word.load(Ordering::Relaxed));
-            form.load_record(from, self.kind, groups, to);
+            if GAPS {
+                for run in runs(self.kind, groups) {
+                    let (start, run) = (run.start, run.start..run.end.min(words));
+                    if let (Some(from), Some(to)) = (from.get(run.clone()), to.get_mut(run)) {
+                        form.load_record(from, self.kind, groups, to, start);
+                    }
+                }
+            } else {
+                form.load_record(from, self.kind, groups, to, 0);
+            }
             // The copy says what was judged, and is not looked at: reading back a part of what was
             // just stored as a vector would wait for it.
             if let Some(copied) = to.get_mut(active_at / 8) {
@@ -186,8 +277,23 @@ impl<'a> Records<'a> {
     }
 }
 
+/// The runs of words that hold the header and `groups`.
+fn runs(kind: RecordKind, groups: &[&GroupDesc]) -> impl Iterator<Item = Range<usize>> {
+    let mut left = groups.iter().peekable();
+    let mut next = Some((0, kind.header_len()));
+    core::iter::from_fn(move || {
+        let (start, mut end) = next.take()?;
+        while let Some(group) = left.next_if(|group| group.offset == end) {
+            end = group.end();
+        }
+        next = left.next().map(|group| (group.offset, group.end()));
+        Some(start / 8..end / 8)
+    })
+}
+
 impl CopyWidth {
-    /// Copies the words of one record. [`CopyWidth::settle`] is called after the last.
+    /// Copies words of one record, from its word `first` on. [`CopyWidth::settle`] is called after
+    /// the last.
     #[inline(always)]
     fn load_record(
         self,
@@ -195,13 +301,14 @@ impl CopyWidth {
         kind: RecordKind,
         groups: &[&GroupDesc],
         to: &mut [u64],
+        first: usize,
     ) {
         if self != Self::WORDS {
             return self.load_unsettled(from, to);
         }
         // Each word as what it is: an atomic must be reached in its own width.
         for (i, (from, to)) in from.iter().zip(to).enumerate() {
-            let halves = match i * 8 {
+            let halves = match (first + i) * 8 {
                 at if at < kind.header_len() => !kind.is_u64(at),
                 at => groups.iter().any(|group| group.offset == at),
             };

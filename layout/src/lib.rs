@@ -120,7 +120,7 @@ mod sync;
 pub mod twins;
 mod value;
 
-pub use bulk_copy::RecordArray;
+pub use bulk_copy::{CopiedGroups, RecordArray};
 pub use copy::CopyWidth;
 pub use descriptor::{
     BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, Revision, VcpuGroup,

@@ -3,8 +3,8 @@
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::geometry::Array;
 use domstat_layout::{
-    BlkGroup, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind, VcpuGroup, Word,
-    latest,
+    BlkGroup, CopiedGroups, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind,
+    VcpuGroup, Word, latest,
 };
 use zerocopy::IntoBytes as _;
 
@@ -15,31 +15,12 @@ use crate::attach::truncation::Truncated;
 use crate::error::ReadError;
 use crate::region::Region;
 
-/// How many groups of a record are copied: all but twins at its end, whose first copies are.
-#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
-const fn copied(groups: &[&'static GroupDesc]) -> usize {
-    let mut n = groups.len();
-    while n > 0 && groups[n - 1].twin_of.is_some() {
-        n -= 1;
-    }
-    n
-}
-
-/// Words up to the end of the last of them.
-#[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
-const fn words(groups: &[&'static GroupDesc]) -> usize {
-    groups[groups.len() - 1].end() / 8
-}
-
 /// The groups of a kind of record that a snapshot copies, and the words that they need.
 macro_rules! copied_groups {
     ($groups:ident, $nr:ident, $words:ident, $latest:path) => {
-        const $nr: usize = copied($latest);
-        const $groups: &[&GroupDesc; $nr] = match $latest.first_chunk::<$nr>() {
-            Some(groups) => groups,
-            None => unreachable!(),
-        };
-        const $words: usize = words($groups);
+        const $nr: usize = CopiedGroups::count($latest);
+        const $groups: &CopiedGroups<$nr> = &CopiedGroups::of($latest);
+        const $words: usize = $groups.words();
     };
 }
 copied_groups!(DOM, DOM_NR, DOM_WORDS, latest::DOM_GROUPS);
@@ -67,10 +48,11 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Rows<const WORDS: usize, const GROUPS: usize> {
     /// The records as they lie in the region, one after the other, each as long as this build
-    /// knows it.
+    /// knows it. Words of twins are not copied.
     words: AlignedBuf,
-    /// Records that could not be copied as a whole, by index, and how each of their groups went.
-    odd: Vec<(u32, [Meta; GROUPS])>,
+    /// Records that could not be copied as a whole, by index, and how each of their groups went, by
+    /// its bit.
+    odd: Vec<(u32, [(u32, Meta); GROUPS])>,
     /// How long the records are in the region.
     size: usize,
     nr: u32,
@@ -82,7 +64,7 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
         &mut self,
         region: &Region,
         kind: RecordKind,
-        groups: &'static [&'static GroupDesc; GROUPS],
+        groups: &'static CopiedGroups<GROUPS>,
         waiting: &mut Waiting,
     ) {
         let Array { offs, size, stride, nr } = region.geometry().array(kind);
@@ -99,7 +81,7 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
         let each = |i, words: &mut [u64; WORDS]| {
             let index = u32::try_from(i).ok();
             if let Some((index, record)) = index.and_then(|i| Some((i, region.record(kind, i)?))) {
-                odd.push((index, copy(record, groups, words, waiting)));
+                odd.push((index, copy(record, groups.groups(), words, waiting)));
             }
         };
         let array = RecordArray { kind, size, stride };
@@ -131,7 +113,8 @@ impl Region {
     /// Copies every group of the domain into `snapshot`.
     ///
     /// A group whose writer is stalled does not spoil the others: reading it from the snapshot
-    /// gives the error. If the memory went away, reading any group gives that error. All groups together are waited for no longer than one read would be.
+    /// gives the error. If the memory went away, reading any group gives that error. All groups
+    /// together are waited for no longer than one read would be.
     pub fn snapshot(&self, snapshot: &mut Snapshot) {
         self.snapshot_at(self.now(), snapshot);
     }
@@ -159,20 +142,21 @@ fn copy<const GROUPS: usize>(
     groups: &[&'static GroupDesc; GROUPS],
     words: &mut [u64],
     waiting: &mut Waiting,
-) -> [Meta; GROUPS] {
+) -> [(u32, Meta); GROUPS] {
     groups.map(|desc| {
         let result = match payload_mut(words, desc) {
             Some(to) => record.copy(desc, to, waiting),
             None => Ok(Reading::Unknown),
         };
-        match result {
+        let meta = match result {
             Ok(Reading::Active(Copied { seq, updated_ns, generation })) => {
                 Meta::Active { seq, generation, updated_ns }
             }
             Ok(Reading::Inactive) => Meta::Inactive,
             Ok(Reading::Unknown) => Meta::Unknown,
             Err(error) => Meta::Failed(error),
-        }
+        };
+        (desc.bit, meta)
     })
 }
 
@@ -255,7 +239,7 @@ impl Snapshot {
 pub struct SnapshotRecord<'a> {
     words: &'a [u64],
     size: usize,
-    odd: Option<&'a [Meta]>,
+    odd: Option<&'a [(u32, Meta)]>,
     lost: Option<Truncated>,
 }
 
@@ -356,9 +340,10 @@ impl SnapshotRecord<'_> {
             return Meta::Failed(lost.into());
         }
         if let Some(odd) = self.odd {
-            return odd.get(desc.bit as usize).copied().unwrap_or(Meta::Unknown);
+            let found = odd.iter().find(|(bit, _)| *bit == desc.bit);
+            return found.map_or(Meta::Unknown, |(_, meta)| *meta);
         }
-        if desc.end() > self.size {
+        if desc.end() > self.size || desc.twin_of.is_some() {
             return Meta::Unknown;
         }
         let word = |offset: usize| self.words.get(offset / 8).copied().map_or(0, u64::from_le);
@@ -394,5 +379,39 @@ impl<'a> Fields<'a> {
             let at = field.offset - start;
             Some((field, bytes.get(at..at + field.width)?))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing, reason = "in a test, a panic is the report")]
+
+    use super::*;
+    use domstat_layout::latest::VCPU_GROUPS;
+
+    #[test]
+    fn not_a_word_is_copied_past_the_last_group_that_is_not_a_twin() {
+        let last = |groups: &[&'static GroupDesc]| {
+            groups.iter().rfind(|g| g.twin_of.is_none()).map_or(0, |g| g.end())
+        };
+        let words = [DOM_WORDS, VCPU_WORDS, BLK_WORDS, NET_WORDS].map(|words| words * 8);
+        let latest = [&latest::DOM_GROUPS[..], VCPU_GROUPS, latest::BLK_GROUPS, latest::NET_GROUPS];
+        assert_eq!(words, latest.map(last));
+    }
+
+    #[test]
+    fn groups_of_a_record_copied_one_by_one_are_found_by_their_bits() {
+        static AFTER_TWINS: GroupDesc = GroupDesc { bit: 5, ..*VCPU_GROUPS[2] };
+        let (first, twin) = (VCPU_GROUPS[0], VCPU_GROUPS[3]);
+        let active = Meta::Active { seq: 2, generation: 0, updated_ns: 1 };
+        let odd = [(0, Meta::Inactive), (1, Meta::Unknown), (5, active)];
+        let record = SnapshotRecord { words: &[0; 64], size: 512, odd: Some(&odd), lost: None };
+        assert!(matches!(record.meta(first), Meta::Inactive));
+        assert!(matches!(record.meta(twin), Meta::Unknown), "twins are not copied");
+        assert!(matches!(record.meta(&AFTER_TWINS), Meta::Active { seq: 2, .. }));
+        // All bits set, copied as a whole.
+        let record = SnapshotRecord { words: &[u64::MAX; 64], size: 512, odd: None, lost: None };
+        assert!(matches!(record.meta(first), Meta::Active { .. }));
+        assert!(matches!(record.meta(twin), Meta::Unknown), "nor when their words are there");
     }
 }
