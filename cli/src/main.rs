@@ -12,6 +12,7 @@ mod signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Failure;
@@ -43,11 +44,11 @@ Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompat
 #[command(version, after_help = AFTER_HELP)]
 struct Cli {
     /// Directory in which regions and the sockets of daemons (*.sock) are found
-    #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR", value_parser = maybe_empty())]
     dir: Option<PathBuf>,
     /// Socket of a daemon: `run` serves there; ls, show, check, top, export and push read what is
     /// served there, and nothing else
-    #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH")]
+    #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH", value_parser = maybe_empty())]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -71,10 +72,16 @@ enum Command {
     Events(command::events::Args),
 }
 
+/// A path, or nothing.
+fn maybe_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let dir = cli.dir.as_deref();
-    let socket = cli.socket.as_deref();
+    // A variable that is set to nothing is not set.
+    let dir = cli.dir.as_deref().filter(|dir| !dir.as_os_str().is_empty());
+    let socket = cli.socket.as_deref().filter(|socket| !socket.as_os_str().is_empty());
     let places = locate::Places { dir, socket };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),

@@ -1,8 +1,9 @@
-//! One suite for the contract of [`Source`]: what can be observed of each of its rules.
+//! One suite for the contracts of [`Source`] and of [`crate::contract::Observer`]: what can be
+//! observed of each of their rules.
 //!
 //! [`check`] runs a source against sinks that record every write with its order, its thread and
 //! the time, ticks it early, on time and late, stops it or sees it end, and then judges the
-//! recording. It is public so that a source elsewhere can be held to the same contract.
+//! recording. [`check_observer`] does the same for an observer. It is public so that a source elsewhere can be held to the same contract.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,7 +14,10 @@ use domstat_layout::{Clock, MAX_VCPUS};
 use crate::{Description, Devices, Progress, Running, Source, SourceError};
 
 mod judge;
+mod observer;
 mod record;
+
+pub use observer::{ObserverReport, check_observer};
 
 use record::{Log, RecordingBlk, RecordingDom, RecordingNet, RecordingVcpu};
 
@@ -54,7 +58,7 @@ pub enum Violation {
     /// A rule of the contract is broken.
     #[error("rule {rule} of the source contract is broken: {seen}")]
     Rule {
-        /// Its number in [`Source`]'s documentation.
+        /// Its number in the documentation of [`Source`] or [`crate::contract::Observer`].
         rule: u8,
         /// What was seen.
         seen: String,

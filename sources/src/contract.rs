@@ -87,7 +87,8 @@ pub struct ArchField {
 /// 6. The four runstate times of one write sum to the time from the vCPU's beginning to its `now`.
 ///    The beginning is the same for every write until `renew`, and not before `created`. A time
 ///    that the source cannot know is left out of every write.
-/// 7. What the source cannot know is `Word::NOT_PRODUCED`, never 0.
+/// 7. What the source cannot know is `Word::NOT_PRODUCED`, never 0. A group without any field that
+///    it knows is not written, except the runstate of a vCPU, which says that the vCPU exists.
 /// 8. A vCPU that is gone has its runstate deactivated. Before its slot serves another vCPU,
 ///    `renew` is called.
 /// 9. [`Running::tick`] is called about every [`Running::interval`]; calls that come late or in

@@ -68,6 +68,8 @@ const ARCH_GROUP: &str = "kvm";
 pub struct KvmOptions {
     /// The domain's name; not empty, no `/`.
     pub name: String,
+    /// Its UUID, in textual byte order; without it a random one.
+    pub uuid: Option<[u8; 16]>,
     /// How many vCPUs it has, all from the start.
     pub nr_vcpus: u32,
     /// How many of them, from the first on, are busy: they never halt.
@@ -80,14 +82,14 @@ impl Default for KvmOptions {
     /// Two vCPUs, the first of them busy, `micro-vm`, a tick per second.
     fn default() -> Self {
         let name = "micro-vm".to_owned();
-        Self { name, nr_vcpus: 2, nr_busy: 1, interval: Duration::from_secs(1) }
+        Self { name, uuid: None, nr_vcpus: 2, nr_busy: 1, interval: Duration::from_secs(1) }
     }
 }
 
 /// A micro-VM that is ready to run.
 ///
 /// `domid` is the id of this process, `created` the time of [`KvmSource::new`], and the UUID is
-/// random.
+/// random unless one is given.
 pub struct KvmSource {
     description: Description,
     interval: Duration,
@@ -139,7 +141,7 @@ impl KvmSource {
         let description = Description {
             source: "kvm",
             domid: Some(u64::from(std::process::id())),
-            uuid: Some(Uuid::new_v4().into_bytes()),
+            uuid: Some(options.uuid.unwrap_or_else(|| Uuid::new_v4().into_bytes())),
             name: options.name.clone(),
             created: Some(created),
             nr_vcpus: options.nr_vcpus,

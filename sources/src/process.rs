@@ -11,6 +11,7 @@
 //! The directory /proc/PID is opened once, so that another process that is given the same number
 //! later is not taken for this one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub struct ProcessSource {
 /// Tells what a [`ProcessSource`] cannot show. It stays valid while the source runs.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessProbe {
+    shown: Arc<AtomicUsize>,
     not_shown: Arc<AtomicUsize>,
 }
 
@@ -60,9 +62,18 @@ impl ProcessProbe {
         self.not_shown.load(Ordering::Relaxed)
     }
 
-    fn set_threads_not_shown(&self, count: usize) {
+    /// Threads that were shown at the last tick.
+    #[must_use]
+    pub fn threads_shown(&self) -> usize {
         // ORDERING: as in `threads_not_shown`.
-        self.not_shown.store(count, Ordering::Relaxed);
+        self.shown.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, shown: usize, not_shown: usize) {
+        // ORDERING: as in `threads_not_shown`.
+        self.shown.store(shown, Ordering::Relaxed);
+        // ORDERING: as in `threads_not_shown`.
+        self.not_shown.store(not_shown, Ordering::Relaxed);
     }
 }
 
@@ -159,6 +170,21 @@ impl ProcessSource {
             self.count_slots()?;
         }
         Ok(self)
+    }
+
+    /// Publishes the process under this UUID, in textual byte order.
+    #[must_use]
+    pub fn with_uuid(mut self, uuid: [u8; 16]) -> Self {
+        self.description.uuid = Some(uuid);
+        self
+    }
+
+    /// The command names of its threads, each once, whether the filter lets them pass or not.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the threads cannot be read.
+    pub fn thread_names(&self) -> Result<BTreeSet<String>, SourceError> {
+        self.reader.names()
     }
 
     /// What the source cannot show, to be asked while it runs.

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use domstat_sources::conformance::{Report, check};
+use domstat_sources::conformance::{Report, check, check_observer};
+use domstat_sources::contract::Event;
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::ProcessSource;
+use domstat_sources::qemu::{Options, Qemu};
 use domstat_sources::xen::XenSource;
 
+mod hostile;
 mod recorded;
 #[path = "../../tests/src/skip.rs"]
 mod skip;
@@ -28,6 +31,7 @@ fn every_source_keeps_the_contract() {
     micro_vm();
     recorded_xen();
     xen_domain_that_ends();
+    qemu_vm();
 }
 
 fn spin(length: Duration) {
@@ -131,6 +135,20 @@ fn micro_vm() {
     let report = check(|| KvmSource::new(&options), Duration::from_secs(2)).unwrap();
     assert_eq!(report.vcpus_written, 3, "{report:?}");
     assert_eq!((report.deactivations, report.renewals), (0, 0), "{report:?}");
+}
+
+/// A QEMU that a script plays.
+fn qemu_vm() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vm.qmp");
+    hostile::start(&path, "vm", hostile::Hostility::Harmless);
+    let options = Options { interval: SHORT, ..Options::default() };
+    let report = check_observer(Qemu { path, options }, Duration::from_secs(2)).unwrap();
+    let [description] = report.descriptions.as_slice() else { panic!("one region: {report:?}") };
+    assert_eq!((description.source, description.name.as_str()), ("qemu", "vm"));
+    assert!(report.vcpu_writes > 0 && report.device_writes > 10, "{report:?}");
+    assert_eq!(report.events.first(), Some(&Event::Published));
+    assert_eq!(report.events.last(), Some(&Event::Gone));
 }
 
 /// A domain of a recorded Xen host that stays.

@@ -1,5 +1,6 @@
 //! `domstat run`: publish a domain.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use domstat_producer::{Placement, Server, systemd};
 use domstat_sources::kvm::{KvmOptions, KvmSource};
 use domstat_sources::process::{ProcessProbe, ProcessSource};
 use domstat_sources::{Source, SourceError};
+use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
@@ -105,6 +107,9 @@ struct ProcessArgs {
     /// (QEMU names them when started with -name debug-threads=on)
     #[arg(long, value_name = "PREFIX")]
     thread_name: Option<String>,
+    /// Publish under this UUID; default: one of this process, the same whenever it is observed
+    #[arg(long, value_name = "UUID")]
+    uuid: Option<Uuid>,
     /// Slots for threads; default: 16 or more, with room to grow
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     max_vcpus: Option<u32>,
@@ -117,6 +122,9 @@ struct KvmArgs {
     /// vCPUs of the micro-VM
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
     vcpus: u32,
+    /// Publish under this UUID; default: a new one for each micro-VM
+    #[arg(long, value_name = "UUID")]
+    uuid: Option<Uuid>,
     #[command(flatten)]
     common: Common,
 }
@@ -142,12 +150,18 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             if let Some(max) = args.max_vcpus {
                 source = source.with_nr_vcpus(max)?;
             }
-            let probe = source.probe();
-            serve(once(source), &args.common, places, &|| not_shown(&probe))
+            if let Some(uuid) = args.uuid {
+                source = source.with_uuid(uuid.into_bytes());
+            }
+            let (probe, names) = (source.probe(), source.thread_names()?);
+            serve(once(source), &args.common, places, &|| {
+                not_shown(&probe).or_else(|| nothing_shown(&probe, args, &names))
+            })
         }
         From::Kvm(args) => {
             let mut options = KvmOptions {
                 nr_vcpus: args.vcpus,
+                uuid: args.uuid.map(Uuid::into_bytes),
                 interval: Duration::from_millis(args.common.interval),
                 ..KvmOptions::default()
             };
@@ -176,6 +190,23 @@ fn once<S>(source: S) -> impl FnMut() -> Result<S, SourceError> {
 fn not_shown(probe: &ProcessProbe) -> Option<String> {
     let count = probe.threads_not_shown();
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
+}
+
+/// A filter that lets no thread pass, and what there is to choose from.
+fn nothing_shown(
+    probe: &ProcessProbe,
+    args: &ProcessArgs,
+    names: &BTreeSet<String>,
+) -> Option<String> {
+    let prefix = args.thread_name.as_ref().filter(|_| probe.threads_shown() == 0)?;
+    let mut listed: Vec<String> = names.iter().take(20).map(|name| format!("{name:?}")).collect();
+    if names.len() > listed.len() {
+        listed.push(format!("and {} more", names.len() - listed.len()));
+    }
+    let listed = listed.join(", ");
+    Some(format!(
+        "no thread is shown: none has a name that starts with {prefix:?}; there are {listed}"
+    ))
 }
 
 /// How many domains a server is for: if one, nobody is answered before it is there.

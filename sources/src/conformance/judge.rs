@@ -247,7 +247,8 @@ fn says_what_it_knows(
             return Err(Violation::of(7, format!("{event}: {} is {value}", field.name)));
         }
     }
-    if something {
+    // Rule 2: a runstate says that the vCPU exists, even if nothing more is known of it.
+    if something || *group == *Runstate::DESC {
         Ok(())
     } else {
         Err(Violation::of(7, format!("{event}: active, and no field is produced")))

@@ -1,6 +1,7 @@
 //! Sinks that record.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domstat_layout::descriptor::FieldDesc;
@@ -43,12 +44,33 @@ pub(super) struct Event {
 #[derive(Clone)]
 pub(super) struct Log {
     clock: Clock,
+    began: Ns,
     events: Arc<Mutex<(bool, Vec<Event>)>>,
+    /// Whether the region that it records exists.
+    held: Arc<AtomicUsize>,
 }
 
 impl Log {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, events: Arc::default() }
+        Self { clock, began: now(clock), events: Arc::default(), held: Arc::default() }
+    }
+
+    /// When recording began.
+    pub(super) fn began(&self) -> Ns {
+        self.began
+    }
+
+    /// The region exists until the count is taken back.
+    pub(super) fn hold(&self) -> Arc<AtomicUsize> {
+        // ORDERING: see `Held`.
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&self.held)
+    }
+
+    /// Whether the region exists.
+    pub(super) fn is_held(&self) -> bool {
+        // ORDERING: see `Held`.
+        self.held.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn now(&self) -> Ns {

@@ -1,5 +1,6 @@
 //! Reads one process's files in /proc.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use domstat_layout::latest::Memory;
@@ -103,6 +104,17 @@ impl Reader {
         }
         samples.sort_by_key(|sample| sample.key.tid);
         Ok(if alive { Threads::Alive(samples) } else { Threads::Gone })
+    }
+
+    /// The command names of all threads.
+    pub(super) fn names(&self) -> Result<BTreeSet<String>, SourceError> {
+        let tasks = self.unless_gone(self.process.tasks(), "task")?;
+        let mut names = BTreeSet::new();
+        for task in tasks.into_iter().flatten() {
+            let Some(task) = self.unless_gone(task, "task")? else { continue };
+            names.extend(self.unless_gone(task.stat(), "task/TID/stat")?.map(|stat| stat.comm));
+        }
+        Ok(names)
     }
 
     fn sample(&self, task: &Task, stat: &Stat) -> Result<Option<ThreadSample>, SourceError> {

@@ -101,7 +101,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
                 None => not_shown = not_shown.saturating_add(1),
             }
         }
-        self.probe.set_threads_not_shown(not_shown);
+        self.probe.set(self.shown.len(), not_shown);
         Ok(Progress::Continue)
     }
 
@@ -127,7 +127,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         if self.samples > 1 {
             self.dom.deactivate::<Memory>();
         }
-        self.probe.set_threads_not_shown(0);
+        self.probe.set(0, 0);
         self.ended = true;
         Progress::Ended
     }

@@ -281,7 +281,10 @@ impl<S: BlkSink> BlkSlot<S> {
         }
         self.io = *io;
         self.sink.write(io, now);
-        self.sink.write(times, now);
+        // What no device times, and a peer that says less than QEMU does, is not produced.
+        if is_produced(times) {
+            self.sink.write(times, now);
+        }
     }
 
     pub(super) fn write_extent(&mut self, now: Ns) {
@@ -295,6 +298,12 @@ impl<S: BlkSink> BlkSlot<S> {
 fn no_job() -> BlkJob {
     let none = Word::new(0);
     BlkJob { kind: none, state: none, ended: none, ..BlkJob::NOT_PRODUCED }
+}
+
+/// Whether the group has a field that is produced.
+fn is_produced<G: Group>(group: &G) -> bool {
+    let (words, _) = group.as_bytes().as_chunks::<8>();
+    words.iter().any(|&word| Word::from_raw(u64::from_ne_bytes(word)) != Word::NOT_PRODUCED)
 }
 
 fn words_of_io(io: &BlkIo) -> [Word; 5] {
