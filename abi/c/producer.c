@@ -33,49 +33,52 @@ static void publish_group(void *to, const void *from, size_t size)
 #define S(group, field, n) copy.field = index % (n);
 #define T(group, field, n) snprintf(copy.field, n, "name-%u-%u", kind, index);
 #define U(group, field) memset(copy.field, 7, 16);
-#define E(group) publish_group(&record->group, &copy, sizeof copy); }
+/* Bits are given out in order. */
+#define E(group) publish_group(&record->group, &copy, sizeof copy); active = active << 1 | 1; }
 
-static void write_dom(struct domstat_dom *record)
+static uint64_t write_dom(struct domstat_dom *record)
 {
     const unsigned kind = DOM, index = 0;
+    uint64_t active = 0;
 #define FIELDS_OF_DOM
 #include "fields.h"
 #undef FIELDS_OF_DOM
+    return active;
 }
 
-static void write_vcpu(struct domstat_vcpu *record, unsigned index)
+static uint64_t write_vcpu(struct domstat_vcpu *record, unsigned index)
 {
     const unsigned kind = VCPU;
+    uint64_t active = 0;
 #define FIELDS_OF_VCPU
 #include "fields.h"
 #undef FIELDS_OF_VCPU
+    return active;
 }
 
 #if DOMSTAT_REVISION >= 2
-static void write_blk(struct domstat_blk *record, unsigned index)
+static uint64_t write_blk(struct domstat_blk *record, unsigned index)
 {
     const unsigned kind = BLK;
+    uint64_t active = 0;
 #define FIELDS_OF_BLK
 #include "fields.h"
 #undef FIELDS_OF_BLK
+    return active;
 }
 #endif
 
 #if DOMSTAT_REVISION >= 4
-static void write_net(struct domstat_net *record, unsigned index)
+static uint64_t write_net(struct domstat_net *record, unsigned index)
 {
     const unsigned kind = NET;
+    uint64_t active = 0;
 #define FIELDS_OF_NET
 #include "fields.h"
 #undef FIELDS_OF_NET
+    return active;
 }
 #endif
-
-/* One bit for each group of a record: they are given out in order. */
-static uint64_t bits(unsigned nr)
-{
-    return ((uint64_t)1 << nr) - 1;
-}
 
 static void start_record(struct domstat_record_header *header, uint32_t magic, unsigned index,
                          uint64_t active)
@@ -124,30 +127,19 @@ int main(int argc, char **argv)
     store64(&h->incarnation, 77);
     store32(&h->revision, DOMSTAT_REVISION);
     store32(&h->clock, DOMSTAT_CLOCK_UNKNOWN);
-#if DOMSTAT_REVISION == 1
-    const unsigned dom_groups = 2, vcpu_groups = 1;
-#elif DOMSTAT_REVISION < 4
-    const unsigned dom_groups = 3, vcpu_groups = 3;
-#else
-    const unsigned dom_groups = 3, vcpu_groups = 5;
-#endif
-    write_dom(dom);
-    store64(&h->stats_active, bits(dom_groups));
+    store64(&h->stats_active, write_dom(dom));
     for (unsigned i = 0; i < NR_VCPUS; i++) {
         struct domstat_vcpu *vcpu = (struct domstat_vcpu *)(region + vcpu_offs + i * vcpu_stride);
-        start_record(&vcpu->header, DOMSTAT_VCPU_MAGIC, i, bits(vcpu_groups));
-        write_vcpu(vcpu, i);
+        start_record(&vcpu->header, DOMSTAT_VCPU_MAGIC, i, write_vcpu(vcpu, i));
     }
 #if DOMSTAT_REVISION >= 2
-    const unsigned blk_groups = DOMSTAT_REVISION == 2 ? 2 : DOMSTAT_REVISION == 3 ? 6 : 7;
     store32(&h->blk_offs, (uint32_t)blk_offs);
     store32(&h->blk_size, sizeof(struct domstat_blk));
     store32(&h->blk_stride, (uint32_t)blk_stride);
     store32(&h->nr_blks, NR_BLKS);
     for (unsigned i = 0; i < NR_BLKS; i++) {
         struct domstat_blk *blk = (struct domstat_blk *)(region + blk_offs + i * blk_stride);
-        start_record(&blk->header, DOMSTAT_BLK_MAGIC, i, bits(blk_groups));
-        write_blk(blk, i);
+        start_record(&blk->header, DOMSTAT_BLK_MAGIC, i, write_blk(blk, i));
     }
 #endif
 #if DOMSTAT_REVISION >= 4
@@ -157,8 +149,7 @@ int main(int argc, char **argv)
     store32(&h->nr_nets, NR_NETS);
     for (unsigned i = 0; i < NR_NETS; i++) {
         struct domstat_net *net = (struct domstat_net *)(region + net_offs + i * net_stride);
-        start_record(&net->header, DOMSTAT_NET_MAGIC, i, bits(2));
-        write_net(net, i);
+        start_record(&net->header, DOMSTAT_NET_MAGIC, i, write_net(net, i));
     }
 #endif
     store32(&h->state, DOMSTAT_STATE_LIVE);

@@ -90,49 +90,59 @@ pub fn ascii(abi: &Abi, shape: Shape) -> String {
     text
 }
 
-/// The map as a drawing: one row for each record, to scale.
+/// Heights and widths of the drawing, in pixels.
+const ROW: usize = 48;
+const BOX: usize = 38;
+const LEFT: usize = 120;
+const WIDTH: usize = 980;
+const CHARACTER: usize = 6;
+
+/// The map as a drawing: one row for each record, to scale. A box has its name, its offset in the
+/// record and its length in bytes. The background is white, whatever the page's is.
 #[must_use]
 pub fn svg(abi: &Abi, shape: Shape) -> String {
     let parts = parts(abi, shape);
     let longest = parts.iter().filter(|p| p.record).map(|p| p.end - p.start).max().unwrap_or(1);
     let rows = parts.iter().filter(|p| p.record).count();
-    let (row, left, width) = (36, 110, 980);
+    let (width, height) = (LEFT + WIDTH + 10, rows * ROW + 10);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" \
-         font-family=\"monospace\" font-size=\"10\">\n",
-        left + width + 10,
-        rows * row + 10
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"monospace\" font-size=\"10\" fill=\"#111\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
-    let (mut y, mut start) = (0, 0);
+    let (mut y, mut start) = (10, 0);
     for part in &parts {
+        let bytes = part.end - part.start;
         if part.record {
-            (y, start) = (y + row, part.start);
+            (y, start) = (if start == part.start { y } else { y + ROW }, part.start);
             let _ = writeln!(
                 out,
-                "<text x=\"4\" y=\"{}\">{} @{}</text>",
-                y - 14,
+                "<text x=\"8\" y=\"{}\" font-weight=\"bold\">{}</text>\
+                 <text x=\"8\" y=\"{}\">at {start}, {bytes} B</text>",
+                y + 16,
                 part.name,
-                part.start
+                y + 30,
             );
             continue;
         }
-        let scaled = |bytes: usize| bytes * width / longest.max(1);
-        let (x, w) = (left + scaled(part.start - start), scaled(part.end - part.start));
-        let fill = if part.name.ends_with("header") { "#d9d9d9" } else { "#c6dbef" };
-        let label = part.name.rsplit(['.', ' ']).next_back().unwrap_or("");
-        let label = part.name.split_once('.').map_or(label, |(_, group)| group);
-        let label = label.split(' ').next().unwrap_or("");
-        let _ = writeln!(
+        let scaled = |bytes: usize| bytes * WIDTH / longest.max(1);
+        let (x, w) = (LEFT + scaled(part.start - start), scaled(bytes));
+        let group = part.name.split_once('.').map(|(_, group)| group);
+        let label = group.map_or("header", |group| group.split(' ').next().unwrap_or(group));
+        let fill = if group.is_some() { "#c6dbef" } else { "#d9d9d9" };
+        let _ = write!(
             out,
-            "<g><title>{} ({} bytes)</title><rect x=\"{x}\" y=\"{}\" width=\"{w}\" height=\"28\" \
-             fill=\"{fill}\" stroke=\"#333\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
-            part.name,
-            part.end - part.start,
-            y - 32,
-            x + 3,
-            y - 14,
-            if w > label.len() * 6 { label } else { "" },
+            "<g><title>{}, {bytes} bytes</title><rect x=\"{x}\" y=\"{y}\" width=\"{w}\" \
+             height=\"{BOX}\" fill=\"{fill}\" stroke=\"#333\"/>",
+            part.name
         );
+        let place = format!("+{} {bytes} B", part.start - start);
+        for (line, y) in [(label, y + 16), (place.as_str(), y + 30)] {
+            if line.len() * CHARACTER + 6 <= w {
+                let _ = write!(out, "<text x=\"{}\" y=\"{y}\">{line}</text>", x + 4);
+            }
+        }
+        out.push_str("</g>\n");
     }
     out.push_str("</svg>\n");
     out

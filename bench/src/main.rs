@@ -119,13 +119,21 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }
 
+/// Lengths of groups in the plots, in bytes.
+const SIZES: &[f64] = &[64.0, 128.0, 256.0, 512.0];
+
 fn plots(directory: &Path, report: &Report) -> Result<(), Box<dyn Error>> {
-    let size = Labels {
-        title: "Cost of a group against its size, one thread alone",
-        x: ("bytes", &[64.0, 128.0, 256.0, 512.0]),
-        y: ("ns", &[1.0, 2.0, 5.0, 10.0, 20.0]),
-    };
-    plot::draw(&directory.join("performance-size.svg"), &size, &report.by_size)?;
+    for (verb, title) in [
+        ("read", "Cost of reading a group against its size, one thread alone"),
+        ("write", "Cost of writing a group against its size, one thread alone"),
+    ] {
+        let (x, y) = (("bytes", SIZES), ("ns", &[1.0, 2.0, 5.0, 10.0, 20.0][..]));
+        let lines = report.by_size.iter().filter_map(|(name, points)| {
+            Some((name.strip_prefix(verb)?.strip_prefix(": ")?.to_owned(), points.clone()))
+        });
+        let path = directory.join(format!("performance-{verb}.svg"));
+        plot::draw(&path, &Labels { title, x, y }, &lines.collect::<Vec<_>>())?;
+    }
     let vcpus = Labels {
         title: "Cost per vCPU of a snapshot, against the number of vCPUs",
         x: ("vCPUs", &[1.0, 8.0, 64.0, 512.0, 4096.0, 16384.0, 65536.0]),
@@ -154,7 +162,8 @@ fn page(tables: &str) -> String {
          smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
          `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it \
          takes long to build.\n\n\
-         ![Cost against size](performance-size.svg)\n\n\
+         ![Cost of a read against size](performance-read.svg)\n\n\
+         ![Cost of a write against size](performance-write.svg)\n\n\
          ![Cost per vCPU against the number of vCPUs](performance-vcpus.svg)\n\n\
          ## Targets\n\n{tables}",
         kernel.trim()

@@ -46,6 +46,7 @@ pub fn draw(path: &Path, labels: &Labels<'_>, lines: &[Line]) -> Result<(), Box<
     }
     let area = SVGBackend::new(path, (860, 480)).into_drawing_area();
     area.fill(&WHITE)?;
+    let area = area.titled(labels.title, ("sans-serif", 20))?;
     let (plot, legend) = area.split_horizontally(660);
     let (x, y) = (x_min * 0.9..x_max * 1.1, y_min * 0.8..y_max * 1.2);
     let inside = |points: &[f64], range: &Range<f64>| -> Vec<f64> {
@@ -55,7 +56,6 @@ pub fn draw(path: &Path, labels: &Labels<'_>, lines: &[Line]) -> Result<(), Box<
     let x = x.log_scale().with_key_points(x_points);
     let y = y.log_scale().with_key_points(y_points);
     let mut chart = ChartBuilder::on(&plot)
-        .caption(labels.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
