@@ -15,6 +15,8 @@ use crate::error::Failure;
 
 /// How long each daemon of a directory is waited for that may serve the domain in question.
 const ANSWER: Duration = Duration::from_secs(1);
+/// Time for the daemon at a named socket to answer: a service manager may start it only now.
+const START: Duration = Duration::from_secs(5);
 /// How long a list of all domains waits for daemons that do not hand over their regions.
 const LIST: Duration = Duration::from_secs(3);
 
@@ -47,7 +49,12 @@ impl Places<'_> {
     pub(crate) fn all(&self) -> Result<Vec<Entry>, Failure> {
         let mut fleet = self.fleet()?;
         let began = Instant::now();
-        fleet.refresh()?;
+        while let Err(error) = fleet.refresh() {
+            let starts = self.socket.is_some() && matches!(error, AttachError::TimedOut { .. });
+            if !starts || began.elapsed() > START {
+                return Err(error.into());
+            }
+        }
         // One refresh attaches to as much as it has time for.
         while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {
             fleet.refresh()?;
