@@ -17,6 +17,8 @@ use crate::error::Failure;
 const ANSWER: Duration = Duration::from_secs(1);
 /// Time for the daemon at a named socket to answer: a service manager may start it only now.
 const START: Duration = Duration::from_secs(5);
+/// Pause between two looks for such an answer.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How long a list of all domains waits for daemons that do not hand over their regions.
 const LIST: Duration = Duration::from_secs(3);
 
@@ -54,6 +56,7 @@ impl Places<'_> {
             if !starts || began.elapsed() > START {
                 return Err(error.into());
             }
+            std::thread::sleep(AGAIN);
         }
         // One refresh attaches to as much as it has time for.
         while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {

@@ -4,14 +4,9 @@
 //! series of an instrument, while each domain and slot has its own, and it merges the series beyond
 //! a limit.
 
-use std::net::SocketAddr;
+use std::io::Read;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -22,6 +17,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use ureq::Agent;
+use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::family::{Family, Kind, Unit};
 use crate::label::Label;
@@ -30,6 +28,10 @@ use crate::scrape::{Scrape, Stamp};
 
 /// Points of one request, some hundred kilobytes.
 const POINTS: usize = 5000;
+/// Time for a collector to take one request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a refusal that are read.
+const ANSWER: u64 = 4096;
 
 /// Failure to push points.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +39,12 @@ const POINTS: usize = 5000;
 pub enum PushError {
     /// The address is not one that points can be pushed to.
     #[error(
-        "{0} is not http://HOST:PORT/PATH: a collector takes metrics at http://127.0.0.1:4318/v1/metrics"
+        "{0} is not http://HOST:PORT/PATH or https://HOST:PORT/PATH: a collector takes metrics at http://127.0.0.1:4318/v1/metrics"
     )]
     Address(String),
+    /// The token would go over the network unencrypted.
+    #[error("{0} is not https: the network would see the token")]
+    InClear(String),
     /// The collector cannot be reached, or closed the connection.
     #[error("cannot push to {to}: {why}")]
     Transport {
@@ -222,23 +227,63 @@ fn data(family: &Family) -> Data {
 #[derive(Clone, Debug)]
 pub struct Collector {
     uri: Uri,
-    host: String,
+    /// The address without user and password, for messages.
+    shown: String,
     token: Option<String>,
-    timeout: Duration,
+    agent: Agent,
 }
 
 impl Collector {
-    /// A collector at `address`, for example `http://127.0.0.1:4318/v1/metrics`, with the bearer
-    /// token that it expects.
+    /// A collector at `address`, for example `http://127.0.0.1:4318/v1/metrics`. User and password
+    /// in the address become basic authentication. Certificates for `https` are those that the
+    /// system trusts.
     ///
     /// # Errors
     /// [`PushError::Address`].
-    pub fn new(address: &str, token: Option<String>) -> Result<Self, PushError> {
-        let bad = || PushError::Address(address.to_owned());
+    pub fn new(address: &str) -> Result<Self, PushError> {
+        let bad = || PushError::Address(without_user(address));
         let uri: Uri = address.parse().map_err(|_| bad())?;
-        let plain = uri.scheme_str() == Some("http");
-        let host = uri.authority().filter(|_| plain).ok_or_else(bad)?.to_string();
-        Ok(Self { uri, host, token, timeout: Duration::from_secs(10) })
+        let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+        if !is_known || uri.host().is_none_or(str::is_empty) {
+            return Err(bad());
+        }
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            // Points and token go to the named collector and to no other.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(tls)
+            .build()
+            .into();
+        Ok(Self { shown: without_user(address), uri, token: None, agent })
+    }
+
+    /// Sends a bearer token with every request.
+    ///
+    /// # Errors
+    /// [`PushError::InClear`] if the network would see it: the collector is another host and its
+    /// address is not `https`.
+    pub fn with_token(self, token: String) -> Result<Self, PushError> {
+        if self.is_in_clear() {
+            return Err(PushError::InClear(self.shown));
+        }
+        Ok(self.with_token_in_clear(token))
+    }
+
+    /// As [`with_token`](Self::with_token), also where the network sees the token.
+    #[must_use]
+    pub fn with_token_in_clear(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// Whether requests leave this host unencrypted.
+    fn is_in_clear(&self) -> bool {
+        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.uri.scheme_str() != Some("https") && !is_loopback
     }
 
     /// Pushes every point of `scrape` in one or more requests.
@@ -246,60 +291,36 @@ impl Collector {
     /// # Errors
     /// [`PushError`]; the collector has accepted the requests before the failed one.
     pub fn push(&self, scrape: &Scrape, resource: &[(&str, &str)]) -> Result<(), PushError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| self.transport(e))?;
         let now = Stamp::from(std::time::SystemTime::now());
-        requests(scrape, now, resource, |request| {
-            let sent = self.send(request.encode_to_vec());
-            let limited = async { tokio::time::timeout(self.timeout, sent).await };
-            runtime.block_on(limited).map_err(|e| self.transport(e))?
-        })
+        requests(scrape, now, resource, |request| self.send(&request.encode_to_vec()))
     }
 
-    fn transport(&self, why: impl std::fmt::Display) -> PushError {
-        PushError::Transport { to: self.uri.to_string(), why: why.to_string() }
-    }
-
-    async fn send(&self, body: Vec<u8>) -> Result<(), PushError> {
-        let port = self.uri.port_u16().unwrap_or(80);
-        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let found = tokio::net::lookup_host((host, port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|e| self.transport(e))?.collect();
-        let stream = tokio::net::TcpStream::connect(addresses.as_slice()).await;
-        let stream = TokioIo::new(stream.map_err(|e| self.transport(e))?);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(stream).await.map_err(|e| self.transport(e))?;
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(self.uri.path())
-            .header(HOST, &self.host)
-            .header(CONTENT_TYPE, "application/x-protobuf");
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|e| self.transport(e))?;
-        let answered = async {
-            let response = sender.send_request(request).await.map_err(|e| self.transport(e))?;
-            let status = response.status();
-            // The start of the body is enough for a message.
-            let body = Limited::new(response.into_body(), 4096).collect().await;
-            if status.is_success() {
-                return Ok(());
-            }
-            let body = body.map(|b| String::from_utf8_lossy(&b.to_bytes()).into_owned());
-            let (to, body) = (self.uri.to_string(), body.unwrap_or_default());
-            Err(PushError::Refused { to, status: status.as_u16(), body })
+    fn send(&self, body: &[u8]) -> Result<(), PushError> {
+        let request = self.agent.post(&self.uri).content_type("application/x-protobuf");
+        let request = match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
         };
-        tokio::pin!(answered);
-        tokio::select! {
-            answer = &mut answered => answer,
-            // The collector may close right after its answer, which is available then.
-            ended = connection => match ended {
-                Ok(()) => answered.await,
-                Err(e) => Err(self.transport(e)),
-            },
+        let mut response = request.send(body).map_err(|error| PushError::Transport {
+            to: self.shown.clone(),
+            why: error.to_string(),
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
         }
+        // The start of the body is enough for a message.
+        let mut text = Vec::new();
+        let _ = response.body_mut().as_reader().take(ANSWER).read_to_end(&mut text);
+        let body = String::from_utf8_lossy(&text).into_owned();
+        Err(PushError::Refused { to: self.shown.clone(), status: status.as_u16(), body })
     }
+}
+
+/// An address without its user and password.
+fn without_user(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }

@@ -79,7 +79,7 @@ fn a_collector_gets_every_point() {
     let exporter = Exporter::new(dir.path());
     let view = exporter.pass();
     let (address, thread) = collector(1, "200 OK");
-    let collector = Collector::new(&address, Some("s3cret".to_owned())).unwrap();
+    let collector = Collector::new(&address).unwrap().with_token("s3cret".to_owned()).unwrap();
     collector.push(&view, &[("service.name", "domstat")]).unwrap();
     let requests = thread.join().unwrap();
     let (head, body) = &requests[0];
@@ -143,15 +143,53 @@ fn many_points_are_many_requests() {
 fn what_goes_wrong_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let view = Exporter::new(dir.path()).pass();
-    for bad in ["https://127.0.0.1:1/v1/metrics", "127.0.0.1", ""] {
-        assert!(matches!(Collector::new(bad, None), Err(PushError::Address(_))), "{bad}");
+    for bad in ["ftp://127.0.0.1:1/v1/metrics", "127.0.0.1", "http://", ""] {
+        assert!(matches!(Collector::new(bad), Err(PushError::Address(_))), "{bad}");
     }
     let (address, thread) = collector(1, "400 Bad Request");
-    let refused = Collector::new(&address, None).unwrap().push(&view, &[]);
+    let refused = Collector::new(&address).unwrap().push(&view, &[]);
     thread.join().unwrap();
     assert!(refused.unwrap_err().to_string().ends_with("answered 400: bad"));
-    let nobody = Collector::new(&address, None).unwrap().push(&view, &[]);
+    let nobody = Collector::new(&address).unwrap().push(&view, &[]);
     assert!(matches!(nobody, Err(PushError::Transport { .. })));
+}
+
+#[test]
+fn a_token_is_not_sent_in_clear_unless_that_is_asked_for() {
+    let token = || "s3cret".to_owned();
+    let with = |address: &str| Collector::new(address).unwrap().with_token(token());
+    for network in
+        ["http://collector.example:4318/v1/metrics", "http://192.0.2.1/", "http://[2001:db8::1]/"]
+    {
+        assert!(matches!(with(network), Err(PushError::InClear(_))), "{network}");
+        let _ = Collector::new(network).unwrap().with_token_in_clear(token());
+    }
+    for safe in [
+        "https://collector.example/",
+        "http://127.0.0.1/",
+        "http://[::1]:4318/",
+        "http://localhost/",
+    ] {
+        assert!(with(safe).is_ok(), "{safe}");
+    }
+}
+
+#[test]
+fn the_whole_address_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let scrape = Exporter::new(dir.path()).pass();
+    let (address, thread) = collector(1, "200 OK");
+    let address = address.replace("http://", "http://user:pass@");
+    Collector::new(&format!("{address}?tenant=a%20b")).unwrap().push(&scrape, &[]).unwrap();
+    let (head, _) = &thread.join().unwrap()[0];
+    assert!(head.starts_with("post /v1/metrics?tenant=a%20b http/1.1\r\n"), "{head}");
+    // "user:pass" as base64, in lower case.
+    assert!(head.contains("authorization: basic dxnlcjpwyxnz\r\n"), "{head}");
+    let host = head.split("host: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    assert!(host.starts_with("127.0.0.1:"), "{host}");
+    // Nobody is there any more; the message does not show the password.
+    let error = Collector::new(&address).unwrap().push(&scrape, &[]).unwrap_err().to_string();
+    assert!(error.contains("http://127.0.0.1:") && !error.contains("pass"), "{error}");
 }
 
 #[test]

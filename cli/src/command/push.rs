@@ -14,7 +14,7 @@ use crate::signals::Stop;
 const EXAMPLES: &str = "\
 Examples:
   domstat push
-  domstat push --to http://collector:4318/v1/metrics --interval 60
+  domstat push --to https://collector.example:4318/v1/metrics --token-file token --interval 60
   domstat push -n 1 && echo accepted
 
 Names are those of `domstat export` with dots and without units and `total`, for example
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Send the token in FILE as `Authorization: Bearer`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Send the token to another host over http, where the network sees it
+    #[arg(long, requires = "token_file")]
+    token_in_clear: bool,
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
@@ -43,7 +46,12 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let fleet = places.fleet()?;
     locate::raise_limit_of_files();
     let token = args.token_file.as_deref().map(super::export::token).transpose()?;
-    let collector = Collector::new(&args.to, token)?;
+    let collector = Collector::new(&args.to)?;
+    let collector = match token {
+        Some(token) if args.token_in_clear => collector.with_token_in_clear(token),
+        Some(token) => collector.with_token(token)?,
+        None => collector,
+    };
     let exporter = Exporter::of(fleet);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let resource = [("service.name", "domstat"), ("host.name", host.as_str())];
