@@ -92,7 +92,7 @@ fn counters_never_go_back() {
     assert!(began(&export.scrape()) > before);
 }
 
-/// All values of the series that start like this, in seconds.
+/// The value of the series that starts like this, as a number.
 fn seconds(text: &str, series: &str) -> f64 {
     value(text, series).unwrap_or_else(|| "-1".to_owned()).parse().unwrap()
 }
@@ -257,7 +257,7 @@ fn who_may_ask_for_what() {
 }
 
 #[test]
-fn a_client_that_does_not_read_loses_its_slot_and_a_crowd_is_told_to_come_back() {
+fn a_client_that_does_not_read_loses_its_slot_and_a_crowd_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     // More than sockets hold.
     let _many = many_series(dir.path(), "many");
@@ -313,6 +313,41 @@ fn over_tls() {
     assert!(!curl(&[]).unwrap().status.success(), "nobody vouches for the certificate");
     let mismatch = output(dir.path(), &["export", "--tls-cert", cert, "--tls-key", cert]);
     assert!(stderr(&mismatch).contains("expected a PEM file with a private key"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_named_and_may_appear_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = dir.path().join("later");
+    let export = Export::start(&later, &[]);
+    assert!(export.said.contains("later: No such file"), "{}", export.said);
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    std::fs::create_dir(&later).unwrap();
+    std::fs::rename(dir.path().join("web1.domstat"), later.join("web1.domstat")).unwrap();
+    assert!(export.scrape().contains("domstat_up{domain=\"web1\""));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let export = Export::start(&dir.path().join("file"), &[]);
+    assert!(export.said.contains("Not a directory"), "{}", export.said);
+}
+
+#[test]
+fn the_exporter_describes_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let export = Export::start(dir.path(), &[]);
+    let page = || get(export.at, "/", &[]).unwrap().body;
+    assert!(page().contains(env!("CARGO_PKG_VERSION")) && page().contains("No scrape yet"));
+    let text = export.scrape();
+    assert!(page().contains("1 domain in the last scrape"), "{}", page());
+    assert!(page().contains("/metrics") && page().contains("/-/healthy"));
+    let missing = get(export.at, "/nothing", &[]).unwrap();
+    assert_eq!(missing.status, 404);
+    assert!(missing.body.contains("/metrics") && missing.body.contains("/-/healthy"));
+    let number = |series: &str| seconds(&text, series);
+    assert!(number("domstat_scrape_duration_seconds ") > 0.0);
+    assert!(number("process_resident_memory_bytes ") > 1e6);
+    assert!(number("process_open_fds ") > 2.0);
+    assert!(number("process_start_time_seconds ") > 1.6e9, "{text}");
 }
 
 #[test]

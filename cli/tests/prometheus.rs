@@ -150,6 +150,10 @@ fn prometheus_sees_what_happens() {
     prometheus.wait("domstat_up{domain=\"p1\"}", |up| up == 1.0);
     prometheus.wait(created, |time| time > began);
     prometheus.wait_absent("ALERTS{alertname=\"DomstatDomainDown\",domain=\"p1\"}");
+    // The series of the killed producer have a rate for a while: it is not counted twice.
+    let usage = "domstat:domain_cpu_usage:rate5m{domain=\"p1\"}";
+    wait_for("usage", || (!prometheus.query(usage).is_empty()).then_some(()));
+    assert_eq!(prometheus.query(usage).len(), 1);
 
     // A domain ends: none of its series is left.
     child.0.kill().unwrap();
@@ -186,6 +190,7 @@ fn dashboard(prometheus: &Prometheus) {
             let query = target["expr"].as_str().unwrap();
             let query = query
                 .replace("$__rate_interval", "10s")
+                .replace("$__range", "10s")
                 .replace("$domain", "web1")
                 .replace("$instance", ".*");
             assert!(!query.contains('$'), "{query}");
@@ -198,6 +203,38 @@ fn dashboard(prometheus: &Prometheus) {
         }
     }
     assert!(queries > 20, "{queries}");
+}
+
+#[test]
+fn domains_of_many_hosts_are_distinguished() {
+    let text = std::fs::read_to_string(deploy("grafana/domstat.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let panels = json["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut queries: Vec<String> =
+        targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    let rules = std::fs::read_to_string(deploy("prometheus/rules.yml")).unwrap();
+    queries.extend(rules.lines().map(str::to_owned));
+    for query in &queries {
+        for by in query.split("by (").skip(1).chain(query.split("on (").skip(1)) {
+            let labels = by.split(')').next().unwrap();
+            let names_domain = labels.contains("domain");
+            assert!(!names_domain || labels.contains("instance"), "{query}");
+        }
+        // As an outermost function in a graph it takes others at each step.
+        assert!(!query.starts_with("topk"), "{query}");
+    }
+    let summaries = rules.lines().filter(|line| line.trim_start().starts_with("summary:"));
+    for summary in summaries {
+        assert!(summary.contains("{{ $labels.instance }}: "), "{summary}");
+    }
+    // Panels show the hosts that are selected.
+    for target in panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()) {
+        let query = target["expr"].as_str().unwrap();
+        assert!(query.contains("instance=~\"$instance\""), "{query}");
+    }
+    let table = panels.iter().find(|panel| panel["type"] == "table").unwrap();
+    assert!(table.to_string().contains("var-domain=${__value.raw}"), "a row leads to its domain");
 }
 
 /// Every recording rule gives something, and no rule fails.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use domstat_consumer::fleet::Fleet;
 use domstat_exporter::Exporter;
 use domstat_exporter::server::{Options, Tls, serve};
 
@@ -54,6 +55,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let fleet = places.fleet()?;
+    warn_unreadable(&fleet, places);
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(cert), Some(key)) => Some(Tls::from_files(cert, key)?),
         _ => None,
@@ -88,6 +90,16 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     serve(Exporter::of(fleet), listener, options, stopped).map_err(os("serve metrics"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of a directory that cannot be read, which is otherwise an empty one. It may appear later.
+pub(crate) fn warn_unreadable(fleet: &Fleet, places: Places<'_>) {
+    if let (None, Err(error)) = (places.socket, std::fs::read_dir(fleet.place())) {
+        let place = fleet.place().display();
+        eprintln!(
+            "domstat: cannot read {place}: {error}; there are no domains until it is readable"
+        );
+    }
 }
 
 /// The listening socket: passed by systemd, or a new one.

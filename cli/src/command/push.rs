@@ -44,6 +44,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let fleet = places.fleet()?;
+    super::export::warn_unreadable(&fleet, places);
     locate::raise_limit_of_files();
     let token = args.token_file.as_deref().map(super::export::token).transpose()?;
     let collector = Collector::new(&args.to)?;
