@@ -9,7 +9,7 @@ use domstat_layout::header::DOM_HEADER_LEN;
 use domstat_layout::latest::REV;
 use domstat_layout::{DomHeader, Geometry, GroupDesc, MAX_REGION_LEN, Ns, ReadMem, RecordKind};
 
-use crate::{NotAttachable, Subject};
+use crate::{Books, NotAttachable, Subject};
 
 /// Pages are at least this long.
 const PAGE: usize = 4096;
@@ -26,6 +26,8 @@ pub struct Capture {
     pub groups: Vec<GroupCopy>,
     /// Now on the region's clock, after everything was read.
     pub now: Option<Ns>,
+    /// The books of the vCPUs' threads, read after the groups and before `now`.
+    pub books: Option<Books>,
     words: Vec<u64>,
 }
 
@@ -156,8 +158,15 @@ impl Capture {
         }
         let mut words = vec![0; len / 8];
         mem.load_words(0, &mut words).ok_or(too_short)?;
-        let mut capture =
-            Self { header, geometry, mapped_len: mem.len(), groups: Vec::new(), now: None, words };
+        let mut capture = Self {
+            header,
+            geometry,
+            mapped_len: mem.len(),
+            groups: Vec::new(),
+            now: None,
+            books: None,
+            words,
+        };
         let mut busy = Vec::new();
         for record in capture.records() {
             for desc in record.known_groups() {
@@ -175,6 +184,7 @@ impl Capture {
             }
         }
         capture.wait_for(mem, busy, deadline);
+        capture.books = subject.books.as_ref().and_then(|books| books());
         capture.now =
             domstat_consumer::clock::now(domstat_layout::Clock::from_number(header.clock));
         Ok(capture)

@@ -5,9 +5,9 @@
 
 use domstat_layout::header::{RECORD_HEADER_LEN, dom, record};
 use domstat_layout::r1::{DOM_SIZE, Identity, Memory, REVISION, Runstate, VCPU_SIZE};
-use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, State, VCPU_MAGIC};
+use domstat_layout::{Clock, DOM_MAGIC, Group, GroupDesc, Name, Ns, State, VCPU_MAGIC};
 
-use crate::Finding;
+use crate::{Books, Finding, ThreadTime};
 
 mod corrupt;
 mod revision4;
@@ -26,6 +26,8 @@ pub struct Fixture {
     pub then: Vec<Patch>,
     /// Where the bytes lie.
     pub place: Place,
+    /// The books of the vCPUs' threads at each look; empty if none are known.
+    pub books: Vec<Books>,
     /// The one finding that must result.
     pub finding: Finding,
 }
@@ -139,7 +141,14 @@ fn fixture(
         expected: expected.to_owned(),
         found: found.to_owned(),
     };
-    Fixture { name, bytes: bytes.0, then: Vec::new(), place: Place::File, finding }
+    Fixture {
+        name,
+        bytes: bytes.0,
+        then: Vec::new(),
+        place: Place::File,
+        books: Vec::new(),
+        finding,
+    }
 }
 
 /// Every fixture, in order of the rules.
@@ -411,6 +420,30 @@ fn writer_fixtures() -> Vec<Fixture> {
                 "vcpu[1].runstate",
                 "times that sum to 51000000 ns, the clock having moved 50000000 ns",
                 "1000000 ns",
+            )
+        },
+        Fixture {
+            then: vec![
+                (VCPU1 + Runstate::DESC.offset, seq(4)),
+                (VCPU1 + Runstate::DESC.offset + 8, word(NOW + 50_000_000)),
+                (VCPU1 + Runstate::running_ns.offset(), word(NOW / 4 + 50_000_000)),
+            ],
+            // The one thread ran for 10 of the 50 ms.
+            books: [(NOW, 5), (NOW + 50_000_000, 10_000_005)]
+                .map(|(at, running_ns)| Books {
+                    from: Ns(at),
+                    to: Ns(at),
+                    threads: vec![ThreadTime { tid: 7, running_ns }],
+                })
+                .to_vec(),
+            ..fixture(
+                "i26-vcpu-that-runs-longer-than-its-thread",
+                |_| {},
+                "I26",
+                VCPU1 + Runstate::running_ns.offset(),
+                "vcpu[1].runstate.running_ns",
+                "at most the 10 ms that a thread ran in 50 ms",
+                "50 ms more than at first",
             )
         },
     ]

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod books;
 mod capture;
 pub mod fixtures;
 mod report;
@@ -28,8 +29,9 @@ mod rules;
 mod run;
 mod subject;
 
+pub use books::{Books, ThreadTime};
 pub use capture::{Capture, GroupCopy, GroupLook, RecordAt, WholeGroup};
 pub use report::{Finding, Outcome, Report, RuleReport, Verdict};
-pub use rules::{Look, RULES, Rule};
+pub use rules::{Look, RULES, RuleCheck};
 pub use run::{NotAttachable, Options, check, watch_steps};
 pub use subject::{FrameId, Subject};

@@ -5,6 +5,9 @@
 //! every word that is wrong where validation stops at the first one, and a mistake in the validation
 //! shows as a difference between the two. Share constants with `layout`, never conditions.
 
+use domstat_layout::Rule;
+
+use crate::books::Watch;
 use crate::{Capture, Finding, GroupCopy, Options, Outcome, Subject, WholeGroup};
 
 mod i01_magic_known;
@@ -32,17 +35,16 @@ mod i22_values_legal;
 mod i23_arch_slots_in_area;
 mod i24_sealed_read_only;
 mod i25_schema_compatible;
+mod i26_vcpus_within_threads;
 
-/// A rule of the ABI.
-pub struct Rule {
-    /// Its name, for example `I04`.
-    pub id: &'static str,
-    /// The rule in a few words.
-    pub title: &'static str,
+/// The check of a rule of the ABI.
+pub struct RuleCheck {
+    /// The rule.
+    pub rule: Rule,
     /// Where it comes from.
     pub source: &'static str,
     /// The rules that it requires: where one of them does not hold, this one cannot be checked.
-    pub requires: &'static [&'static str],
+    pub requires: &'static [Rule],
     pub(crate) check: fn(&Look<'_>) -> Outcome,
 }
 
@@ -52,6 +54,8 @@ pub struct Look<'a> {
     pub subject: &'a Subject<'a>,
     /// Limits.
     pub options: &'a Options,
+    /// The watch so far.
+    pub(crate) watch: &'a Watch,
     /// The look before this one.
     pub previous: Option<&'a Capture>,
     /// This look.
@@ -59,7 +63,7 @@ pub struct Look<'a> {
 }
 
 /// Every rule, in order of their names.
-pub const RULES: &[Rule] = &[
+pub const RULES: &[RuleCheck] = &[
     i01_magic_known::RULE,
     i02_record_magic_and_index::RULE,
     i03_dom_size_in_mapping::RULE,
@@ -85,14 +89,28 @@ pub const RULES: &[Rule] = &[
     i23_arch_slots_in_area::RULE,
     i24_sealed_read_only::RULE,
     i25_schema_compatible::RULE,
+    i26_vcpus_within_threads::RULE,
 ];
 
 /// The rules that must hold before anything in a record can be judged.
-const SHAPE: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23"];
+const SHAPE: &[Rule] =
+    &[Rule::I03, Rule::I04, Rule::I05, Rule::I06, Rule::I07, Rule::I08, Rule::I23];
 /// As [`SHAPE`], and no record lies in another's place.
-const SHAPE_AND_SECTIONS: &[&str] = &["I03", "I04", "I05", "I06", "I07", "I08", "I23", "I10"];
+const SHAPE_AND_SECTIONS: &[Rule] =
+    &[Rule::I03, Rule::I04, Rule::I05, Rule::I06, Rule::I07, Rule::I08, Rule::I23, Rule::I10];
 
 pub(crate) fn finding(
+    rule: Rule,
+    offset: usize,
+    what: impl Into<String>,
+    expected: impl ToString,
+    found: impl ToString,
+) -> Finding {
+    finding_of(rule.id(), offset, what, expected, found)
+}
+
+/// As [`finding`], for a rule of any layout.
+pub(crate) fn finding_of(
     rule: &'static str,
     offset: usize,
     what: impl Into<String>,

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use domstat_layout::Rule;
 use domstat_layout::header::DOM_HEADER_LEN;
 
+use crate::books::Watch;
 use crate::report::{Outcome, Report, RuleReport};
-use crate::rules::{Look, RULES, Rule};
+use crate::rules::{Look, RULES, RuleCheck};
 use crate::{Capture, Subject};
 
 /// Limits that the rules measure against.
@@ -15,12 +17,26 @@ pub struct Options {
     pub seq_deadline: Duration,
     /// How far runstate times may be off (I20), in addition to a thousandth of the time that passed.
     pub clock_tolerance: Duration,
+    /// How much longer than its thread a vCPU may claim to have run (I26), in percent of the time
+    /// that passed; in addition to [`Options::BOOKS_SLACK`].
+    pub books_tolerance_percent: u64,
+}
+
+impl Options {
+    /// Time by which the kernel's books of a running thread can be late. It brings them up to date
+    /// at ticks: every 10 ms at a frequency of 100 Hz, and the producer's books are late by as much.
+    /// On CPUs without ticks (`nohz_full`) it is a second: watch for 20 seconds or longer there.
+    pub const BOOKS_SLACK: Duration = Duration::from_millis(20);
 }
 
 impl Default for Options {
-    /// 100 ms and 1 ms.
+    /// 100 ms, 1 ms and 5 percent.
     fn default() -> Self {
-        Self { seq_deadline: Duration::from_millis(100), clock_tolerance: Duration::from_millis(1) }
+        Self {
+            seq_deadline: Duration::from_millis(100),
+            clock_tolerance: Duration::from_millis(1),
+            books_tolerance_percent: 5,
+        }
     }
 }
 
@@ -75,19 +91,25 @@ pub fn watch_steps(
 ) -> Result<Report, NotAttachable> {
     let start = Instant::now();
     let mut rules: Vec<RuleReport> =
-        RULES.iter().map(|r| RuleReport::new(r.id, r.title, r.source)).collect();
+        RULES.iter().map(|r| RuleReport::new(r.rule.id(), r.rule.title(), r.source)).collect();
     let take = || Capture::take(subject, options.seq_deadline);
     let first = take()?;
     if first.header.magic == 0 {
         return Err(NotAttachable::NotPublished);
     }
-    judge(&Look { subject, options, previous: None, current: &first }, &mut rules);
+    let mut watch = Watch::default();
+    watch.observe(&first);
+    let look = Look { subject, options, watch: &watch, previous: None, current: &first };
+    judge(&look, &mut rules);
     let mut looks = 1;
     let mut previous = first;
     while step(looks) {
         let current = take()?;
         looks += 1;
-        let look = Look { subject, options, previous: Some(&previous), current: &current };
+        watch.observe(&current);
+        let previous_look = Some(&previous);
+        let look =
+            Look { subject, options, watch: &watch, previous: previous_look, current: &current };
         judge(&look, &mut rules);
         previous = current;
     }
@@ -104,22 +126,22 @@ fn judge(look: &Look<'_>, reports: &mut [RuleReport]) {
 }
 
 /// A rule's outcome, after that of every rule it requires; `known` holds those found so far.
-fn outcome(rule: &Rule, look: &Look<'_>, known: &mut Vec<(&'static str, Outcome)>) -> Outcome {
-    if let Some((_, outcome)) = known.iter().find(|(id, _)| *id == rule.id) {
+fn outcome(check: &RuleCheck, look: &Look<'_>, known: &mut Vec<(Rule, Outcome)>) -> Outcome {
+    if let Some((_, outcome)) = known.iter().find(|(rule, _)| *rule == check.rule) {
         return outcome.clone();
     }
     let mut unmet = None;
-    for id in rule.requires {
-        let required = RULES.iter().find(|r| r.id == *id);
+    for rule in check.requires {
+        let required = RULES.iter().find(|r| r.rule == *rule);
         if required.is_some_and(|r| outcome(r, look, known) != Outcome::Pass) {
-            unmet = Some(*id);
+            unmet = Some(rule.id());
             break;
         }
     }
     let outcome = match unmet {
         Some(id) => Outcome::NotCheckable(format!("requires {id}, which does not hold")),
-        None => (rule.check)(look),
+        None => (check.check)(look),
     };
-    known.push((rule.id, outcome.clone()));
+    known.push((check.rule, outcome.clone()));
     outcome
 }

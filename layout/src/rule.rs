@@ -58,6 +58,7 @@ rules! {
     I23 "arch slots lie inside their declared areas";
     I24 "a mapping cannot be made writable, and the region cannot shrink";
     I25 "across revisions every field keeps its place and meaning";
+    I26 "no vCPU runs longer than the thread that runs it";
 }
 
 impl fmt::Display for Rule {

@@ -17,12 +17,40 @@ use domstat_layout::{Ns, Word};
 /// assert_eq!(runstate.running_ns.value(), Some(250));
 /// assert_eq!(runstate.total_ns(), Some(300));
 /// ```
+///
+/// # Trackers that see only a part
+///
+/// A VMM that only sees its threads enter and leave `KVM_RUN` cannot tell runnable from running:
+/// while the host runs something else, the thread is still inside. Nor does it see a blocked vCPU
+/// if the interrupt controller is in the kernel, as in QEMU, Firecracker and Cloud Hypervisor by
+/// default: a halt does not leave `KVM_RUN` then, and time inside of it is not running time. Such a
+/// VMM publishes its threads' `schedstat`. A VMM whose interrupt controller is its own gets
+/// `KVM_EXIT_HLT` at a halt and sees blocked, and still not runnable.
+///
+/// [`RunstateTracker::seeing`] names what is seen. The times of all other states are not produced,
+/// and neither is the state while the vCPU is in one of them: a zero would be a claim.
+///
+/// ```
+/// use domstat_layout::latest::VcpuState::{Blocked, Running};
+/// use domstat_layout::{Ns, Stat};
+/// use domstat_producer::RunstateTracker;
+///
+/// let mut tracker = RunstateTracker::new(Blocked, Ns(0)).seeing(&[Running]);
+/// tracker.enter(Running, Ns(10));
+/// let runstate = tracker.enter(Blocked, Ns(30));
+/// assert_eq!(runstate.running_ns.value(), Some(20));
+/// assert_eq!(runstate.blocked_ns.get(), Stat::NotProduced);
+/// assert_eq!(runstate.state.get(), Stat::NotProduced);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RunstateTracker {
     runstate: Runstate,
     state: VcpuState,
     as_of: Ns,
 }
+
+const STATES: [VcpuState; 4] =
+    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
 
 impl RunstateTracker {
     /// The vCPU begins now, in `state`.
@@ -40,6 +68,25 @@ impl RunstateTracker {
         Self { runstate, state, as_of: now }
     }
 
+    /// Only these states are seen: times of others are not produced from now on.
+    #[must_use]
+    pub fn seeing(mut self, states: &[VcpuState]) -> Self {
+        for state in STATES.iter().filter(|state| !states.contains(state)) {
+            *self.runstate.time_in_mut(*state) = Word::NOT_PRODUCED;
+        }
+        self.publish_state();
+        self
+    }
+
+    /// The state, if its time is produced.
+    fn publish_state(&mut self) {
+        let is_seen = self.runstate.time_in_mut(self.state).value().is_some();
+        let (state, entry) = (self.state.into(), self.as_of.0.into());
+        let unseen = (Word::NOT_PRODUCED, Word::NOT_PRODUCED);
+        let words = if is_seen { (state, entry) } else { unseen };
+        (self.runstate.state, self.runstate.state_entry_ns) = words;
+    }
+
     /// The vCPU enters `state` now; entering the state it is in brings the times up to date.
     pub fn enter(&mut self, state: VcpuState, now: Ns) -> &Runstate {
         let time = self.runstate.time_in_mut(self.state);
@@ -47,8 +94,7 @@ impl RunstateTracker {
         self.as_of = self.as_of.max(now);
         if state != self.state {
             self.state = state;
-            self.runstate.state = state.into();
-            self.runstate.state_entry_ns = self.as_of.0.into();
+            self.publish_state();
         }
         &self.runstate
     }

@@ -10,7 +10,7 @@ const INTRO: &str = "\
 rules about change over time need the second. A rule passes, fails or is not checkable here. A
 failure names the rule, the byte offset, what was expected and what was found. Some rules require
 others. Where one of those does not hold, the rule is not checkable, so that one fault is reported
-once. Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
+once. I26 needs `--watch SECONDS --against PID`: the process whose threads run the vCPUs. Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
 
 | rule | what holds | from | requires |
 |---|---|---|---|";
@@ -30,8 +30,9 @@ be a domain whose vCPUs 0 and 16 alone ever changed their state.
 pub(crate) fn print() {
     println!("{INTRO}");
     for rule in RULES {
-        let (id, title, source) = (rule.id, rule.title, rule.source);
-        println!("| {id} | {title} | {source} | {} |", rule.requires.join(" "));
+        let (id, title, source) = (rule.rule.id(), rule.rule.title(), rule.source);
+        let requires: Vec<&str> = rule.requires.iter().map(|rule| rule.id()).collect();
+        println!("| {id} | {title} | {source} | {} |", requires.join(" "));
     }
     println!("{RFC_V3}");
     for rule in rfc_v3::RULES {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use domstat_consumer::attach::Truncated;
-use domstat_invariant_checker::{Options, Report, Subject, rfc_v3, watch_steps};
-use domstat_layout::ReadMem;
+use domstat_invariant_checker::{Books, Options, Report, Subject, rfc_v3, watch_steps};
+use domstat_layout::{Clock, DomHeader, ReadMem};
 
 use super::show::seconds;
 use crate::error::Failure;
@@ -18,10 +18,16 @@ const EXAMPLES: &str = "\
 Examples:
   domstat check web1                 one look
   domstat check web1 --watch 10      ten seconds of looks: adds the rules about change over time
+  domstat check web1 --watch 10 --against $(pidof web1-vmm)
+                                     also compare running times with the process's threads
   domstat check ./some.region --json | jq '.rules[] | select(.outcome != \"pass\")'
 
 Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
 A rule that is not checkable here is reported as such and is not a failure.
+
+With --against, no vCPU may claim to have run longer than a thread of that process did, by the
+kernel's books (/proc/PID/task/TID/schedstat). Allowed are --tolerance percent of the time
+watched, and 20 ms, by which these books can be late.
 
 A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by its magic and
 judged by that layout's rules.";
@@ -38,6 +44,12 @@ pub(crate) struct Args {
     /// Time between two looks while watching
     #[arg(long, value_name = "SECONDS", default_value = "0.01", value_parser = seconds, requires = "watch")]
     interval: Duration,
+    /// The process whose threads run the vCPUs: compare their times with the vCPUs'
+    #[arg(long, value_name = "PID", requires = "watch", value_parser = clap::value_parser!(u32).range(1..))]
+    against: Option<u32>,
+    /// How much longer than its thread a vCPU may claim to run, in percent of the time watched
+    #[arg(long, value_name = "PERCENT", default_value = "5", requires = "against", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    tolerance: u16,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,7 +60,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Located::Served(connection) => {
             let region = connection.attach(&args.domain)?;
             let file = region.files().next();
-            let what = What { name: &args.domain, mem: region.mem(), file };
+            let what = What { name: &args.domain, mem: region.mem(), file, is_written: true };
             judge(args, &what, false, || region.intact())
         }
         Located::At(path) => {
@@ -59,7 +71,8 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
                 true => (args.domain.clone(), None),
                 false => (path.display().to_string(), Some(mapped.file())),
             };
-            let what = What { name: &name, mem: mapped.mem(), file };
+            let is_written = mapped.is_held() != Some(false);
+            let what = What { name: &name, mem: mapped.mem(), file, is_written };
             judge(args, &what, mapped.is_rfc_v3(), || mapped.intact())
         }
     }?;
@@ -78,6 +91,8 @@ struct What<'a> {
     name: &'a str,
     mem: ReadMem<'a>,
     file: Option<BorrowedFd<'a>>,
+    /// Whether there may be a producer.
+    is_written: bool,
 }
 
 fn judge(
@@ -86,7 +101,7 @@ fn judge(
     is_rfc_v3: bool,
     intact: impl Fn() -> Result<(), Truncated>,
 ) -> Result<Report, Failure> {
-    let options = Options::default();
+    let options = Options { books_tolerance_percent: args.tolerance.into(), ..Options::default() };
     let start = Instant::now();
     let progress = args.watch.is_some() && std::io::stderr().is_terminal();
     let step = |looks| {
@@ -104,6 +119,20 @@ fn judge(
         let mut subject = Subject::new(what.mem);
         if let Some(file) = what.file {
             subject = subject.with_file(file);
+        }
+        if !what.is_written {
+            subject = subject.without_writer();
+        }
+        if let Some(pid) = args.against {
+            let clock = DomHeader::load(what.mem).map_or(0, |header| header.clock);
+            let books = move || {
+                Books::of_process(pid, || domstat_consumer::clock::now(Clock::from_number(clock)))
+            };
+            books().map_err(|source| {
+                let action = format!("read the books of process {pid}");
+                Failure::Check { action, source }
+            })?;
+            subject = subject.with_books(move || books().ok());
         }
         watch_steps(&subject, &options, step)
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{Mode, OFlags};
 
-use super::file::{Backing, is_lasting, is_sealed, length};
+use super::file::{Backing, is_held, is_lasting, is_sealed, length};
 use super::mapping::Mapping;
 use crate::attach::truncation::{Shrinkable, Truncated};
 use crate::error::AttachError;
@@ -107,6 +107,12 @@ impl MappedFile {
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Whether a producer holds the file; `None` where that is not known, as for a memfd.
+    #[must_use]
+    pub fn is_held(&self) -> Option<bool> {
+        is_held(self.backing, self.file.as_fd())
     }
 
     /// Where it was found; `None` for a descriptor.

@@ -58,7 +58,7 @@ fn fixture(
         expected: expected.to_owned(),
         found: found.to_owned(),
     };
-    Fixture { name, bytes, then: Vec::new(), place: Place::File, finding }
+    Fixture { name, bytes, then: Vec::new(), place: Place::File, books: Vec::new(), finding }
 }
 
 /// A fixture whose good bytes change between two looks.

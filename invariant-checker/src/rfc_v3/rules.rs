@@ -7,7 +7,7 @@ use domstat_layout::rfc_v3::{
 use super::capture::{Capture, RecordAt, RecordLook};
 use super::{Look, Rule};
 use crate::Outcome;
-use crate::rules::{finding, no_watch};
+use crate::rules::{finding_of as finding, no_watch};
 
 /// Every rule, in order of their names.
 pub const RULES: &[Rule] = &[

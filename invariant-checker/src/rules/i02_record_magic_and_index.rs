@@ -1,17 +1,13 @@
 //! Magic and index of array records: each starts with its kind's magic and states its position.
 
-use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
+use super::{Look, RuleCheck, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;
 use domstat_layout::RecordKind;
+use domstat_layout::Rule;
 use domstat_layout::header::record;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I02",
-    title: "every record of an array and every arch slot carries its magic and its index",
-    source: "design mail",
-    requires: SHAPE_AND_SECTIONS,
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I02, source: "design mail", requires: SHAPE_AND_SECTIONS, check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
@@ -24,7 +20,13 @@ fn check(look: &Look<'_>) -> Outcome {
             if found != expected {
                 let show = |n: u32| if hex { format!("{n:#010x}") } else { n.to_string() };
                 let what = format!("{}.{name}", at.name());
-                findings.push(finding("I02", at.base + offset, what, show(expected), show(found)));
+                findings.push(finding(
+                    RULE.rule,
+                    at.base + offset,
+                    what,
+                    show(expected),
+                    show(found),
+                ));
             }
         };
         word(record::MAGIC, "magic", at.kind.magic(), true);

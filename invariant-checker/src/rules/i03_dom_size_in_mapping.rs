@@ -1,16 +1,12 @@
 //! Length of the dom record: it holds at least its header and lies inside the mapping.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I03",
-    title: "header <= dom_size <= mapping",
-    source: "design mail",
-    requires: &["I01"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I03, source: "design mail", requires: &[Rule::I01], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let (found, mapped) = (look.current.header.dom_size, look.current.mapped_len);
@@ -18,5 +14,5 @@ fn check(look: &Look<'_>) -> Outcome {
         return Outcome::Pass;
     }
     let expected = format!("{DOM_HEADER_LEN} to {mapped}");
-    Outcome::Fail(vec![finding("I03", dom::DOM_SIZE, "dom_size", expected, found)])
+    Outcome::Fail(vec![finding(RULE.rule, dom::DOM_SIZE, "dom_size", expected, found)])
 }

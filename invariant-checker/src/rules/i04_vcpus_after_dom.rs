@@ -1,16 +1,12 @@
 //! Start of the vcpu array: it lies after the dom record.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::dom;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I04",
-    title: "vcpu_offs >= dom_size",
-    source: "design mail",
-    requires: &["I03"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I04, source: "design mail", requires: &[Rule::I03], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let header = &look.current.header;
@@ -18,5 +14,5 @@ fn check(look: &Look<'_>) -> Outcome {
         return Outcome::Pass;
     }
     let expected = format!("at least {}", header.dom_size);
-    Outcome::Fail(vec![finding("I04", dom::VCPU_OFFS, "vcpu_offs", expected, header.vcpu.offs)])
+    Outcome::Fail(vec![finding(RULE.rule, dom::VCPU_OFFS, "vcpu_offs", expected, header.vcpu.offs)])
 }

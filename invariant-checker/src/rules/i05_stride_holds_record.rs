@@ -1,28 +1,30 @@
 //! Length and stride of array records: a record holds at least its header, and the next one starts
 //! after it.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::RECORD_HEADER_LEN;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I05",
-    title: "stride >= size >= record header, of every array",
-    source: "design mail",
-    requires: &["I01"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I05, source: "design mail", requires: &[Rule::I01], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     for (place, words) in look.current.header.arrays() {
         if (words.size as usize) < RECORD_HEADER_LEN {
             let expected = format!("at least {RECORD_HEADER_LEN}");
-            findings.push(finding("I05", place.size.0, place.size.1, expected, words.size));
+            findings.push(finding(RULE.rule, place.size.0, place.size.1, expected, words.size));
         }
         if words.stride < words.size {
             let expected = format!("at least {}", words.size);
-            findings.push(finding("I05", place.stride.0, place.stride.1, expected, words.stride));
+            findings.push(finding(
+                RULE.rule,
+                place.stride.0,
+                place.stride.1,
+                expected,
+                words.stride,
+            ));
         }
     }
     findings.into()

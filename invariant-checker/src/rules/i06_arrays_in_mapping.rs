@@ -1,17 +1,13 @@
 //! End of each array and section: the last record with its gap lies inside the mapping, computed
 //! without wrap.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::ARCH_VCPU_WORDS;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I06",
-    title: "every array and section ends inside the mapping",
-    source: "design mail",
-    requires: &["I01", "I07"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I06, source: "design mail", requires: &[Rule::I01, Rule::I07], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let header = &look.current.header;
@@ -23,7 +19,7 @@ fn check(look: &Look<'_>) -> Outcome {
         if end > mapped {
             let what = format!("{} + {} * {}", place.offs.1, place.nr.1, place.stride.1);
             let expected = format!("at most {mapped}");
-            findings.push(finding("I06", place.offs.0, what, expected, end));
+            findings.push(finding(RULE.rule, place.offs.0, what, expected, end));
         }
     }
     // Where the vCPUs' arch slots end is another rule's (I23).
@@ -32,7 +28,7 @@ fn check(look: &Look<'_>) -> Outcome {
         if end > mapped {
             let what = format!("{} + {}", place.offs.1, place.size.1);
             let expected = format!("at most {mapped}");
-            findings.push(finding("I06", place.offs.0, what, expected, end));
+            findings.push(finding(RULE.rule, place.offs.0, what, expected, end));
         }
     }
     findings.into()

@@ -1,15 +1,15 @@
 //! Number of records: a domain has at least one vCPU, and no more than any hypervisor offers. A
 //! negative number that was stored as unsigned fails here.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::{MAX_DEVICES, MAX_VCPUS, RecordKind};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I07",
-    title: "0 < nr_vcpus <= 65536; other arrays are absent or as long",
+pub(super) const RULE: RuleCheck = RuleCheck {
+    rule: Rule::I07,
     source: "corrupt files of other formats",
-    requires: &["I01"],
+    requires: &[Rule::I01],
     check,
 };
 
@@ -19,7 +19,7 @@ fn check(look: &Look<'_>) -> Outcome {
         let most = if place.kind == RecordKind::Vcpu { MAX_VCPUS } else { MAX_DEVICES };
         if !(1..=most).contains(&words.nr) {
             let expected = format!("1 to {most}");
-            findings.push(finding("I07", place.nr.0, place.nr.1, expected, words.nr));
+            findings.push(finding(RULE.rule, place.nr.0, place.nr.1, expected, words.nr));
         }
     }
     findings.into()

@@ -1,16 +1,12 @@
 //! Natural alignment of every 64-bit word of a record.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::dom;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I08",
-    title: "offsets, sizes and strides are multiples of 8",
-    source: "KVM binary statistics",
-    requires: &["I01"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I08, source: "KVM binary statistics", requires: &[Rule::I01], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
@@ -22,7 +18,7 @@ fn check(look: &Look<'_>) -> Outcome {
         words.extend([(p.offs, w.offs), (p.size, w.size)]);
     }
     let odd = words.into_iter().filter(|(_, found)| !found.is_multiple_of(8));
-    odd.map(|((offset, what), found)| finding("I08", offset, what, "a multiple of 8", found))
+    odd.map(|((offset, what), found)| finding(RULE.rule, offset, what, "a multiple of 8", found))
         .collect::<Vec<_>>()
         .into()
 }

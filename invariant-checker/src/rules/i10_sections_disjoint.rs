@@ -1,16 +1,12 @@
 //! Disjoint sections: no two share a byte, and no two frames of a page-granular region share memory.
 
-use super::{Look, Rule, SHAPE, finding};
+use super::{Look, RuleCheck, SHAPE, finding};
 use crate::{FrameId, Outcome};
+use domstat_layout::Rule;
 use domstat_layout::header::{ARCH_VCPU_WORDS, dom};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I10",
-    title: "no two sections overlap",
-    source: "KVM binary statistics",
-    requires: SHAPE,
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I10, source: "KVM binary statistics", requires: SHAPE, check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
@@ -33,7 +29,7 @@ fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     for (a, b) in overlaps(&sections) {
         let expected = format!("{} or more: the end of what {} starts", a.end, a.name);
-        findings.push(finding("I10", b.word, b.name, expected, b.start));
+        findings.push(finding(RULE.rule, b.word, b.name, expected, b.start));
     }
     for (first, second) in same_frames(&look.subject.frames) {
         // Frame 0 is the dom record's, frame i + 1 vCPU i's.
@@ -41,7 +37,7 @@ fn check(look: &Look<'_>) -> Outcome {
         let at = look.current.geometry.and_then(|g| g.vcpu_offset(index)).unwrap_or(0);
         let expected = "memory of its own";
         let found = format!("the memory of frame {first}");
-        findings.push(finding("I10", at, format!("frame {second}"), expected, found));
+        findings.push(finding(RULE.rule, at, format!("frame {second}"), expected, found));
     }
     findings.into()
 }

@@ -1,18 +1,14 @@
 //! Reserved words: they are zero, so that a later revision can give them a meaning.
 
-use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
+use super::{Look, RuleCheck, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;
 use domstat_layout::RecordKind;
+use domstat_layout::Rule;
 use domstat_layout::descriptor::GROUP_RSVD;
 use domstat_layout::header::{DOM_HEADER_LEN, RECORD_HEADER_LEN, dom, record};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I11",
-    title: "reserved words are zero",
-    source: "design mail",
-    requires: SHAPE_AND_SECTIONS,
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I11, source: "design mail", requires: SHAPE_AND_SECTIONS, check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
@@ -28,7 +24,7 @@ fn check(look: &Look<'_>) -> Outcome {
             let found = look.current.u32(at.base + offset);
             if found != 0 {
                 let what = format!("{}.{name}", at.name());
-                findings.push(finding("I11", at.base + offset, what, 0, format!("{found:#x}")));
+                findings.push(finding(RULE.rule, at.base + offset, what, 0, format!("{found:#x}")));
             }
         }
     }

@@ -1,18 +1,14 @@
 //! Bits of `stats_active`: a producer sets none that its own revision does not define. Bits of a
 //! newer producer that this checker does not know are not an error.
 
-use super::{Look, Rule, SHAPE_AND_SECTIONS, finding};
+use super::{Look, RuleCheck, SHAPE_AND_SECTIONS, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::latest::REVISION;
 use domstat_layout::{RecordKind, Schema};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I12",
-    title: "no bit of stats_active is set that the producer's revision does not define",
-    source: "design mail",
-    requires: SHAPE_AND_SECTIONS,
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I12, source: "design mail", requires: SHAPE_AND_SECTIONS, check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let revision = look.current.header.revision;
@@ -36,7 +32,7 @@ fn check(look: &Look<'_>) -> Outcome {
             let offset = at.base + at.kind.active_offset();
             let what = format!("{}.stats_active", at.name());
             let expected = format!("no bit outside {defined:#x}");
-            findings.push(finding("I12", offset, what, expected, format!("{found:#x}")));
+            findings.push(finding(RULE.rule, offset, what, expected, format!("{found:#x}")));
         }
     }
     findings.into()

@@ -1,15 +1,11 @@
 //! Bytes of inactive groups: nothing is written that `stats_active` does not announce.
 
-use super::{Look, Rule, compare_looks, finding};
+use super::{Look, RuleCheck, compare_looks, finding};
 use crate::{GroupLook, Outcome};
+use domstat_layout::Rule;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I14",
-    title: "bytes of an inactive group do not change",
-    source: "design mail",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I14, source: "design mail", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     compare_looks(look, |pair, findings| {
@@ -23,7 +19,7 @@ fn check(look: &Look<'_>) -> Outcome {
         }
         if let Some((at, was, is)) = pair.changed_word() {
             let expected = format!("{was:#x}, as before");
-            findings.push(finding("I14", at, pair.now.name(), expected, format!("{is:#x}")));
+            findings.push(finding(RULE.rule, at, pair.now.name(), expected, format!("{is:#x}")));
         }
     })
 }

@@ -1,15 +1,11 @@
 //! Gaps: a producer writes nothing outside its records.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I15",
-    title: "gap bytes are zero",
-    source: "design mail",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I15, source: "design mail", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let capture = look.current;
@@ -27,7 +23,7 @@ fn check(look: &Look<'_>) -> Outcome {
         let mut gap = (end..start).step_by(8);
         if let Some(offset) = gap.find(|offset| capture.u64(*offset) != 0) {
             let found = format!("{:#x}", capture.u64(offset));
-            findings.push(finding("I15", offset, format!("gap after {after}"), 0, found));
+            findings.push(finding(RULE.rule, offset, format!("gap after {after}"), 0, found));
         }
         if part_end > end {
             (end, after) = (part_end, name);
@@ -40,7 +36,7 @@ fn check(look: &Look<'_>) -> Outcome {
         let tail = (geometry.end()..look.current.len()).step_by(8);
         if let Some(offset) = tail.clone().find(|offset| look.current.u64(*offset) != 0) {
             let found = format!("{:#x}", look.current.u64(offset));
-            findings.push(finding("I15", offset, "after the last record", 0, found));
+            findings.push(finding(RULE.rule, offset, "after the last record", 0, found));
         }
     }
     findings.into()

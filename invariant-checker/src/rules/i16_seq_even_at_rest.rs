@@ -1,15 +1,11 @@
 //! Sequence numbers at rest: a writer that stays in mid-update was stopped or killed there.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::{GroupLook, Outcome};
+use domstat_layout::Rule;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I16",
-    title: "seq is even at rest, and odd no longer than the deadline",
-    source: "pvclock",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I16, source: "pvclock", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
@@ -18,7 +14,7 @@ fn check(look: &Look<'_>) -> Outcome {
             let expected = format!("even within {:?}", look.options.seq_deadline);
             let what = format!("{}.seq", group.name());
             findings.push(finding(
-                "I16",
+                RULE.rule,
                 group.base(),
                 what,
                 expected,

@@ -1,16 +1,12 @@
 //! Guarded words: a reader that sees the same even seq twice can rely on what it read between.
 
-use super::{Look, Rule, compare_looks, finding};
+use super::{Look, RuleCheck, compare_looks, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I17",
-    title: "guarded words change only together with seq",
-    source: "xen-devel review",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I17, source: "xen-devel review", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     compare_looks(look, |pair, findings| {
@@ -24,7 +20,7 @@ fn check(look: &Look<'_>) -> Outcome {
         if let Some((at, was, is)) = words.find(|(_, was, is)| was != is) {
             let what = format!("{} at seq {}", pair.now.name(), now.seq);
             let expected = format!("{was}, as before");
-            findings.push(finding("I17", pair.now.base() + at, what, expected, is));
+            findings.push(finding(RULE.rule, pair.now.base() + at, what, expected, is));
         }
     })
 }

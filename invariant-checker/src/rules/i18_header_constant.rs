@@ -1,19 +1,15 @@
 //! Constant header words: only `state`, `notify` and `stats_active` change. A region that is created
 //! again is another mapping.
 
-use super::{Look, Rule, SHAPE, finding, no_watch};
+use super::{Look, RuleCheck, SHAPE, finding, no_watch};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::{
     ARCH_DOM_WORDS, ARCH_VCPU_WORDS, BLK_WORDS, NET_WORDS, SCHEMA_WORDS, VCPU_WORDS, dom,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "I18",
-    title: "header words and the schema are constant within an incarnation",
-    source: "xen-devel review",
-    requires: SHAPE,
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I18, source: "xen-devel review", requires: SHAPE, check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let Some(previous) = look.previous else { return no_watch() };
@@ -36,7 +32,7 @@ fn check(look: &Look<'_>) -> Outcome {
     let mut findings: Vec<_> = words
         .chain([(dom::INCARNATION, "incarnation", incarnation)])
         .filter(|(_, _, (was, is)): &(usize, &str, (u64, u64))| was != is)
-        .map(|(at, name, (was, is))| finding("I18", at, name, format!("{was}, as before"), is))
+        .map(|(at, name, (was, is))| finding(RULE.rule, at, name, format!("{was}, as before"), is))
         .collect();
     // The schema is written once, as the header is.
     if let Some(g) = look.current.geometry {
@@ -46,7 +42,7 @@ fn check(look: &Look<'_>) -> Outcome {
         if let Some(at) = changed {
             let (was, is) = (previous.u64(at), look.current.u64(at));
             let (was, is) = (format!("{was:#x}, as before"), format!("{is:#x}"));
-            findings.push(finding("I18", at, "the schema", was, is));
+            findings.push(finding(RULE.rule, at, "the schema", was, is));
         }
     }
     findings.into()

@@ -1,17 +1,13 @@
 //! Monotonic counters: within an incarnation and a generation, they only grow.
 
-use super::{Look, Rule, compare_looks, finding};
+use super::{Look, RuleCheck, compare_looks, finding};
 use crate::{Outcome, WholeGroup};
+use domstat_layout::Rule;
 use domstat_layout::descriptor::Kind;
 use domstat_layout::{Stat, Word};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I19",
-    title: "cumulative counters do not decrease; saturation is sticky",
-    source: "OpenMetrics",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I19, source: "OpenMetrics", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     compare_looks(look, |pair, findings| {
@@ -33,7 +29,13 @@ fn check(look: &Look<'_>) -> Outcome {
             if broken {
                 let at = pair.now.record.base + field.offset;
                 let what = format!("{}.{}", pair.now.name(), field.name);
-                findings.push(finding("I19", at, what, format!("at least {was}, as before"), is));
+                findings.push(finding(
+                    RULE.rule,
+                    at,
+                    what,
+                    format!("at least {was}, as before"),
+                    is,
+                ));
             }
         }
     })

@@ -1,19 +1,19 @@
 //! Sum of the four runstate times: they leave no time out and count none twice.
 
-use super::{Look, Rule, finding, pairs};
+use super::{Look, RuleCheck, finding, pairs};
 use crate::{Capture, GroupCopy, Options, Outcome};
+use domstat_layout::Rule;
 use domstat_layout::latest::{Identity, Runstate};
-use domstat_layout::{Group, Word};
+use domstat_layout::{Clock, Group, Word};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I20",
-    title: "runstate times sum to the time since the vCPU began, and track the clock",
-    source: "Xen's vcpu.h",
-    requires: &["I13", "I22"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I20, source: "Xen's vcpu.h", requires: &[Rule::I13, Rule::I22], check };
 
 fn check(look: &Look<'_>) -> Outcome {
+    if Clock::from_number(look.current.header.clock) == Clock::Unknown {
+        let why = "the region does not state its clock, so times cannot be held against it";
+        return Outcome::NotCheckable(why.to_owned());
+    }
     let times: Vec<Times> = look.current.groups.iter().filter_map(Times::of).collect();
     if times.is_empty() {
         let why = "no vCPU is online with all four of its times produced";
@@ -23,7 +23,7 @@ fn check(look: &Look<'_>) -> Outcome {
     let created = created(look.current);
     let mut add = |times: &Times, expected: String, found: String| {
         let offset = times.base + Runstate::running_ns.offset();
-        findings.push(finding("I20", offset, times.name.as_str(), expected, found));
+        findings.push(finding(RULE.rule, offset, times.name.as_str(), expected, found));
     };
     for t in &times {
         let slack = tolerance(look.options, t.updated);
@@ -33,7 +33,7 @@ fn check(look: &Look<'_>) -> Outcome {
         } else if t.entry.is_some_and(|entry| entry > t.updated) {
             let found = format!("{:?}", t.entry.unwrap_or(0));
             add(t, format!("state_entry_ns of at most {}", t.updated), found);
-        } else if let Some(now) = look.current.now
+        } else if let Some(now) = look.current.now.filter(|_| look.subject.has_writer)
             && t.updated > now.0.saturating_add(slack)
         {
             add(t, format!("updated_ns of at most {} (now)", now.0), t.updated.to_string());

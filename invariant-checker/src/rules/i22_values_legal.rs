@@ -1,30 +1,26 @@
 //! Legal values: a field with named values holds one of them, text ends inside its bounds, and the
 //! schema is legal and agrees with the header.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::{Finding, Outcome};
+use domstat_layout::Rule;
 use domstat_layout::descriptor::Kind;
 use domstat_layout::header::dom;
 use domstat_layout::latest::REVISION;
 use domstat_layout::{Name, RecordKind, Schema, SchemaError, Stat, State, Word};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I22",
-    title: "enum fields are in range, strings are terminated, the schema is legal",
-    source: "KVM binary statistics",
-    requires: &["I13"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I22, source: "KVM binary statistics", requires: &[Rule::I13], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     let state = look.current.u32(dom::STATE);
     if State::from_number(state).is_none() {
-        findings.push(finding("I22", dom::STATE, "state", "0 to 2", state));
+        findings.push(finding(RULE.rule, dom::STATE, "state", "0 to 2", state));
     }
     let clock = look.current.header.clock;
     if clock > 3 {
-        findings.push(finding("I22", dom::CLOCK, "clock", "0 to 3", clock));
+        findings.push(finding(RULE.rule, dom::CLOCK, "clock", "0 to 3", clock));
     }
     schema(look, &mut findings);
     for group in &look.current.groups {
@@ -43,7 +39,7 @@ fn check(look: &Look<'_>) -> Outcome {
                     };
                     if !in_range {
                         let expected = format!("0 to {}", names.len() - 1);
-                        findings.push(finding("I22", at, what, expected, found));
+                        findings.push(finding(RULE.rule, at, what, expected, found));
                     }
                 }
                 (Kind::Text, _) => {
@@ -53,7 +49,7 @@ fn check(look: &Look<'_>) -> Outcome {
                     if name != Name::NOT_PRODUCED && name.as_str().is_none() {
                         let expected = "UTF-8 with a zero byte at its end";
                         let found = if bytes.contains(&0) { "not UTF-8" } else { "no zero byte" };
-                        findings.push(finding("I22", at, what, expected, found));
+                        findings.push(finding(RULE.rule, at, what, expected, found));
                     }
                 }
                 _ => {}
@@ -71,7 +67,7 @@ fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
         Ok(schema) => schema,
         Err(SchemaError { what, offset, expected, found }) => {
             let what = format!("schema: {what}");
-            return findings.push(finding("I22", start + offset, what, expected, found));
+            return findings.push(finding(RULE.rule, start + offset, what, expected, found));
         }
     };
     for record in schema.records() {
@@ -82,7 +78,7 @@ fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
         if alleged != actual {
             let what = format!("schema: place of {}", record.name);
             findings.push(finding(
-                "I22",
+                RULE.rule,
                 start,
                 what,
                 format!("{actual:?}"),
@@ -97,7 +93,7 @@ fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
         for field in schema.fields(&group).filter(|field| !field.shape.is_known()) {
             let what = format!("schema: {}.{}", group.name, field.name);
             let found = format!("{} and {}", field.shape.kind.0, field.shape.unit.0);
-            findings.push(finding("I22", start, what, "a known kind and unit", found));
+            findings.push(finding(RULE.rule, start, what, "a known kind and unit", found));
         }
     }
 }

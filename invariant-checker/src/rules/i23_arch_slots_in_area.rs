@@ -1,18 +1,14 @@
 //! Areas of arch slots: the domain's and the schema hold at least their headers, and a vCPU's lies
 //! behind its record and inside its stride.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use domstat_layout::header::{ARCH_DOM_WORDS, ARCH_VCPU_WORDS, RECORD_HEADER_LEN};
 use domstat_layout::schema;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I23",
-    title: "arch slots lie inside their declared areas",
-    source: "design mail",
-    requires: &["I01"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I23, source: "design mail", requires: &[Rule::I01], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
@@ -22,20 +18,20 @@ fn check(look: &Look<'_>) -> Outcome {
         let least = if arch { RECORD_HEADER_LEN } else { schema::HEADER_LEN };
         if (words.size as usize) < least {
             let expected = format!("at least {least}");
-            findings.push(finding("I23", place.size.0, place.size.1, expected, words.size));
+            findings.push(finding(RULE.rule, place.size.0, place.size.1, expected, words.size));
         }
         if place != ARCH_VCPU_WORDS {
             continue;
         }
         if words.offs < h.vcpu.size {
             let expected = format!("at least {}", h.vcpu.size);
-            findings.push(finding("I23", place.offs.0, place.offs.1, expected, words.offs));
+            findings.push(finding(RULE.rule, place.offs.0, place.offs.1, expected, words.offs));
         }
         let end = u64::from(words.offs) + u64::from(words.size);
         if end > u64::from(h.vcpu.stride) {
             let what = format!("{} + {}", place.offs.1, place.size.1);
             let expected = format!("at most {}", h.vcpu.stride);
-            findings.push(finding("I23", place.size.0, what, expected, end));
+            findings.push(finding(RULE.rule, place.size.0, what, expected, end));
         }
     }
     findings.into()

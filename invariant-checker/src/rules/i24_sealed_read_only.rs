@@ -1,20 +1,16 @@
 //! Read-only memory that cannot shrink. The rule does not only look the seals up: it tries to map the
 //! memory writable, through the descriptor and by opening it again, and both must fail.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use domstat_layout::Rule;
 use memmap2::MmapOptions;
 use rustix::fs::SealFlags;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-pub(super) const RULE: Rule = Rule {
-    id: "I24",
-    title: "a mapping cannot be made writable, and the region cannot shrink",
-    source: "xen-devel review",
-    requires: &["I01"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I24, source: "xen-devel review", requires: &[Rule::I01], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let Some(file) = look.subject.file else {
@@ -36,10 +32,10 @@ fn check(look: &Look<'_>) -> Outcome {
     let writes = seals.intersects(SealFlags::FUTURE_WRITE | SealFlags::WRITE);
     if !writes || !seals.contains(SealFlags::SHRINK) {
         let expected = format!("{wanted:?}");
-        findings.push(finding("I24", 0, "seals of the memfd", expected, format!("{seals:?}")));
+        findings.push(finding(RULE.rule, 0, "seals of the memfd", expected, format!("{seals:?}")));
     } else if writable(file, &path) {
         let found = "it was mapped writable";
-        findings.push(finding("I24", 0, "mapping", "no way to map it writable", found));
+        findings.push(finding(RULE.rule, 0, "mapping", "no way to map it writable", found));
     }
     findings.into()
 }

@@ -1,20 +1,16 @@
 //! Places and meanings across revisions: the region's schema is compared with the descriptor table.
 //! Every group of the producer's revision lies where the table puts it, and later ones lie behind.
 
-use super::{Look, Rule, finding};
+use super::{Look, RuleCheck, finding};
 use crate::Outcome;
 use domstat_abi::{Abi, compare};
+use domstat_layout::Rule;
 use domstat_layout::Schema;
 use domstat_layout::header::dom;
 use domstat_layout::latest::REVISION;
 
-pub(super) const RULE: Rule = Rule {
-    id: "I25",
-    title: "across revisions every field keeps its place and meaning",
-    source: "design mail",
-    requires: &["I22", "I23"],
-    check,
-};
+pub(super) const RULE: RuleCheck =
+    RuleCheck { rule: Rule::I25, source: "design mail", requires: &[Rule::I22, Rule::I23], check };
 
 fn check(look: &Look<'_>) -> Outcome {
     let Some(bytes) = look.current.schema() else {
@@ -35,7 +31,13 @@ fn check(look: &Look<'_>) -> Outcome {
     let mut findings = Vec::new();
     for change in found.breaking() {
         let what = format!("schema: {}", change.what);
-        findings.push(finding("I25", start, what, "as the descriptor table has it", &change.how));
+        findings.push(finding(
+            RULE.rule,
+            start,
+            what,
+            "as the descriptor table has it",
+            &change.how,
+        ));
     }
     findings.into()
 }
