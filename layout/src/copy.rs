@@ -1,7 +1,9 @@
-//! Copying a group's words into and out of shared memory at the speed of memory.
+//! Copies of a group's words into and out of shared memory, at the speed of memory.
 //!
 //! The compiler never merges relaxed atomic accesses, so the portable form moves eight bytes at a
-//! time. On x86-64 the same copy is also written in assembly, 16, 32 or 64 bytes at a time:
+//! time. On x86-64 the same copy is also written in assembly, 16, 32 or 64 bytes at a time, if the
+//! target has SSE2 (a kernel's has not: its vector registers are those of the task that it
+//! interrupted), and wider than that if it has an operating system, which saves the registers:
 //! assembly is outside the language's rules about data races, and what it must not tear is only
 //! what the seqlock checks anyway. Loads are never reordered with loads, nor stores with stores,
 //! on this architecture, so the fences of [`crate::seqlock`] order these accesses as they do the
@@ -35,12 +37,9 @@ const PORTABLE: bool = cfg!(domstat_portable);
 impl CopyWidth {
     /// Relaxed atomic words, on every architecture.
     pub const WORDS: Self = Self(Width::Words);
-    /// The best form that every CPU of the architecture has: 16 bytes on x86-64.
-    pub const BASELINE: Self = Self(if cfg!(all(target_arch = "x86_64", not(miri))) && !PORTABLE {
-        Width::V16
-    } else {
-        Width::Words
-    });
+    /// The best form that every CPU of the target has: 16 bytes on x86-64 with SSE2.
+    pub const BASELINE: Self =
+        Self(if vector::HAS_16_BYTE && !PORTABLE { Width::V16 } else { Width::Words });
 
     /// The widest form that this CPU has.
     #[must_use]
@@ -48,14 +47,11 @@ impl CopyWidth {
         if PORTABLE {
             return Self::BASELINE;
         }
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        {
-            if has_avx512::get() {
-                return Self(Width::V64);
-            }
-            if has_avx::get() {
-                return Self(Width::V32);
-            }
+        if vector::has_64_byte() {
+            return Self(Width::V64);
+        }
+        if vector::has_32_byte() {
+            return Self(Width::V32);
         }
         Self::BASELINE
     }
@@ -141,12 +137,10 @@ impl CopyWidth {
     /// code compiled for SSE runs slowly on some CPUs while they are dirty.
     #[inline(always)]
     pub(crate) fn settle(self, n: usize) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if self.0 >= Width::V32 && n >= 4 {
             // SAFETY: the form proves that the CPU has AVX.
-            unsafe { x86_64::zero_upper() };
+            unsafe { vector::zero_upper() };
         }
-        let _ = n;
     }
 
     /// Copies the part of `n` words that is worth vectors, in order; returns how many words.
@@ -155,49 +149,84 @@ impl CopyWidth {
     /// `src` is readable and `dst` writable for `8 * n` bytes, and they do not overlap.
     #[inline(always)]
     unsafe fn vectors(self, src: *const u8, dst: *mut u8, n: usize) -> usize {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
         match self.0 {
             Width::Words => 0,
             // SAFETY: the caller's promise; the form proves that the CPU has the instructions.
-            Width::V16 => unsafe { x86_64::copy16(src, dst, n) },
+            Width::V16 => unsafe { vector::copy16(src, dst, n) },
             // SAFETY: as above.
-            Width::V32 => unsafe { x86_64::copy32(src, dst, n) },
+            Width::V32 => unsafe { vector::copy32(src, dst, n) },
             // SAFETY: as above.
-            Width::V64 => unsafe { x86_64::copy64(src, dst, n) },
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        {
-            let _ = (src, dst, n);
-            0
+            Width::V64 => unsafe { vector::copy64(src, dst, n) },
         }
     }
 }
 
-/// Asks the CPU to fetch `len` bytes from `at` on into its cache: a hint about an address, which
-/// need not be mapped.
-#[inline(always)]
-pub(crate) fn prefetch(at: *const u8, len: usize) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    for line in (0..len).step_by(64) {
-        // SAFETY: prefetch instructions do not fault, whatever the address, and change nothing.
-        unsafe {
-            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(
-                at.wrapping_add(line).cast(),
-            );
-        }
+pub(crate) use vector::prefetch;
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri))))]
+use no_vector as vector;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+use x86_64 as vector;
+
+/// What stands for the vector forms where there are none.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri))))]
+mod no_vector {
+    pub(super) const HAS_16_BYTE: bool = false;
+    pub(super) const fn has_32_byte() -> bool {
+        false
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = (at, len);
+    pub(super) const fn has_64_byte() -> bool {
+        false
+    }
+    pub(crate) const fn prefetch(_: *const u8, _: usize) {}
+
+    /// Copies nothing.
+    ///
+    /// # Safety
+    /// None: as the others are.
+    pub(super) const unsafe fn copy16(_: *const u8, _: *mut u8, _: usize) -> usize {
+        0
+    }
+    pub(super) use copy16 as copy32;
+    pub(super) use copy16 as copy64;
+    /// Changes nothing.
+    ///
+    /// # Safety
+    /// None: as the other is.
+    pub(super) const unsafe fn zero_upper() {}
 }
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-cpufeatures::new!(has_avx, "avx");
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-cpufeatures::new!(has_avx512, "avx512f");
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
 mod x86_64 {
     use core::arch::asm;
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+    cpufeatures::new!(avx, "avx");
+    cpufeatures::new!(avx512, "avx512f");
+
+    pub(super) const HAS_16_BYTE: bool = true;
+
+    /// Whether an operating system saves registers that only some CPUs have. That the CPU says so
+    /// (XCR0) means nothing to code that runs below an operating system.
+    const OS: bool = cfg!(not(target_os = "none"));
+
+    pub(super) fn has_32_byte() -> bool {
+        OS && avx::get()
+    }
+
+    pub(super) fn has_64_byte() -> bool {
+        OS && avx512::get()
+    }
+
+    /// Asks the CPU to fetch `len` bytes from `at` on into its cache: a hint about an address, which
+    /// need not be mapped.
+    #[inline(always)]
+    pub(crate) fn prefetch(at: *const u8, len: usize) {
+        for line in (0..len).step_by(64) {
+            // SAFETY: prefetch instructions do not fault, whatever the address, and change nothing.
+            unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(at.wrapping_add(line).cast()) };
+        }
+    }
 
     /// Copies a fixed number of bytes.
     type Block = unsafe fn(*const u8, *mut u8);
