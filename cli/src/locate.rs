@@ -77,15 +77,14 @@ impl Places<'_> {
         })
     }
 
-    /// What the user means by `domain`: the region at a path if there is a `/` in it or such a
-    /// file lies here, `xen:DOMID`, else the domain that a daemon serves or that has an entry.
+    /// What the user means by `domain`: the region at a path if there is a `/` in it, `xen:DOMID`, else the domain that a daemon serves or that has an entry.
     pub(crate) fn locate(&self, domain: &str) -> Result<Located, Failure> {
         if let Some(socket) = self.socket {
             return Ok(Located::Served(Arc::new(Connection::connect(socket)?)));
         }
         let path = region_path(domain, self.dir)?;
-        let is_path = domain.contains('/') || path == Path::new(domain);
-        if !is_path && xen_domid(domain).is_none() && path.symlink_metadata().is_err() {
+        if !domain.contains('/') && xen_domid(domain).is_none() && path.symlink_metadata().is_err()
+        {
             let daemon = find_daemon(&directory(self.dir)?, domain, ANSWER)?;
             if let Some(connection) = daemon {
                 return Ok(Located::Served(Arc::new(connection)));
@@ -123,12 +122,11 @@ pub(crate) fn directory(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The region that the user means: a path if there is a `/` in it or such a file lies here, else
-/// the name of a domain.
+/// The region that the user means: a path if there is a `/` in it, else the name of a domain. A file
+/// of that name in the working directory, where anyone may have put it, is not meant.
 pub(crate) fn region_path(domain: &str, asked: Option<&Path>) -> Result<PathBuf, Failure> {
-    let path = Path::new(domain);
-    if domain.contains('/') || path.is_file() {
-        return Ok(path.to_owned());
+    if domain.contains('/') {
+        return Ok(PathBuf::from(domain));
     }
     Ok(directory(asked)?.join(format!("{domain}{REGION_SUFFIX}")))
 }

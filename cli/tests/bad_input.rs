@@ -177,3 +177,18 @@ fn each_corrupt_fixture_is_named_with_its_rule_and_byte() {
     fs::write(&path, fixtures::good()).unwrap();
     assert_eq!(output(dir.path(), &["check", path.to_str().unwrap()]).status.code(), Some(0));
 }
+
+#[test]
+fn a_file_that_lies_here_is_not_the_domain_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("web1"), "anybody's").unwrap();
+    for verb in ["show", "check"] {
+        let run = |domain| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_domstat"));
+            command.env("DOMSTAT_DIR", dir.path()).current_dir(dir.path());
+            stderr(&command.args([verb, domain]).output().unwrap())
+        };
+        assert!(run("web1").contains("does not exist"), "{verb}: {}", run("web1"));
+        assert!(run("./web1").contains("9 bytes"), "{verb}: {}", run("./web1"));
+    }
+}

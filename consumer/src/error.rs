@@ -152,6 +152,14 @@ pub enum AttachError {
         /// What was expected.
         expected: u64,
     },
+    /// The region has more frames than a process can map.
+    #[error("the region has {found} frames, more than the {most} that are mapped side by side")]
+    TooManyFrames {
+        /// Frames next to the dom record's.
+        found: usize,
+        /// Most that are mapped.
+        most: usize,
+    },
     /// The hypervisor's statistics cannot be mapped.
     #[error("cannot map {what}: {hint} ({source})")]
     Xen {
@@ -195,7 +203,8 @@ impl AttachError {
             | Self::Message { .. }
             | Self::Protocol { .. }
             | Self::NotSealed { .. }
-            | Self::Frame { .. } => "invalid",
+            | Self::Frame { .. }
+            | Self::TooManyFrames { .. } => "invalid",
             Self::TimedOut { .. } => "timed_out",
             Self::Truncated(_)
             | Self::Refused { .. }

@@ -131,7 +131,7 @@ impl Fleet {
             self.daemons.retain(|_, daemon| daemon.seen);
         } else {
             self.members.values_mut().for_each(|member| member.seen = false);
-            let file = socket(&self.place);
+            let file = socket(&self.place).unwrap_or_default();
             self.daemons.values_mut().for_each(|daemon| daemon.is_at(file));
         }
         self.hear();
@@ -149,26 +149,32 @@ impl Fleet {
     /// Takes in what daemons have told, and connects to those that are new or were gone. All of
     /// them are waited for at once.
     fn hear(&mut self) {
+        let end = Instant::now() + ANSWER;
         for daemon in self.daemons.values_mut() {
-            daemon.listen(Instant::now());
+            daemon.listen(Instant::now(), end);
             daemon.dial(!self.is_dir && daemon.connected() == 0);
         }
         let until = Instant::now() + ANSWER;
         self.daemons.values_mut().for_each(|daemon| daemon.welcome(until));
         let until = Instant::now() + ANSWER;
         for daemon in self.daemons.values_mut().filter(|daemon| daemon.is_new()) {
-            daemon.listen(until);
+            daemon.listen(until, until);
         }
     }
 
     /// Makes members of what daemons serve: what one serves comes before what another one served
-    /// until it was gone.
+    /// until it was gone, and what is served at `NAME.sock` before what another serves as `NAME`.
     fn take_in(&mut self) {
-        for told in [true, false] {
+        for (told, own) in [(true, true), (true, false), (false, true), (false, false)] {
             for daemon in self.daemons.values_mut() {
                 let until = Instant::now() + ATTACHING;
                 let names = daemon.take_names();
-                for (name, served) in names.iter().filter(|(_, served)| served.told == told) {
+                let is_next = |name: &str, served: &Served| {
+                    served.told == told && daemon.is_named(name) == own
+                };
+                let next: Vec<_> =
+                    names.iter().filter(|(name, served)| is_next(name, served)).collect();
+                for (name, served) in next {
                     match self.members.get_mut(name) {
                         Some(member) if member.seen => {}
                         Some(member) if member.is_of(daemon, *served) => member.seen = true,
@@ -185,7 +191,7 @@ impl Fleet {
                 }
                 let is_known = !names.is_empty();
                 daemon.give_back(names);
-                if told || is_known {
+                if told || own || is_known {
                     continue;
                 }
                 let counts = if self.is_dir { !daemon.is_none() } else { daemon.connected() > 0 };

@@ -89,7 +89,7 @@ impl Connection {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn connect_within(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, AttachError> {
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         let mut connection = Self::begin(path.as_ref(), deadline, deadline)?;
         connection.welcome(until)?;
         Ok(connection)
@@ -150,7 +150,7 @@ impl Connection {
     /// [`AttachError`], which says what to do.
     pub fn list(&self) -> Result<Vec<Offered>, AttachError> {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + self.deadline;
+        let until = after(self.deadline);
         let id = self.request(&mut requests, Request::List { follow: false })?;
         let mut offered = Vec::new();
         loop {
@@ -177,7 +177,7 @@ impl Connection {
             return Err(AttachError::BadName { name: name.to_owned() });
         }
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + self.deadline;
+        let until = after(self.deadline);
         let id = self.request(&mut requests, Request::Attach { incarnation: 0, name })?;
         let mut packet = self.answer(id, until)?;
         let (nr_fds, incarnation) = match packet.reply(&self.path)? {
@@ -292,6 +292,9 @@ impl Connection {
                 Err(Errno::MSGSIZE) => {
                     return Err(self.broken("a message, or its descriptors, did not fit"));
                 }
+                Err(e @ (Errno::MFILE | Errno::NFILE)) => {
+                    return Err(AttachError::os("receive descriptors", e));
+                }
                 Err(e) => return Err(os(e)),
             }
         }
@@ -311,8 +314,15 @@ impl Connection {
                 fds.extend(rights);
             }
         }
-        if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if message.flags.contains(ReturnFlags::TRUNC) {
             return Err(Errno::MSGSIZE);
+        }
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            // The kernel also leaves out descriptors for which this process has no numbers left.
+            return Err(match rustix::io::fcntl_dupfd_cloexec(&self.fd, 0) {
+                Err(shortage @ (Errno::MFILE | Errno::NFILE)) => shortage,
+                _ => Errno::MSGSIZE,
+            });
         }
         Ok((message.bytes > 0).then_some(Packet { buffer, len: message.bytes, fds }))
     }
@@ -328,6 +338,13 @@ impl Connection {
     fn timed_out(&self) -> AttachError {
         AttachError::TimedOut { path: self.path.clone(), deadline: self.deadline }
     }
+}
+
+/// A point in time that far from now; one that no clock counts to is as far as can be waited.
+fn after(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(86_400 * 365);
+    let now = Instant::now();
+    now.checked_add(time.min(FAR)).unwrap_or(now)
 }
 
 impl Packet {
@@ -362,7 +379,7 @@ impl Follower {
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Change>, AttachError> {
         let day = Duration::from_secs(86_400);
         let mut packet = loop {
-            match self.connection.receive(Instant::now() + timeout.unwrap_or(day)) {
+            match self.connection.receive(after(timeout.unwrap_or(day))) {
                 Ok(packet) => break packet,
                 Err(AttachError::TimedOut { .. }) if timeout.is_none() => {}
                 Err(AttachError::TimedOut { .. }) => return Ok(None),

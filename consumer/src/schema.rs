@@ -1,5 +1,6 @@
 //! Reads by the region's own schema, for what this build does not know.
 
+use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::header::record;
 use domstat_layout::schema::{MAX_LEN, MAX_RECORD_LEN, SchemaGroup, SchemaRecord};
 use domstat_layout::{Busy, Ns, RecordKind};
@@ -9,15 +10,25 @@ use crate::read::Reading;
 use crate::read::patience::Waiting;
 use crate::region::Region;
 
-/// A group that was read by its description, as of one write.
+/// The fields of a group that was read by its description, as of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SchemaSample {
+pub struct SchemaSample<'w> {
     /// When it was written, on the region's clock.
     pub updated: Ns,
     /// The sequence number of the write.
     pub seq: u32,
     /// Which tenant of the slot it is of; 0 in the dom record.
     pub generation: u32,
+    /// The fields, raw, as they lie in the group after its header.
+    pub words: &'w [u64],
+}
+
+/// Reads by schema, of as many groups as there are: all of them together wait for writers in
+/// mid-update no longer than one read would.
+pub struct SchemaReader<'r> {
+    region: &'r Region,
+    waiting: Waiting,
+    words: Vec<u64>,
 }
 
 impl Region {
@@ -39,20 +50,27 @@ impl Region {
         Some(bytes)
     }
 
-    /// Reads the group of record `index` that `group` describes: its fields go to `words`, raw, as
-    /// many as the group has. [`Reading::Unknown`] for what does not lie inside the region, and for
-    /// a group that is longer than [`MAX_RECORD_LEN`].
+    /// Reads of what the region's own schema describes.
+    #[must_use]
+    pub fn schema_reader(&self) -> SchemaReader<'_> {
+        let waiting = Waiting::new(self.patience());
+        SchemaReader { region: self, waiting, words: Vec::new() }
+    }
+}
+
+impl SchemaReader<'_> {
+    /// Reads the group of record `index` that `group` describes. [`Reading::Unknown`] for what does
+    /// not lie inside the region, and for a group that is longer than [`MAX_RECORD_LEN`].
     ///
     /// # Errors
     /// [`ReadError`] when patience is at its end, or the memory went away.
-    pub fn read_by_schema(
-        &self,
+    pub fn read(
+        &mut self,
         record: &SchemaRecord<'_>,
         index: u32,
         group: &SchemaGroup<'_>,
-        words: &mut Vec<u64>,
-    ) -> Result<Reading<SchemaSample>, ReadError> {
-        let mem = self.mem();
+    ) -> Result<Reading<SchemaSample<'_>>, ReadError> {
+        let mem = self.region.mem();
         let found = || {
             let at = record.offset(index).filter(|_| record.fits(mem.len()))?;
             if group.size > MAX_RECORD_LEN {
@@ -62,8 +80,9 @@ impl Region {
             Some((record, record.group(group.offset, group.size)?))
         };
         let Some((mem, read)) = found() else { return Ok(Reading::Unknown) };
+        let words = &mut self.words;
         words.clear();
-        words.resize((group.size - domstat_layout::descriptor::GROUP_HEADER_LEN) / 8, 0);
+        words.resize((group.size - GROUP_HEADER_LEN) / 8, 0);
         let is_active = || {
             let active = mem.load_u64(record.active).unwrap_or(0);
             group.bit < 64 && active & (1 << group.bit) != 0
@@ -73,15 +92,13 @@ impl Region {
             has.then(|| mem.load_u32(record::GENERATION)).flatten().unwrap_or(0)
         };
         let mut attempt = || match read.try_read(words, || (is_active(), generation())) {
-            Ok((seq, updated_ns, (true, generation))) => {
-                Ok(Reading::Active(SchemaSample { updated: Ns(updated_ns), seq, generation }))
-            }
-            Ok((_, _, (false, _))) => Ok(Reading::Inactive),
+            Ok((seq, updated_ns, (true, generation))) => Ok(Some((seq, updated_ns, generation))),
+            Ok((_, _, (false, _))) => Ok(None),
             Err(busy) if is_active() => Err(busy),
-            Err(_) => Ok(Reading::Inactive),
+            Err(_) => Ok(None),
         };
-        let reading = match attempt() {
-            Ok(reading) => Ok(reading),
+        let copied = match attempt() {
+            Ok(copied) => Ok(copied),
             Err(busy) => {
                 let stalled = |Busy { seq }, retries, waited| StalledWriter {
                     record: None,
@@ -91,10 +108,16 @@ impl Region {
                     retries,
                     waited,
                 };
-                Waiting::new(self.patience()).retry(busy, attempt, stalled)
+                self.waiting.retry(busy, attempt, stalled)
             }
         };
-        self.intact()?;
-        Ok(reading?)
+        self.region.intact()?;
+        Ok(match copied? {
+            Some((seq, updated_ns, generation)) => {
+                let (updated, words) = (Ns(updated_ns), self.words.as_slice());
+                Reading::Active(SchemaSample { updated, seq, generation, words })
+            }
+            None => Reading::Inactive,
+        })
     }
 }

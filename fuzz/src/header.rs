@@ -54,7 +54,7 @@ fn judge(file: &File) {
                 }
                 GeometryError::Word { rule, .. } => {
                     let report = report.expect("a header can be judged");
-                    let found = report.rules.iter().find(|r| r.id == rule).expect("a rule");
+                    let found = report.rules.iter().find(|r| r.id == rule.id()).expect("a rule");
                     assert_ne!(found.outcome, "pass", "{source}\n{report}");
                     assert!(!report.passed(), "{source}\n{report}");
                 }

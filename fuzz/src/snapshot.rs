@@ -156,15 +156,13 @@ fn typed(said: &mut Said, region: &Region) {
 fn described(said: &mut Said, region: &Region) {
     let bytes = region.copy_schema().unwrap_or_default();
     let Ok(schema) = Schema::parse(&bytes) else { return };
-    let mut words = Vec::new();
+    let mut reader = region.schema_reader();
     for group in schema.groups() {
         for record in schema.records().filter(|record| record.kind == group.record) {
             for index in (0..record.nr.min(SOME)).chain([record.nr]) {
-                words.clear();
-                let read = region.read_by_schema(&record, index, &group, &mut words);
-                said.reading(read, |said, read| {
+                said.reading(reader.read(&record, index, &group), |said, read| {
                     said.0.extend([read.updated.0, read.seq.into(), read.generation.into()]);
-                    said.0.extend(&words);
+                    said.0.extend(read.words);
                 });
             }
         }

@@ -35,6 +35,11 @@ pub const MAX_LEN: usize = 1 << 20;
 pub const MAX_RECORD_LEN: usize = 1 << 20;
 /// Most records of a kind that a schema may describe: as many as a header may.
 pub const MAX_RECORDS: u32 = if MAX_VCPUS > MAX_DEVICES { MAX_VCPUS } else { MAX_DEVICES };
+/// Most kinds of record that a schema may describe: ten times as many as there are.
+pub const MAX_KINDS: usize = 64;
+/// Most records of all kinds together: as many as a header may place in its arrays, with an arch
+/// slot for each vCPU.
+pub const MAX_ALL_RECORDS: u64 = 4 * MAX_RECORDS as u64 + 2;
 /// Longest name in bytes, without its terminator.
 pub const MAX_NAME_LEN: usize = 255;
 /// Most named values of a state.
@@ -141,8 +146,10 @@ pub mod field {
 /// Holding one proves: every name is UTF-8 and terminated; groups lie in a record of the schema
 /// and fields in their group; no two groups of a record and no two fields of a group overlap;
 /// bases are 10 or 2, and histograms as long as their buckets say; no record or group is longer than
-/// [`MAX_RECORD_LEN`], and there are at most [`MAX_RECORDS`] of a kind. It proves nothing about where
-/// records lie: that is for who knows how much is mapped ([`SchemaRecord::fits`]).
+/// [`MAX_RECORD_LEN`]; there are at most [`MAX_KINDS`] kinds, [`MAX_RECORDS`] records of a kind and
+/// [`MAX_ALL_RECORDS`] records; and no two records overlap, so that a pass over all of them is over each
+/// byte once. It does not prove that records lie inside the region: that takes its mapped length
+/// ([`SchemaRecord::fits`]).
 #[derive(Clone, Copy)]
 pub struct Schema<'a> {
     records: Table<'a>,
@@ -231,6 +238,37 @@ impl SchemaRecord<'_> {
         let last = (self.nr as usize).checked_sub(1).and_then(|n| n.checked_mul(self.stride));
         let end = last.and_then(|last| self.offs.checked_add(last)?.checked_add(self.size));
         end.is_some_and(|end| end <= mapped_len)
+    }
+
+    /// Whether a record of this kind and one of `other` share a byte.
+    ///
+    /// Two arrays may lie in each other's gaps if they have the same stride, as vCPUs and their arch
+    /// slots do, or if one is a single record; others are taken for overlapping if their ranges are.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        // No wrap: all are 32 bits wide, and there are fewer than 2^32 records.
+        let range = |r: &Self| {
+            let last = u64::from(r.nr.saturating_sub(1)) * r.stride as u64;
+            (r.offs as u64, r.offs as u64 + last + r.size as u64)
+        };
+        let ((begin, end), (other_begin, other_end)) = (range(self), range(other));
+        if begin >= other_end || other_begin >= end {
+            return false;
+        }
+        let stride = match (self.nr, other.nr) {
+            (1, 1) => return true,
+            (1, _) => other.stride,
+            (_, 1) => self.stride,
+            _ if self.stride == other.stride => self.stride,
+            _ => return true,
+        } as u64;
+        if stride == 0 {
+            return true;
+        }
+        // Where the others' records begin in this one's stride.
+        let (base, at) = (begin % stride, other_begin % stride);
+        let at = (at + stride - base) % stride;
+        at < self.size as u64 || at + other.size as u64 > stride
     }
 
     /// Start of record `index`, if there is one.

@@ -100,3 +100,28 @@ pub fn list_only(listener: &OwnedFd, names: &[&str], pidfd: Option<&OwnedFd>) {
         }
     });
 }
+
+/// Welcomes any number of clients, lists nothing, and tells of the same domain again and again, as
+/// fast as a client reads; never returns.
+///
+/// # Panics
+/// If a client does not behave.
+pub fn tell_without_end(listener: &OwnedFd) {
+    std::thread::scope(|scope| {
+        loop {
+            let client = accept(listener).expect("a client");
+            scope.spawn(move || {
+                say(&client, 0, Reply::Welcome { max_message: 512 }, &[]);
+                let mut buffer = [0; MAX_MESSAGE];
+                let Ok((_, len)) = recv(&client, &mut buffer[..], RecvFlags::empty()) else {
+                    return;
+                };
+                let Ok((id, _)) = Request::parse(&buffer[..len]) else { return };
+                let domain = Domain { incarnation: 1, len: 4096, nr_fds: 1, name: "flood" };
+                let mut message = [0; MAX_MESSAGE];
+                let bytes = Reply::Domain(domain).encode(id, &mut message).expect("a message");
+                while rustix::net::send(&client, bytes, SendFlags::NOSIGNAL).is_ok() {}
+            });
+        }
+    });
+}

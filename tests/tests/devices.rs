@@ -94,17 +94,15 @@ fn described(region: &Region) -> Vec<(String, u32, String, String, Vec<u64>)> {
     let bytes = region.copy_schema().unwrap();
     let schema = Schema::parse(&bytes).unwrap();
     let mut found = Vec::new();
-    let mut words = Vec::new();
+    let mut reader = region.schema_reader();
     for record in schema.records() {
         for index in 0..record.nr {
             for group in schema.groups().filter(|g| g.record == record.kind) {
-                let reading = region.read_by_schema(&record, index, &group, &mut words).unwrap();
-                if !matches!(reading, Reading::Active(_)) {
-                    continue;
-                }
+                let reading = reader.read(&record, index, &group).unwrap();
+                let Reading::Active(sample) = reading else { continue };
                 for field in schema.fields(&group) {
                     let at = (field.offset - group.offset - 16) / 8;
-                    let values = words[at..at + field.width / 8].to_vec();
+                    let values = sample.words[at..at + field.width / 8].to_vec();
                     let names = (record.name.to_owned(), group.name.to_owned());
                     found.push((names.0, index, names.1, field.name.to_owned(), values));
                 }
@@ -328,4 +326,37 @@ fn parameters_are_those_that_the_producer_supports() {
     assert_eq!(params_of(failed).0, [BlockParam { name: "errs", value: 1 }]);
     let (params, stats) = params_of(|_| {});
     assert_eq!((params.len(), stats.v1.errs, stats.v1.rd_req), (0, -1, -1));
+}
+
+#[test]
+fn a_pass_over_all_that_a_schema_describes_waits_no_longer_than_one_read() {
+    use std::os::unix::fs::FileExt;
+    const VCPUS: u32 = 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    let mut created = RegionBuilder::new("p").vcpus(VCPUS).create_file(&path).unwrap();
+    for vcpu in &mut created.vcpus {
+        vcpu.write(&Runstate::NOT_PRODUCED, Ns(1));
+    }
+    let _published = created.unpublished.publish().unwrap();
+    let region = Region::open(&path).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for index in 0..VCPUS {
+        let at = region.geometry().array(RecordKind::Vcpu).offset(index).unwrap();
+        file.write_all_at(&7u32.to_le_bytes(), (at + Runstate::DESC.offset) as u64).unwrap();
+    }
+    let bytes = region.copy_schema().unwrap();
+    let schema = Schema::parse(&bytes).unwrap();
+    let begin = std::time::Instant::now();
+    let (mut reader, mut stalled) = (region.schema_reader(), 0);
+    for record in schema.records() {
+        for group in schema.groups().filter(|g| g.record == record.kind && g.twin_of.is_none()) {
+            for index in 0..record.nr {
+                stalled += u32::from(reader.read(&record, index, &group).is_err());
+            }
+        }
+    }
+    assert_eq!(stalled, VCPUS);
+    // One after the other they would take 20 ms each.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
 }

@@ -1,6 +1,6 @@
 //! Domains of a host as one fleet: entries of a directory, and what daemons serve there.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use domstat_consumer::fleet::{Fleet, Member};
+use domstat_consumer::handover::Connection;
 use domstat_consumer::{AttachError, Liveness, Reading};
 use domstat_layout::handover::{Domain, Refusal, Reply};
 use domstat_layout::latest::Runstate;
@@ -451,4 +452,141 @@ fn members_stand_as_their_producers_do() {
     std::fs::write(&path, kept).unwrap();
     fleet.refresh().unwrap();
     assert_eq!(word(&fleet, "file"), "unheld", "of what nobody holds no more is known");
+}
+
+#[test]
+fn a_daemon_serves_the_domain_that_its_socket_is_called_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let _other = Killable::at(&dir.path().join("aaa.sock"), &["web1", "web2"]);
+    let own = dir.path().join("web1.sock");
+    let _own = Killable::at(&own, &["web1"]);
+    let mut fleet = Fleet::new(dir.path());
+    for _ in 0..3 {
+        fleet.refresh().unwrap();
+        assert_eq!(fleet.get("web1").unwrap().path(), own);
+        assert_eq!(fleet.get("web2").unwrap().path(), dir.path().join("aaa.sock"));
+    }
+    let found = domstat_consumer::fleet::find_daemon(dir.path(), "web1", SOON).unwrap();
+    assert_eq!(found.unwrap().path(), own);
+}
+
+#[test]
+fn daemons_that_never_stop_telling_hold_up_a_refresh_no_longer_than_one() {
+    const FLOODS: usize = 12;
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..FLOODS {
+        let listener = daemon::listen(&dir.path().join(format!("a{i}.sock")));
+        thread::spawn(move || daemon::tell_without_end(&listener));
+    }
+    let web = published("web1");
+    let _entry = web.announce(dir.path(), "web1").unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    for _ in 0..3 {
+        let start = Instant::now();
+        fleet.refresh().unwrap();
+        // Each of them would take 0.2 s.
+        assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+        assert!(is_live(fleet.get("web1").unwrap()));
+    }
+}
+
+#[test]
+fn what_an_entry_leads_to_is_looked_at_and_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fifo.domstat");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from(0o600)).unwrap();
+    let writer = thread::spawn({
+        let path = path.clone();
+        // Comes back when somebody opens the FIFO to read.
+        move || std::fs::OpenOptions::new().write(true).open(path).map(drop)
+    });
+    let mut fleet = Fleet::new(dir.path());
+    for _ in 0..10 {
+        fleet.refresh().unwrap();
+        assert!(matches!(error(&fleet, "fifo"), AttachError::NotMappable { found: "FIFO", .. }));
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!writer.is_finished(), "a reader was there");
+    drop(std::fs::File::open(&path).unwrap());
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_entry_that_is_older_than_the_memory_it_leads_to_is_left_over() {
+    let dir = tempfile::tempdir().unwrap();
+    // As where another producer has the process id and the descriptor of one that was killed.
+    let other = published("db1");
+    let entry = other.announce(dir.path(), "web1").unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    assert_eq!(fleet.get("web1").unwrap().liveness().unwrap(), Liveness::Live);
+    let time = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, entry.path(), &times, flags).unwrap();
+    let mut fleet = Fleet::new(dir.path());
+    fleet.refresh().unwrap();
+    assert!(matches!(error(&fleet, "web1"), AttachError::ProducerExited { .. }));
+    for attached in [
+        domstat_consumer::Region::open(entry.path()).map(drop),
+        domstat_consumer::Attachment::open(entry.path()).map(drop),
+    ] {
+        assert!(matches!(attached, Err(AttachError::ProducerExited { .. })), "{attached:?}");
+    }
+}
+
+#[test]
+#[ignore = "what a process of its own does, for the next test"]
+fn reader_with_few_descriptors() {
+    let dir = std::path::PathBuf::from(std::env::var_os("DOMSTAT_TEST_DIR").unwrap());
+    let connection = Connection::connect(dir.join("s.sock")).unwrap();
+    let mut fleet = Fleet::new(&dir);
+    fleet.refresh().unwrap();
+    let all_live = |fleet: &Fleet| {
+        ["web1", "db1"].iter().all(|name| {
+            fleet.get(name).is_some_and(|m| m.liveness().is_ok_and(|l| l == Liveness::Live))
+        })
+    };
+    assert!(all_live(&fleet));
+    // The entry leads to another region of the producer's from now on.
+    std::fs::rename(dir.join("next"), dir.join("web1.domstat")).unwrap();
+    let (mut taken, mut failed) = (Vec::new(), 0);
+    let limit = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    let error = connection.attach("db1").map(drop).unwrap_err();
+    assert!(error.is_shortage(), "{error}");
+    let connection = Connection::connect(dir.join("s.sock")).map(drop).unwrap_err();
+    assert!(connection.is_shortage(), "{connection}");
+    for spare in 0..4 {
+        failed += u32::from(fleet.refresh().is_err());
+        let members: Vec<_> = fleet.iter().map(|(name, m)| (name, m.attachment().err())).collect();
+        assert!(members.len() == 2 && members.iter().all(|m| m.1.is_none()), "{spare} {members:?}");
+        assert!(is_live(fleet.get("db1").unwrap()) && is_live(fleet.get("web1").unwrap()));
+        taken.pop();
+    }
+    assert!(failed > 0, "the directory was read without a descriptor");
+    drop(taken);
+    fleet.refresh().unwrap();
+    assert!(all_live(&fleet), "the region that the entry leads to now");
+}
+
+#[test]
+fn without_descriptors_members_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, next) = (published("web1"), published("web1"));
+    let _entry = first.announce(dir.path(), "web1").unwrap();
+    let fd = next.as_fd().unwrap().as_raw_fd();
+    let link = format!("/proc/{}/fd/{fd}", std::process::id());
+    std::os::unix::fs::symlink(link, dir.path().join("next")).unwrap();
+    let _daemon = Killable::at(&dir.path().join("s.sock"), &["db1"]);
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "reader_with_few_descriptors", "--nocapture"])
+        .env("DOMSTAT_TEST_DIR", dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

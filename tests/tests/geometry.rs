@@ -163,3 +163,26 @@ fn a_consumer_of_fewer_groups_is_told_that_the_others_are_unknown() {
     assert_eq!(consumer.dom().read::<Memory>().unwrap(), Reading::Unknown);
     assert_eq!(consumer.dom().stat(Memory::rss_bytes).unwrap(), Stat::GroupInactive);
 }
+
+#[test]
+fn no_more_frames_are_mapped_than_leave_mappings_for_others() {
+    use domstat_layout::header::dom;
+    use std::os::unix::fs::FileExt;
+    let builder = RegionBuilder::new("p").placement(Placement::PageGranular).align(4096);
+    let created = builder.create_memfd_frames().unwrap();
+    let region = created.unpublished.publish().unwrap();
+    let file = std::fs::File::from(region.frame_fds()[0].try_clone_to_owned().unwrap());
+    let mut first = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut first, 0).unwrap();
+    first[dom::NR_VCPUS..dom::NR_VCPUS + 4].copy_from_slice(&40_000u32.to_le_bytes());
+    // The schema's frame comes after those of the vCPUs, and is of no interest here.
+    first[dom::SCHEMA_OFFS..dom::SCHEMA_OFFS + 8].fill(0);
+    let alleged = tempfile::tempfile().unwrap();
+    alleged.write_all_at(&first, 0).unwrap();
+    let frames = vec![region.frame_fds()[1]; 40_000];
+    let Err(error) = Region::from_frames(&alleged, &frames) else { panic!("all were mapped") };
+    let domstat_consumer::AttachError::TooManyFrames { found, most } = error else {
+        panic!("{error}");
+    };
+    assert!(found == 40_000 && most < found, "{found} {most}");
+}

@@ -494,3 +494,16 @@ fn who_follows_and_never_reads_keeps_no_memory_of_what_is_gone() {
     }
     until("the memory's end", || held() == 0);
 }
+
+#[test]
+fn a_deadline_without_end_is_one() {
+    let (_dir, path, server) = server();
+    let (region, _vcpus) = published("p", 1, false);
+    let _served = server.serve(&region, "p").unwrap();
+    let connection = Connection::connect_within(&path, Duration::MAX).unwrap();
+    read(&connection.attach("p").unwrap(), 0);
+    assert_eq!(connection.list().unwrap().len(), 1);
+    let mut follower = connection.follow().unwrap();
+    let change = follower.next(Some(Duration::MAX)).unwrap();
+    assert!(matches!(change, Some(Change::Added(_))), "{change:?}");
+}

@@ -15,6 +15,9 @@ use crate::handover::{Change, Connection, Follower, MAX_DOMAINS};
 pub(super) const ANSWER: Duration = Duration::from_millis(200);
 /// How long connecting waits where as many as the socket takes wait already.
 const MOMENT: Duration = Duration::from_millis(1);
+/// Messages that are taken in from one daemon at a refresh, so that one that never stops is no
+/// burden on the others: far more than domains come and go between two refreshes.
+const MESSAGES: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// For a daemon that says welcome and then nothing: to find that out takes an [`ANSWER`].
@@ -101,6 +104,11 @@ impl Daemon {
         &self.path
     }
 
+    /// Whether its socket is called after the domain: it serves that one before others do.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.path.file_stem().is_some_and(|stem| stem == name)
+    }
+
     /// Which of its connections this is; 0 if there was none so far.
     pub(super) fn connected(&self) -> u64 {
         self.connected
@@ -166,8 +174,8 @@ impl Daemon {
 
     /// Takes in what it has told since. One that has just said welcome is waited for until
     /// `until`, or until it has told all that it serves.
-    pub(super) fn listen(&mut self, until: Instant) {
-        let end = Instant::now() + ANSWER;
+    pub(super) fn listen(&mut self, until: Instant, end: Instant) {
+        let mut budget = MESSAGES;
         while let Some(follower) = &mut self.follower {
             let patient = self.patient && !self.listed;
             let left = until.saturating_duration_since(Instant::now());
@@ -186,7 +194,8 @@ impl Daemon {
                 }
             }
             // One that never comes to an end is listened to again the next time.
-            if Instant::now() > end {
+            budget = budget.saturating_sub(1);
+            if (budget == 0 && !patient) || Instant::now() > end {
                 break;
             }
         }

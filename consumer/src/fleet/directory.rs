@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::AttachError;
 use crate::handover::Connection;
+use crate::region::file::FileId;
 
 /// What there is in a directory, in order of the names.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub(crate) struct Listed {
     /// Names and paths of the entries.
     pub(crate) entries: Vec<(String, PathBuf)>,
     /// Sockets, and which file each of them is.
-    pub(crate) sockets: Vec<(PathBuf, (u64, u64))>,
+    pub(crate) sockets: Vec<(PathBuf, FileId)>,
 }
 
 /// The entries and sockets in `dir`; a directory that does not exist holds none.
@@ -42,7 +43,7 @@ pub(crate) fn list(dir: &Path) -> Result<Listed, AttachError> {
         match Entry::of(file) {
             Some(Entry::Region(name)) => listed.entries.push((name.to_owned(), path)),
             Some(Entry::Socket(_)) => {
-                if let Some(file) = socket(&path) {
+                if let Some(file) = socket(&path).map_err(|e| failed(e.into()))? {
                     listed.sockets.push((path, file));
                 }
             }
@@ -54,11 +55,19 @@ pub(crate) fn list(dir: &Path) -> Result<Listed, AttachError> {
     Ok(listed)
 }
 
-/// Which file the socket at `path` is; `None` if there is none.
-pub(crate) fn socket(path: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::stat(path).ok()?;
-    let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-    is_socket.then_some((stat.st_dev, stat.st_ino))
+/// Which file the socket at `path` is; `None` if there is none, or none that this process may see.
+///
+/// # Errors
+/// That of stat(2), if it says nothing about the path.
+pub(crate) fn socket(path: &Path) -> Result<Option<FileId>, Errno> {
+    match rustix::fs::stat(path) {
+        Ok(stat) => {
+            let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+            Ok(is_socket.then_some((stat.st_dev, stat.st_ino)))
+        }
+        Err(e @ (Errno::NOMEM | Errno::INTR | Errno::IO)) => Err(e),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether `error` says that what listens at a socket in a directory hands over no regions, as
@@ -73,8 +82,8 @@ pub(crate) fn is_no_daemon(path: &Path, error: &AttachError) -> bool {
     }
 }
 
-/// Connects to the daemon that serves the domain called `name`, the first by its path of those
-/// whose sockets are in `dir`; `None` if there is none. Each of them may take up to `deadline` to
+/// Connects to the daemon that serves the domain called `name`: the one at `NAME.sock`, or else the
+/// first by its path of those whose sockets are in `dir`; `None` if there is none. Each of them may take up to `deadline` to
 /// answer.
 ///
 /// # Errors
@@ -86,7 +95,11 @@ pub fn find_daemon(
     deadline: Duration,
 ) -> Result<Option<Connection>, AttachError> {
     let mut silent = None;
-    for (path, _) in list(dir)?.sockets {
+    let (own, others): (Vec<_>, Vec<_>) = list(dir)?
+        .sockets
+        .into_iter()
+        .partition(|(path, _)| path.file_stem().is_some_and(|stem| stem == name));
+    for (path, _) in own.into_iter().chain(others) {
         let asked = Connection::connect_within(&path, deadline).and_then(|connection| {
             match connection.attach(name).map(drop) {
                 Err(AttachError::BadName { .. }) => Ok(None),

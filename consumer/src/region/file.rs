@@ -42,16 +42,22 @@ pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
 }
 
 /// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
-/// neither by shortening it nor by a hole in it. A hole that was there before it was sealed is
+/// neither by shortening it nor by a hole in it. Nor can it grow, which would add what has no memory
+/// yet before its length is looked at. A hole that was there before it was sealed is
 /// filled by whoever reads it, and where there is no memory for that, the read is a SIGBUS.
 pub(crate) fn is_lasting(file: impl AsFd) -> bool {
     let file = file.as_fd();
-    let is_kept = rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| {
-        let no_holes = seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE);
-        no_holes && seals.contains(SealFlags::SHRINK)
-    });
+    let is_kept = is_unwritable(file)
+        && rustix::fs::fcntl_get_seals(file)
+            .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
     // After the seals: what is there now stays.
     is_kept && rustix::fs::fstat(file).is_ok_and(|stat| is_allocated(stat.st_size, stat.st_blocks))
+}
+
+/// Whether nobody can write to the file or punch a hole into it but through mappings that exist.
+pub(crate) fn is_unwritable(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_get_seals(file)
+        .is_ok_and(|seals| seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE))
 }
 
 /// Whether so many blocks, of 512 bytes whatever the filesystem, are the whole file.

@@ -11,6 +11,10 @@ use super::file::{Backing, duplicate, is_lasting, is_sealed, length};
 use super::mapping::{Mapping, Reserved};
 use crate::error::AttachError;
 
+/// Most frames of one region. Each is a mapping of its own, and a process may have some 65,530
+/// (vm.max_map_count): half of them are left for others.
+const MAX_FRAMES: usize = 32_768;
+
 impl Region {
     /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
     /// dom record and the domain's arch slot, `others` one vCPU record each, in order, and last,
@@ -50,6 +54,9 @@ impl Region {
             .collect::<Vec<_>>();
         if geometry.end() > vcpus.end() {
             places.push((vcpus.end(), geometry.end() - vcpus.end()));
+        }
+        if places.len() > MAX_FRAMES {
+            return Err(AttachError::TooManyFrames { found: places.len(), most: MAX_FRAMES });
         }
         if others.len() != places.len() {
             return Err(frame(others.len(), 0, vcpus.stride as u64));

@@ -2,16 +2,34 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use domstat_layout::directory::RegionLink;
 use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use super::file::{Backing, is_held, is_lasting, is_sealed, length};
+use super::file::{Backing, is_held, is_lasting, is_sealed, is_unwritable, length};
 use super::mapping::Mapping;
 use crate::attach::truncation::{Shrinkable, Truncated};
 use crate::error::AttachError;
+
+/// Whether `path` is an entry that was made before the memory that it leads to got its length. Then
+/// its producer has exited, and another has its process id and descriptor number.
+///
+/// Both times are of the same clock, and nothing changes that of the memory once no one can write to
+/// it but through mappings that exist already. Of other files nothing is known.
+fn is_older_than(path: &Path, memory: BorrowedFd<'_>) -> bool {
+    let Ok(target) = std::fs::read_link(path) else { return false };
+    if target.to_str().and_then(RegionLink::parse).is_none() || !is_unwritable(memory) {
+        return false;
+    }
+    let (Ok(entry), Ok(memory)) = (rustix::fs::lstat(path), rustix::fs::fstat(memory)) else {
+        return false;
+    };
+    (entry.st_mtime, entry.st_mtime_nsec) < (memory.st_mtime, memory.st_mtime_nsec)
+}
 
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
 /// [`Region`](super::Region) would refuse.
@@ -33,16 +51,24 @@ impl MappedFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
         let path = path.as_ref();
         let owned = || path.to_owned();
-        // NONBLOCK: opening a FIFO without a writer would wait for one.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e.kind() {
+        let refused = |e: Errno| match e.kind() {
             io::ErrorKind::NotFound if path.is_symlink() => {
                 AttachError::ProducerExited { path: owned() }
             }
             io::ErrorKind::NotFound => AttachError::NotFound { path: owned() },
             io::ErrorKind::PermissionDenied => AttachError::NotPermitted { path: owned() },
             _ => AttachError::os(format!("open {}", path.display()), e),
-        })?;
+        };
+        // To open a FIFO or a device has effects, so the file is looked at first.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?);
+        length(&found, &path.display().to_string())?;
+        let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(again, flags, Mode::empty()).map_err(refused)?;
+        if is_older_than(path, fd.as_fd()) {
+            return Err(AttachError::ProducerExited { path: owned() });
+        }
         Self::from_file(File::from(fd), Some(owned()), path.display().to_string())
     }
 
@@ -140,8 +166,22 @@ mod tests {
         if allocated > 0 {
             fallocate(&file, FallocateFlags::empty(), 0, allocated).unwrap();
         }
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::WRITE).unwrap();
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        rustix::fs::fcntl_add_seals(&file, seals).unwrap();
         file
+    }
+
+    #[test]
+    fn memory_that_can_grow_is_guarded() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+        fallocate(&file, FallocateFlags::empty(), 0, 4096).unwrap();
+        let seals = SealFlags::SHRINK | SealFlags::WRITE;
+        rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+        let mapped = MappedFile::from_fd(file.try_clone().unwrap()).unwrap();
+        assert!(mapped.shrinkable.is_some(), "what it grows by has no memory yet");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::GROW).unwrap();
+        assert!(MappedFile::from_fd(file).unwrap().shrinkable.is_none());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! From alleged bytes to a schema that can be relied on.
 
 use super::{
-    Entry, FieldKind, HEADER_LEN, MAX_LEN, MAX_RECORD_LEN, MAX_RECORDS, MAX_STATES, Schema,
-    SchemaField, SchemaGroup, SchemaRecord, Table, field, group, head, record, u32_at,
+    Entry, FieldKind, HEADER_LEN, MAX_ALL_RECORDS, MAX_KINDS, MAX_LEN, MAX_RECORD_LEN, MAX_RECORDS,
+    MAX_STATES, Schema, SchemaField, SchemaGroup, SchemaRecord, Table, field, group, head, record,
+    u32_at,
 };
 use crate::descriptor::GROUP_HEADER_LEN;
 use crate::header::SCHEMA_MAGIC;
@@ -88,8 +89,10 @@ impl<'a> Schema<'a> {
     }
 
     fn check_records(&self) -> Result<()> {
-        let mut kind = 0;
-        for e in self.records.entries() {
+        let (mut kind, mut all) = (0, 0u64);
+        let nr_kinds = self.records.entries().count();
+        ensure(nr_kinds <= MAX_KINDS, "number of kinds", head::NR_RECORDS, "64 at most", nr_kinds)?;
+        for (i, e) in self.records.entries().enumerate() {
             let r = self.record(e);
             self.check_name(e, record::NAME)?;
             let ordered = r.kind > kind;
@@ -107,6 +110,12 @@ impl<'a> Schema<'a> {
             ensure(r.nr <= 1 || r.stride >= r.size, "stride", at, "a record's length", found)?;
             let ok = (1..=MAX_RECORDS).contains(&r.nr);
             ensure(ok, "number of records", e.at + record::NR, "1 to 65536", r.nr)?;
+            all += u64::from(r.nr);
+            let (what, expected) = ("number of all records", "262146 at most");
+            ensure(all <= MAX_ALL_RECORDS, what, e.at + record::NR, expected, all)?;
+            let overlaps = self.records().take(i).any(|before| before.overlaps(&r));
+            let (what, expected) = ("place of records", "apart from other kinds'");
+            ensure(!overlaps, what, e.at + record::OFFS, expected, r.offs)?;
         }
         Ok(())
     }
@@ -214,5 +223,59 @@ impl SchemaGroup<'_> {
     pub const fn end(&self) -> usize {
         // No wrap: both were 32 bits wide.
         self.offset + self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// A schema of these kinds of record, by their places: offs, size, stride, nr.
+    fn schema(kinds: &[[u32; 4]]) -> Vec<u8> {
+        let nr = u32::try_from(kinds.len()).unwrap();
+        let (record_len, group_len, field_len) = (32, 40, 48);
+        let mut words = [SCHEMA_MAGIC, nr, record_len, 0, group_len, 0, field_len, 8].to_vec();
+        for (kind, [offs, size, stride, nr]) in (1..).zip(kinds) {
+            words.extend([kind, 0, *offs, *size, *stride, *nr, 0, 16]);
+        }
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend(*b"name\0\0\0\0");
+        bytes
+    }
+
+    fn wrong(kinds: &[[u32; 4]]) -> Option<&'static str> {
+        Schema::parse(&schema(kinds)).err().map(|error| error.what)
+    }
+
+    #[test]
+    fn a_schema_has_no_more_kinds_and_records_than_a_pass_over_them_can_take() {
+        let apart = |nr: u32| (0..nr).map(|i| [i * 64, 32, 32, 1]).collect::<Vec<_>>();
+        assert_eq!(wrong(&apart(64)), None);
+        assert_eq!(wrong(&apart(65)), Some("number of kinds"));
+        let many = |nr: u32| (0..nr).map(|i| [i << 28, 32, 32, 65_536]).collect::<Vec<_>>();
+        assert_eq!(wrong(&many(4)), None);
+        assert_eq!(wrong(&many(5)), Some("number of all records"));
+    }
+
+    #[test]
+    fn records_of_two_kinds_do_not_overlap() {
+        let overlap = Some("place of records");
+        // One kind in the gaps of the other, as arch slots are in those of vCPUs.
+        assert_eq!(wrong(&[[64, 32, 96, 10], [96, 64, 96, 10]]), None);
+        assert_eq!(wrong(&[[96, 64, 96, 10], [64, 32, 96, 10]]), None);
+        assert_eq!(wrong(&[[64, 32, 96, 10], [88, 64, 96, 10]]), overlap);
+        assert_eq!(wrong(&[[64, 32, 96, 10], [96, 72, 96, 10]]), overlap);
+        // A single record in a gap, or not.
+        assert_eq!(wrong(&[[64, 32, 96, 10], [96 + 96, 64, 64, 1]]), None);
+        assert_eq!(wrong(&[[64, 32, 96, 10], [96 + 88, 64, 64, 1]]), overlap);
+        assert_eq!(wrong(&[[96 + 96, 64, 64, 1], [64, 32, 96, 10]]), None);
+        // The same place, and other strides.
+        assert_eq!(wrong(&[[64, 32, 32, 10], [64, 32, 32, 10]]), overlap);
+        assert_eq!(wrong(&[[64, 32, 96, 10], [96, 32, 64, 3]]), overlap);
+        assert_eq!(wrong(&[[64, 32, 96, 2], [192, 32, 64, 3]]), None, "one after the other");
+        // A kind of one record may have a stride of 0.
+        assert_eq!(wrong(&[[0, 64, 0, 1], [32, 32, 0, 1]]), overlap);
     }
 }

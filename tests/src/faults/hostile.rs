@@ -117,7 +117,6 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
         Ok(file.write_all_at(&harmful().to_le_bytes(), at as u64)?)
     };
     let mut snapshot = Snapshot::new();
-    let mut words = Vec::new();
     let (mut attached, mut refused) = (0u64, 0u64);
     let writes = beside(write, |writes| {
         while attached + refused < attaches || attached == 0 {
@@ -138,11 +137,12 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
                 row.values += Pass::read(way).found.len() as u64;
             }
             let schema = region.copy_schema().unwrap_or_default();
+            let mut reader = region.schema_reader();
             if let Ok(schema) = domstat_layout::Schema::parse(&schema) {
                 for group in schema.groups() {
                     for record in schema.records().filter(|r| r.kind == group.record) {
                         for index in 0..record.nr.min(8) {
-                            let _ = region.read_by_schema(&record, index, &group, &mut words);
+                            let _ = reader.read(&record, index, &group);
                             row.values += 1;
                         }
                     }

@@ -84,26 +84,26 @@ impl Extras {
         let mut extras = Self { state: None, vm: Vec::new(), vcpus: Vec::new() };
         let Some(bytes) = region.copy_schema() else { return extras };
         let Ok(schema) = Schema::parse(&bytes) else { return extras };
-        let mut words = Vec::new();
+        let mut reader = region.schema_reader();
         for group in schema.groups().filter(|g| matches!(g.name, "libvirt_state" | "kvm")) {
             let record = schema.records().find(|r| r.kind == group.record);
             // As everywhere: the schema may say that there are more records than the region holds.
             let Some(record) = record.filter(|r| r.fits(region.mem().len())) else { continue };
             for index in 0..record.nr {
-                let reading = region.read_by_schema(&record, index, &group, &mut words);
-                let Ok(Reading::Active(_)) = reading else { continue };
+                let reading = reader.read(&record, index, &group);
+                let Ok(Reading::Active(sample)) = reading else { continue };
                 if group.name == "libvirt_state" {
-                    if let [state, reason] = words.as_slice() {
+                    if let [state, reason] = sample.words {
                         extras.state = Some([*state, *reason].map(Word::from_raw));
                     }
                 } else if record.kind == RecordKind::ArchVcpu.number() {
                     let at = usize::try_from(index).unwrap_or(usize::MAX);
                     extras.vcpus.resize(extras.vcpus.len().max(at.saturating_add(1)), Vec::new());
                     if let Some(vcpu) = extras.vcpus.get_mut(at) {
-                        *vcpu = numbers(&schema, &group, &words);
+                        *vcpu = numbers(&schema, &group, sample.words);
                     }
                 } else {
-                    extras.vm = numbers(&schema, &group, &words);
+                    extras.vm = numbers(&schema, &group, sample.words);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Regions printed by their own schema: every field by name, unit and value. Nothing
 //! here knows a group, a field or a revision.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use domstat_consumer::schema::SchemaSample;
@@ -26,65 +26,113 @@ pub(super) fn print(
     let bad = |source| Failure::Schema { domain: domain.to_owned(), source };
     let schema = Schema::parse(&bytes).map_err(bad)?;
     if as_json {
-        writeln!(out, "{}", json_of(region, &schema))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = output::table(&["RECORD", "GROUP", "FIELD", "VALUE", "UNIT", "KIND", "AGE"]);
-    let mut notes = Vec::new();
-    let mut idle = 0;
-    let now = region.now();
-    for_each_group(region, &schema, |at, group, reading, words| match reading {
-        Ok(Reading::Active(sample)) => {
-            for field in schema.fields(group) {
-                let shape = &field.shape;
-                let kind =
-                    shape.kind.name().map_or_else(|| shape.kind.0.to_string(), str::to_owned);
-                table.add_row([
-                    at.to_owned(),
-                    output::printable(group.name),
-                    output::printable(field.name),
-                    text(&field, of_field(group, &field, words)),
-                    shape.scaled().to_string(),
-                    kind,
-                    output::age(now, sample.updated),
-                ]);
-            }
-        }
-        Ok(Reading::Inactive) => idle += 1,
-        Ok(Reading::Unknown) => notes.push(format!("{at}.{} lies outside the region", group.name)),
-        Err(stalled) => notes.push(format!("{at}.{}: {stalled}", group.name)),
-    });
-    writeln!(out, "{table}")?;
-    if idle > 0 {
-        writeln!(out, "{idle} groups are described and not active")?;
-    }
-    for note in notes {
-        writeln!(out, "{}", output::printable(&note))?;
+        json(out, region, &schema)?
+    } else {
+        text(out, region, &schema)?
     }
     Ok(ExitCode::SUCCESS)
 }
 
-type Read = Result<Reading<SchemaSample>, domstat_consumer::ReadError>;
+/// Rows that are laid out together. A region may describe hundreds of thousands of records, and no
+/// more rows than these are kept.
+const ROWS: usize = 4096;
 
-/// Reads every group of every record, but for second copies.
+fn text(out: &mut impl Write, region: &Region, schema: &Schema<'_>) -> io::Result<()> {
+    let new = || output::table(&["RECORD", "GROUP", "FIELD", "VALUE", "UNIT", "KIND", "AGE"]);
+    let mut table = new();
+    let mut printed = false;
+    let (mut idle, mut outside, mut stalled) = (0u64, Notes::default(), Notes::default());
+    let now = region.now();
+    for_each_group(region, schema, |at, group, reading| {
+        match reading {
+            Ok(Reading::Active(sample)) => {
+                for field in schema.fields(group) {
+                    let shape = &field.shape;
+                    let kind =
+                        shape.kind.name().map_or_else(|| shape.kind.0.to_string(), str::to_owned);
+                    table.add_row([
+                        at.to_owned(),
+                        output::printable(group.name),
+                        output::printable(field.name),
+                        cell(&field, of_field(group, &field, sample.words)),
+                        shape.scaled().to_string(),
+                        kind,
+                        output::age(now, sample.updated),
+                    ]);
+                }
+            }
+            Ok(Reading::Inactive) => idle += 1,
+            Ok(Reading::Unknown) => outside.add(|| format!("{at}.{}", group.name)),
+            Err(e) => stalled.add(|| format!("{at}.{}: {e}", group.name)),
+        }
+        if table.row_count() >= ROWS {
+            writeln!(out, "{}", std::mem::replace(&mut table, new()))?;
+            printed = true;
+        }
+        Ok(())
+    })?;
+    if table.row_count() > 0 || !printed {
+        writeln!(out, "{table}")?;
+    }
+    if idle > 0 {
+        writeln!(out, "{idle} groups are described and not active")?;
+    }
+    outside.print(out, "outside the region")?;
+    stalled.print(out, "not read")
+}
+
+/// Notes about groups: the first are printed, and the number of the others.
+#[derive(Default)]
+struct Notes {
+    first: Vec<String>,
+    others: u64,
+}
+
+impl Notes {
+    const FIRST: usize = 20;
+
+    fn add(&mut self, note: impl FnOnce() -> String) {
+        if self.first.len() < Self::FIRST {
+            self.first.push(note());
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn print(&self, out: &mut impl Write, what: &str) -> io::Result<()> {
+        for note in &self.first {
+            writeln!(out, "{what}: {}", output::printable(note))?;
+        }
+        if self.others > 0 {
+            writeln!(out, "{what}: {} more groups", self.others)?;
+        }
+        Ok(())
+    }
+}
+
+type Read<'w> = Result<Reading<SchemaSample<'w>>, domstat_consumer::ReadError>;
+
+/// Reads every group of every record, except second copies. All of them together wait for writers
+/// no longer than one read.
 fn for_each_group(
     region: &Region,
     schema: &Schema<'_>,
-    mut each: impl FnMut(&str, &SchemaGroup<'_>, Read, &[u64]),
-) {
-    let mut words = Vec::new();
+    mut each: impl FnMut(&str, &SchemaGroup<'_>, Read<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut reader = region.schema_reader();
     for record in schema.records().filter(|record| record.fits(region.mem().len())) {
+        let groups: Vec<_> = schema
+            .groups()
+            .filter(|group| group.record == record.kind && group.twin_of.is_none())
+            .collect();
         for index in 0..record.nr {
             let at = label(&record, index);
-            for group in schema.groups().filter(|g| g.record == record.kind) {
-                if group.twin_of.is_some() {
-                    continue;
-                }
-                let reading = region.read_by_schema(&record, index, &group, &mut words);
-                each(&at, &group, reading, &words);
+            for group in &groups {
+                each(&at, group, reader.read(&record, index, group))?;
             }
         }
     }
+    Ok(())
 }
 
 /// `dom` or `vcpu[3]`.
@@ -121,7 +169,7 @@ fn value(field: &SchemaField<'_>, words: &[u64]) -> Value {
     }
 }
 
-fn text(field: &SchemaField<'_>, words: &[u64]) -> String {
+fn cell(field: &SchemaField<'_>, words: &[u64]) -> String {
     match value(field, words) {
         Value::Null => "-".to_owned(),
         Value::String(text) => output::printable(&text),
@@ -145,29 +193,42 @@ fn histogram(field: &SchemaField<'_>, words: &[u64]) -> String {
     if full.is_empty() { "0".to_owned() } else { full.join(" ") }
 }
 
-fn json_of(region: &Region, schema: &Schema<'_>) -> Value {
-    let mut records: Map<String, Value> = Map::new();
+/// Prints an object of the records, one after the other.
+fn json(out: &mut impl Write, region: &Region, schema: &Schema<'_>) -> io::Result<()> {
     let now = region.now();
-    for_each_group(region, schema, |at, group, reading, words| {
+    let mut record: Option<(String, Map<String, Value>)> = None;
+    let mut separator = "{";
+    let mut print = |record: Option<(String, Map<String, Value>)>| match record {
+        Some((at, groups)) => {
+            let written = write!(out, "{separator}{}:{}", json!(at), Value::Object(groups));
+            separator = ",";
+            written
+        }
+        None => Ok(()),
+    };
+    for_each_group(region, schema, |at, group, reading| {
         let value = match reading {
-            Ok(Reading::Active(sample)) => active(schema, group, &sample, words, now),
+            Ok(Reading::Active(sample)) => active(schema, group, &sample, now),
             Ok(Reading::Inactive) => json!({ "status": "inactive" }),
             Ok(Reading::Unknown) => json!({ "status": "unknown" }),
             Err(stalled) => json!({ "status": "stalled", "error": stalled.to_string() }),
         };
-        let record = records.entry(at).or_insert_with(|| json!({}));
-        if let Some(groups) = record.as_object_mut() {
+        if record.as_ref().is_none_or(|(before, _)| before != at) {
+            print(record.replace((at.to_owned(), Map::new())))?;
+        }
+        if let Some((_, groups)) = &mut record {
             groups.insert(group.name.to_owned(), value);
         }
-    });
-    Value::Object(records)
+        Ok(())
+    })?;
+    print(record)?;
+    writeln!(out, "{}}}", if separator == "{" { "{" } else { "" })
 }
 
 fn active(
     schema: &Schema<'_>,
     group: &SchemaGroup<'_>,
-    sample: &SchemaSample,
-    words: &[u64],
+    sample: &SchemaSample<'_>,
     now: Option<Ns>,
 ) -> Value {
     let fields: Map<String, Value> = schema
@@ -175,7 +236,7 @@ fn active(
         .map(|field| {
             let shape = &field.shape;
             let described = json!({
-                "value": value(&field, of_field(group, &field, words)),
+                "value": value(&field, of_field(group, &field, sample.words)),
                 "unit": shape.scaled().to_string(),
                 "kind": shape.kind.name(),
                 "base": shape.base,

@@ -164,7 +164,7 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     let code = about.si_code;
     // SAFETY: any bits are an address; it means one if the kernel raised the signal (code > 0).
     let address = unsafe { about.si_addr() }.addr();
-    if code > 0
+    if is_access(code)
         && let Some((slot, (base, len))) =
             slots().find_map(|slot| slot.range_of(address).map(|range| (slot, range)))
     {
@@ -176,6 +176,13 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         }
     }
     pass_on(signal, code, info, context);
+}
+
+/// Whether the code is that of a load or store by the thread that got the signal. Memory errors that
+/// are reported without an access under way (BUS_MCEERR_AO) belong to no thread that borrows a
+/// mapping, so the mapping could be another one by now.
+const fn is_access(code: c_int) -> bool {
+    matches!(code, libc::BUS_ADRERR | libc::BUS_MCEERR_AR)
 }
 
 /// Maps zeros over a registered range.
@@ -214,5 +221,18 @@ fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut
         // SAFETY: installed without SA_SIGINFO, hence a function of this signature.
         let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(handler) };
         handler(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failed_accesses_of_the_thread_itself_are_taken() {
+        assert!(is_access(libc::BUS_ADRERR) && is_access(libc::BUS_MCEERR_AR));
+        for other in [libc::BUS_MCEERR_AO, libc::BUS_ADRALN, libc::SI_USER, libc::SI_QUEUE] {
+            assert!(!is_access(other), "{other}");
+        }
     }
 }
