@@ -3,12 +3,13 @@
 
     tools/qemu-figures.py table             every published field beside QMP's value, taken in turn
     tools/qemu-figures.py firings [N]       N threshold firings, the QMP connection cut at random
+    tools/qemu-figures.py chains [N]        N snapshots, commits and pivots, a threshold right after each
     tools/qemu-figures.py fleet [N]         N VMs, one of them stopped (SIGSTOP): ages
     tools/qemu-figures.py cost [N]          CPU time of the daemon per VM at 1 Hz
     tools/qemu-figures.py reader            system calls of a process that reads (needs strace)
     tools/qemu-figures.py libvirt           beside `virsh domstats` (needs a libvirtd that runs)
 
-DOMSTAT is the command to measure (default: target/release/domstat). Exits with 1 if what was
+DOMSTAT is the command to measure (default: target/release/domstat), QEMU that which is observed. Exits with 1 if what was
 promised is not what was seen.
 """
 import json
@@ -27,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMSTAT = os.environ.get("DOMSTAT", str(ROOT / "target/release/domstat"))
+QEMU = os.environ.get("QEMU", "qemu-system-x86_64").split()
 DIR = Path(tempfile.mkdtemp(prefix="domstat-figures-"))
 ENV = dict(os.environ, DOMSTAT_DIR=str(DIR / "run"))
 ACCEL = "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
@@ -60,7 +62,7 @@ def start(*args, **kw):
 def vm(name, bios, *more, accel=ACCEL, memory=16):
     (DIR / "qmp").mkdir(exist_ok=True)
     return start(
-        "qemu-system-x86_64", "-accel", accel, "-m", memory, "-nodefaults", "-display", "none",
+        *QEMU, "-accel", accel, "-m", memory, "-nodefaults", "-display", "none",
         "-bios", bios, "-name", f"{name},debug-threads=on",
         "-qmp", f"unix:{DIR}/qmp/{name}.qmp,server=on,wait=off",
         "-qmp", f"unix:{DIR}/{name}.own,server=on,wait=off", *more,
@@ -106,7 +108,8 @@ class Lines:
 
     def __init__(self, path):
         self.socket = until(path, lambda: self.connect(path))
-        self.file = self.socket.makefile("rw")
+        # Not "rw": a text file that is written to forgets what it has read ahead.
+        self.file = self.socket.makefile("r")
 
     @staticmethod
     def connect(path):
@@ -115,8 +118,7 @@ class Lines:
         return s
 
     def say(self, value):
-        self.file.write(json.dumps(value) + "\n")
-        self.file.flush()
+        self.socket.sendall(json.dumps(value).encode() + b"\n")
 
     def take(self):
         line = self.file.readline()
@@ -138,8 +140,10 @@ class Qmp(Lines):
             answer = self.take()
             if "event" in answer:
                 self.events.append(answer)
-            else:
+            elif "return" in answer:
                 return answer["return"]
+            else:
+                raise SystemExit(f"{command}: {answer}")
 
 
 def table():
@@ -175,7 +179,7 @@ def table():
         pairs = [
             ("io", "rd_req", s["rd_operations"]), ("io", "rd_bytes", s["rd_bytes"]),
             ("io", "wr_req", s["wr_operations"]), ("io", "wr_bytes", s["wr_bytes"]),
-            ("io", "errs", s["failed_rd_operations"] + s["failed_wr_operations"] + s["failed_flush_operations"]),
+            ("io", "errs", sum(s.get(f"failed_{kind}_operations", 0) for kind in ("rd", "wr", "flush", "unmap", "zone_append"))),
             ("io_times", "rd_total_ns", s["rd_total_time_ns"]),
             ("io_times", "wr_total_ns", s["wr_total_time_ns"]),
             ("io_times", "flush_req", s["flush_operations"]),
@@ -226,6 +230,108 @@ def table():
     return not any(r[4] for r in rows)
 
 
+def chains(count=200):
+    """Replaces the images of two disks again and again, and arms a threshold at once each time."""
+    size = 8 << 20
+    disks = {}
+    more = []
+    for n, name in enumerate(["vda", "vdb"]):
+        with open(DIR / f"{name}.raw", "wb") as f:
+            f.truncate(size)
+        more += ["-blockdev", f"driver=file,filename={DIR}/{name}.raw,node-name=s{n}",
+                 "-blockdev", f"driver=raw,file=s{n},node-name=f{n}",
+                 "-device", f"virtio-blk-pci,drive=f{n},id=virtio-disk{n}"]
+        disks[name] = f"virtio-disk{n}"
+    vm("chains", rom("c.rom", spin=True), *more)
+    daemon("--qmp", DIR / "qmp/chains.qmp", "--interval", "1")
+    until("the domain", lambda: show("chains"))
+    own = Qmp(DIR / "chains.own")
+    told = start(DOMSTAT, "events", "chains", "--json", env=ENV, stdout=open(DIR / "events", "w"))
+    time.sleep(1)
+
+    def chain(name):
+        found = next(e for e in own("query-blockstats") if disks[name] in e.get("qdev", ""))
+        nodes = []
+        while found:
+            nodes.append((found["node-name"], found["parent"]["node-name"]))
+            found = found.get("backing")
+        return nodes
+
+    def wait(event, job):
+        ready = lambda: any(e["event"] == event and e["data"]["device"] == job for e in own.events)
+        until(event, lambda: own("query-status") and ready())
+
+    def replace(name, kind, n):
+        active, below = chain(name)[0], chain(name)[1:]
+        job = f"mine-{n}"
+        if kind == "snapshot":
+            own("blockdev-snapshot-sync", node_name=active[0], snapshot_file=str(DIR / f"{n}.qcow2"),
+                snapshot_node_name=f"q{n}")
+            return
+        if kind == "commit":
+            own("block-commit", device=active[0], job_id=job)
+        else:
+            own("drive-mirror", device=active[0], job_id=job, target=str(DIR / f"{n}.raw"), format="raw",
+                sync="full", node_name=f"q{n}")
+        wait("BLOCK_JOB_READY", job)
+        own("block-job-complete", device=job)
+        wait("BLOCK_JOB_COMPLETED", job)
+
+    kinds, wrong, refused, beside, jobs = {}, [], [], 0, {}
+    for n in range(count):
+        name = random.choice(list(disks))
+        deep = len(chain(name)) > 1
+        kind = random.choice(["snapshot", "commit", "mirror"]) if deep else random.choice(["snapshot", "mirror"])
+        if len(chain(name)) > 4:
+            kind = "commit"
+        if kind != "snapshot":
+            jobs[f"mine-{n}"] = name
+        kinds[kind] = kinds.get(kind, 0) + 1
+        value = random.randrange(1, size)
+        arm = [DOMSTAT, "block", "threshold", "chains", name, str(value), "--json"]
+        # Half of them behind the change, half of them while it is made.
+        if n % 2:
+            replace(name, kind, n)
+            time.sleep(random.choice([0, random.uniform(0, 1.2)]))
+            armed = subprocess.run(arm, env=ENV, capture_output=True, text=True)
+        else:
+            running = subprocess.Popen(arm, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(random.uniform(0, 0.03))
+            before = chain(name)[0][1]
+            replace(name, kind, n)
+            out, err = running.communicate()
+            armed = subprocess.CompletedProcess(arm, running.returncode, out, err)
+        if armed.returncode:
+            refused.append((n, kind, armed.stderr.strip()))
+            continue
+        node = json.loads(armed.stdout)["node"]
+        levels = {x["node-name"]: x["write_threshold"] for x in own("query-named-block-nodes", flat=True)}
+        right = chain(name)[0][1]
+        others = [x for x, level in levels.items() if level == value and x != node]
+        if node == right and levels.get(node) == value and not others:
+            pass
+        elif n % 2 == 0 and node == before and not others:
+            # It was the active one's until the image was replaced.
+            beside += 1
+        else:
+            wrong.append((n, kind, name, node, right, others))
+        for x, level in levels.items():
+            if level:
+                own("block-set-write-threshold", node_name=x, write_threshold=0)
+    time.sleep(2)
+    told.terminate()
+    events = [json.loads(line) for line in (DIR / "events").read_text().splitlines()]
+    of_jobs = [e for e in events if e["event"] in ("job_ready", "job_ended")]
+    bound = [e for e in of_jobs if e["disk"] == jobs.get(e["job"])]
+    for event in of_jobs:
+        if event not in bound:
+            print(f"not of {jobs.get(event['job'])}: {event}")
+    print(f"{count} changes ({kinds}), a threshold with each: {len(wrong)} on a wrong node {wrong}, "
+          f"{beside} armed before the change, {len(refused)} refused {refused}; "
+          f"{len(bound)} of {len(of_jobs)} events of {len(jobs)} jobs have their disk")
+    return not wrong and len(bound) == len(of_jobs) == 2 * len(jobs)
+
+
 class Cutter(threading.Thread):
     """Stands between the daemon and QEMU, and breaks the connection now and then."""
 
@@ -270,7 +376,7 @@ def firings(count=200):
     own = Qmp(DIR / "fires.own")
     cutter = Cutter(DIR / "cut.qmp", DIR / "qmp/fires.qmp")
     cutter.start()
-    daemon("--qmp", DIR / "cut.qmp", "--interval", "0.5", "--limit", "1")
+    daemon("--qmp", DIR / "cut.qmp", "--trust-names", "--interval", "0.5", "--limit", "1")
     until("the domain", lambda: show("fires"))
     control = Lines(DIR / "run/control.sock")
     events = Lines(DIR / "run/control.sock")
@@ -410,7 +516,7 @@ def cost(count=20):
 
 def reader():
     vm("read", rom("w.rom"), *disk("r.raw"))
-    daemon("--qmp", DIR / "qmp/read.qmp")
+    daemon("--qmp", DIR / "qmp/read.qmp", "--trust-names")
     until("the domain", lambda: show("read"))
     example = Path(DOMSTAT).parent / "domstat-read-loop"
     trace = DIR / "strace.txt"
@@ -464,7 +570,7 @@ def libvirt():
 
 
 def main():
-    verbs = {f.__name__: f for f in (table, firings, fleet, cost, reader, libvirt)}
+    verbs = {f.__name__: f for f in (table, firings, chains, fleet, cost, reader, libvirt)}
     if len(sys.argv) < 2 or sys.argv[1] not in verbs:
         raise SystemExit(__doc__)
     try:

@@ -31,6 +31,8 @@ use crate::contract::{Command, Observation, Observer, ObserverStatus, Publisher}
 mod decode;
 mod discovery;
 mod disk;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 pub mod limits;
 mod procfs;

@@ -184,6 +184,9 @@ fn events_of(order: &[Step]) -> Vec<(Option<String>, bool)> {
                 }
                 Step::End => {
                     peer.jobs = json!([]);
+                    // It pivots to its target.
+                    peer.devices =
+                        json!([disk(VDA, &[("f1", "s1")]), disk(VDB, &[("target", "t2")])]);
                     peer.graph = json!({ "nodes": [], "edges": [] });
                     client.say(&json!({ "event": "BLOCK_JOB_COMPLETED", "data": data }));
                 }
@@ -218,6 +221,9 @@ fn a_job_has_its_disk_whatever_its_id_and_whenever_it_is_ready() {
         vec![Ready, Poll, Poll, End],
         vec![Poll, End],
         vec![Poll, Poll, Ready, Poll, End],
+        vec![Ready, End, Poll],
+        vec![Ready, End],
+        vec![End],
     ] {
         for (disk, _) in events_of(&order) {
             assert_eq!(disk.as_deref(), Some("vdb"), "{order:?}");

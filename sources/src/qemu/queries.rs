@@ -94,10 +94,10 @@ pub(super) fn jobs(qmp: &mut Connection) -> Result<Listed<JobInfo>, QmpError> {
     qmp.ask("query-block-jobs", &Value::Null).map(|reply| decode::jobs(&reply))
 }
 
-/// The nodes of each block job, from x-debug-query-block-graph; empty if QEMU does not have it.
-pub(super) fn job_nodes(qmp: &mut Connection) -> Result<JobNodes, QmpError> {
+/// The nodes of each block job, from x-debug-query-block-graph; `None` if QEMU does not have it.
+pub(super) fn job_nodes(qmp: &mut Connection) -> Result<Option<JobNodes>, QmpError> {
     let reply = qmp.ask_lenient("x-debug-query-block-graph", &Value::Null)?;
-    Ok(decode::job_nodes(&reply))
+    Ok(reply.is_object().then(|| decode::job_nodes(&reply)))
 }
 
 /// Sets the write threshold of a node; 0 disarms it.

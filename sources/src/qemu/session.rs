@@ -251,6 +251,8 @@ impl<P: Publisher> Observer<P> {
         let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
         let began = Instant::now();
         domain.time_out();
+        // An event may make a question due at once: a job that began may end soon.
+        domain.drain(qmp)?;
         domain.run_due(qmp)?;
         // What came behind a reply wakes nobody.
         let mut drained = domain.drain(qmp)?;

@@ -8,7 +8,7 @@ use domstat_layout::{Clock, Word};
 use serde_json::Value;
 
 use super::decode::{self, Cpu, Device, Node};
-use super::job::{Job, Outcome, Status};
+use super::job::{End, Job, Outcome, Status};
 use super::limits::{MAX_CPUS, MAX_IMAGES, MAX_NODES, MAX_TEXT};
 use super::procfs::QemuProcess;
 use super::qmp::{Connection, MAX_DRAINED, MAX_DRAINED_BYTES, Message, QmpError, Refused};
@@ -26,6 +26,7 @@ mod disk_lookup;
 mod jobs;
 mod refresh;
 use arming::SetInFlight;
+use disk_lookup::Chains;
 
 /// Slots for images beyond those that a VM has when it is published.
 const SPARE_BLKS: u32 = 8;
@@ -55,6 +56,8 @@ pub(super) struct VmState<P: Publisher> {
     names: Vec<String>,
     /// QOM types of devices, by path.
     kinds: BTreeMap<String, String>,
+    /// The chains before the last change, and when it was seen.
+    replaced: Option<(Instant, Chains)>,
     nodes: BTreeMap<String, Node>,
     taps: Vec<String>,
     balloon: Option<String>,
@@ -150,6 +153,8 @@ enum Report {
     Firing(String, Firing),
     /// The job of this id is ready to be completed.
     JobReady(String),
+    /// The job of this id has ended; with the chains before, if its disk is to be told from them.
+    JobEnded(String, End, Vec<Chains>),
     Event(Event),
     /// A note to the operator.
     Note(String),
@@ -171,6 +176,7 @@ impl<P: Publisher> VmState<P> {
             devices: Vec::new(),
             names: Vec::new(),
             kinds: BTreeMap::new(),
+            replaced: None,
             nodes: BTreeMap::new(),
             taps: Vec::new(),
             balloon: None,
@@ -403,6 +409,10 @@ impl<P: Publisher> VmState<P> {
         if self.has_unbound_jobs() {
             self.look_at_jobs(qmp, Link::Same)?;
         }
+        if self.has_unbound_ends() {
+            self.blocks(qmp)?;
+            self.bind_ends();
+        }
         Ok(())
     }
 
@@ -413,6 +423,7 @@ impl<P: Publisher> VmState<P> {
                 Report::Event(event) => event,
                 Report::Firing(node, firing) => self.firing(node, firing),
                 Report::JobReady(job) => self.job_ready(job),
+                Report::JobEnded(job, end, _) => self.job_end(job, &end),
                 Report::Note(text) => {
                     publisher.note(&format!("{}: {text}", self.identity.name));
                     continue;

@@ -1,7 +1,7 @@
 //! Disks of a VM as users see them, and which of them a node or a job belongs to.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domstat_layout::{Name, Word};
 
@@ -29,6 +29,12 @@ impl<P: Publisher> VmState<P> {
             (Name::new(&name).as_str().unwrap_or_default().to_owned(), own)
         };
         self.images().map(key).collect()
+    }
+
+    /// The nodes of each disk's images.
+    pub(super) fn chains(&self) -> Chains {
+        let nodes = |d: &Device| d.layers.iter().filter_map(|l| l.node.clone()).collect();
+        self.names.iter().cloned().zip(self.devices.iter().map(nodes)).collect()
     }
 
     fn node(&self, name: Option<&String>) -> Option<&Node> {
@@ -125,6 +131,29 @@ pub(super) fn disk_of_nodes(
     best.map(|(_, name)| name.clone()).filter(|name| !name.is_empty())
 }
 
+/// The nodes of each disk's images, the active one's first, by the disk's name.
+pub(super) type Chains = BTreeMap<String, Vec<String>>;
+
+/// The disk that a job of this kind changed by its completion, if it is one only: a mirror replaces
+/// the active image, commit and stream leave images out.
+pub(super) fn disk_of_change(kind: &str, before: &Chains, after: &Chains) -> Option<String> {
+    let is_changed = |(name, after): &(&String, &Vec<String>)| {
+        let Some(before) = before.get(*name) else { return false };
+        match kind {
+            "mirror" => before.first().is_some_and(|active| !after.contains(active)),
+            "commit" | "stream" => {
+                after.len() < before.len() && after.iter().all(|node| before.contains(node))
+            }
+            _ => false,
+        }
+    };
+    let mut changed = after.iter().filter(is_changed);
+    match (changed.next(), changed.next()) {
+        (Some((name, _)), None) => Some(name.clone()),
+        _ => None,
+    }
+}
+
 /// The disk that a job's id suggests: the id is the device's without -blockdev, and libvirt puts the
 /// disk's name into it; else the only disk.
 pub(super) fn disk_of_id(id: &str, names: &[String], devices: &[Device]) -> Option<String> {
@@ -164,6 +193,18 @@ mod tests {
         assert_eq!(of(&["shared", "base-b"]).as_deref(), Some("vdb"));
         assert_eq!(of(&["shared", "top-b", "target"]).as_deref(), Some("vdb"));
         assert_eq!(of(&["target"]), None);
+        let chain = |nodes: &[&str]| nodes.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let chains = |a: &[&str], b: &[&str]| {
+            Chains::from([("vda".to_owned(), chain(a)), ("vdb".to_owned(), chain(b))])
+        };
+        let before = chains(&["a1", "a0"], &["b0"]);
+        let of = |kind, a: &[&str], b: &[&str]| disk_of_change(kind, &before, &chains(a, b));
+        assert_eq!(of("mirror", &["a1", "a0"], &["new"]).as_deref(), Some("vdb"));
+        assert_eq!(of("mirror", &["a1", "a0"], &["new", "b0"]), None, "a snapshot");
+        assert_eq!(of("mirror", &["x"], &["y"]), None, "two of them");
+        assert_eq!(of("commit", &["a0"], &["new", "b0"]).as_deref(), Some("vda"));
+        assert_eq!(of("stream", &["a1"], &["b0"]).as_deref(), Some("vda"));
+        assert_eq!(of("backup", &["a1"], &["new"]), None);
         assert_eq!(disk_of_id("copy-vdb-x", &names, &devices).as_deref(), Some("vdb"));
         assert_eq!(disk_of_id("mine", &names, &devices), None);
     }

@@ -1,6 +1,6 @@
 //! Block jobs of a VM: cancellations, their callers, and the events of each job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use domstat_layout::latest::BlkJob;
@@ -8,7 +8,7 @@ use domstat_layout::sink::BlkSink;
 use domstat_layout::{Clock, Group, Ns, Word};
 use serde_json::json;
 
-use super::disk_lookup::{disk_of_id, disk_of_nodes};
+use super::disk_lookup::{Chains, disk_of_change, disk_of_id, disk_of_nodes};
 use super::{JobDisk, JobEntry, JobRequest, Link, Report, VmState};
 use crate::contract::{
     ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, JobStatus, Publisher, Reply,
@@ -20,6 +20,28 @@ use crate::qemu::job::{AbortError, Action, Answer, End, Job, Outcome, Status};
 use crate::qemu::limits::MAX_JOBS;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::schedule::Question;
+
+/// Most jobs of one round whose disks are inferred from what changed.
+const MAX_INFERRED: usize = 16;
+/// How long after an image was replaced the job that did so may be reported to have ended.
+const JUST_REPLACED: Duration = Duration::from_secs(1);
+
+impl JobEntry {
+    /// Whether QEMU was not asked for its disk.
+    fn is_unbound(&self) -> bool {
+        matches!(self.disk, JobDisk::Guessed(_))
+    }
+}
+
+impl Report {
+    /// The job that it is about.
+    const fn job(&self) -> Option<&String> {
+        match self {
+            Self::JobReady(id) | Self::JobEnded(id, ..) => Some(id),
+            Self::Firing(..) | Self::Event(_) | Self::Note(_) => None,
+        }
+    }
+}
 
 impl<P: Publisher> VmState<P> {
     /// Cancels a job; the answer comes when it has ended, or with ASYNC when QEMU has taken it.
@@ -114,8 +136,14 @@ impl<P: Publisher> VmState<P> {
             }
             Action::Record(end) => self.record_end(id, &end),
             Action::Emit(end) => {
-                let event = self.job_end(id.to_owned(), &end);
-                self.reports.push(Report::Event(event));
+                let is_unbound = self.jobs.get(id).is_some_and(JobEntry::is_unbound);
+                let has_chains =
+                    |r: &&Report| matches!(r, Report::JobEnded(_, _, c) if !c.is_empty());
+                let is_inferable = is_unbound
+                    && end.outcome == Outcome::Completed
+                    && self.reports.iter().filter(has_chains).count() < MAX_INFERRED;
+                let chains = if is_inferable { self.chains_before() } else { Vec::new() };
+                self.reports.push(Report::JobEnded(id.to_owned(), end, chains));
             }
             Action::SendCancel { .. } | Action::AskStatus => {}
         }
@@ -137,21 +165,59 @@ impl<P: Publisher> VmState<P> {
 
     /// Whether there is a job whose disk QEMU was not asked for.
     pub(in crate::qemu) fn has_unbound_jobs(&self) -> bool {
-        let unbound = |e: &JobEntry| matches!(e.disk, JobDisk::Guessed(_)) && e.job.is_alive();
-        self.jobs.values().any(unbound)
+        self.jobs.values().any(|e| e.is_unbound() && e.job.is_alive())
     }
 
-    /// Binds jobs to the disks that have their nodes.
-    pub(super) fn bind_jobs(&mut self, nodes: &JobNodes) {
-        for (id, entry) in &mut self.jobs {
-            if let JobDisk::Guessed(guess) = &mut entry.disk {
-                let of_nodes = nodes.get(id).filter(|nodes| !nodes.is_empty());
-                let disk = match of_nodes {
-                    Some(nodes) => disk_of_nodes(nodes, &self.names, &self.devices),
-                    None => None,
-                };
-                entry.disk = JobDisk::Bound(disk.or_else(|| guess.take()));
+    /// Whether there is a job that ended before QEMU was asked for its disk, and may have changed
+    /// that.
+    pub(super) fn has_unbound_ends(&self) -> bool {
+        let is_unbound = |report: &Report| match report {
+            Report::JobEnded(id, _, chains) if !chains.is_empty() => {
+                self.jobs.get(id).is_some_and(JobEntry::is_unbound)
             }
+            _ => false,
+        };
+        self.reports.iter().any(is_unbound)
+    }
+
+    /// The chains before a job that just ended: those that are known, and those before them if they
+    /// were replaced a moment ago, since QEMU reports a job's end after it has replaced an image.
+    fn chains_before(&self) -> Vec<Chains> {
+        let is_recent = |(at, _): &&(Instant, Chains)| at.elapsed() < JUST_REPLACED;
+        let replaced = self.replaced.as_ref().filter(is_recent).map(|(_, chains)| chains.clone());
+        [Some(self.chains()), replaced].into_iter().flatten().collect()
+    }
+
+    /// Binds jobs that ended too soon to the disks that they changed. The chains are new.
+    pub(super) fn bind_ends(&mut self) {
+        let after = self.chains();
+        let mut bound = Vec::new();
+        for report in &self.reports {
+            let Report::JobEnded(id, end, chains) = report else { continue };
+            let Some(entry) = self.jobs.get_mut(id).filter(|e| e.is_unbound()) else { continue };
+            let kind = &entry.kind;
+            let disk = chains.iter().find_map(|before| disk_of_change(kind, before, &after));
+            if let Some(disk) = disk {
+                entry.disk = JobDisk::Bound(Some(disk));
+                bound.push((id.clone(), end.clone()));
+            }
+        }
+        for (id, end) in bound {
+            self.record_end(&id, &end);
+        }
+    }
+
+    /// Binds jobs to the disks that have their nodes; where QEMU cannot list nodes, to those that
+    /// their ids suggest. A job without nodes is about to end.
+    pub(super) fn bind_jobs(&mut self, nodes: Option<&JobNodes>) {
+        for (id, entry) in &mut self.jobs {
+            let JobDisk::Guessed(guess) = &mut entry.disk else { continue };
+            let disk = match nodes.map(|all| all.get(id).filter(|nodes| !nodes.is_empty())) {
+                Some(None) => continue,
+                Some(Some(nodes)) => disk_of_nodes(nodes, &self.names, &self.devices),
+                None => None,
+            };
+            entry.disk = JobDisk::Bound(disk.or_else(|| guess.take()));
         }
     }
 
@@ -183,7 +249,9 @@ impl<P: Publisher> VmState<P> {
             self.act(qmp, &id, actions)?;
         }
         let is_listed = |id: &String| infos.contains_key(id.as_str());
-        self.jobs.retain(|id, e| !e.job.is_idle() || is_listed(id));
+        let reported: BTreeSet<String> =
+            self.reports.iter().filter_map(Report::job).cloned().collect();
+        self.jobs.retain(|id, e| !e.job.is_idle() || is_listed(id) || reported.contains(id));
         Ok(())
     }
 
@@ -266,7 +334,7 @@ impl<P: Publisher> VmState<P> {
         }
     }
 
-    fn job_end(&self, id: String, end: &End) -> Event {
+    pub(super) fn job_end(&self, id: String, end: &End) -> Event {
         let (outcome, error) = outcome_names(&end.outcome);
         let (disk, kind) = self.disk_and_kind(&id);
         let reconciled = end.reconciled;

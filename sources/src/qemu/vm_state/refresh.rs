@@ -149,6 +149,7 @@ impl<P: Publisher> VmState<P> {
         if !same || !devices.iter().map(nodes).eq(self.devices.iter().map(nodes)) {
             // Sizes and thresholds are those of the images that were there before.
             self.polls.of(Question::Extents).hurry();
+            self.replaced = Some((Instant::now(), self.chains()));
         }
         self.devices = devices;
         self.place_images(asked);
@@ -239,7 +240,7 @@ impl<P: Publisher> VmState<P> {
         self.job_list(qmp, &jobs.items, after)?;
         if self.has_unbound_jobs() {
             let answer = queries::job_nodes(qmp);
-            self.bind_jobs(&answer?);
+            self.bind_jobs(answer?.as_ref());
             self.drain_before(qmp)?;
         }
         self.write_jobs(&jobs.items, asked);
