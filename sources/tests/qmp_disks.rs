@@ -179,8 +179,8 @@ fn events_of(order: &[Step]) -> Vec<(Option<String>, bool)> {
                 Step::Poll => {
                     let Some(request) = peer.serve(&mut client) else { return };
                     reply(&mut peer, &mut client, &request);
-                    // The graph, if it is asked for, shows the job as long as it is there.
-                    peer.serve_some(&mut client, 1);
+                    // The chains and the graph, if they are asked for, show the job.
+                    peer.serve_some(&mut client, 2);
                 }
                 Step::End => {
                     peer.jobs = json!([]);

@@ -98,6 +98,9 @@ pub enum QmpError {
         /// How long was waited.
         limit: Duration,
     },
+    /// QEMU lacks a command without which a VM cannot be observed.
+    #[error("this QEMU is too old: 2.12 or later is needed")]
+    TooOld,
     /// The connection's [`StopFlag`] was raised.
     #[error("the connection is to be given up")]
     Stopped,

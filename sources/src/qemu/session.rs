@@ -51,9 +51,21 @@ struct Observer<P: Publisher> {
     channels: Channels,
     domain: Option<VmState<P>>,
     peer: PeerKind,
+    contact: Contact,
     /// The last note to the operator, so that it is written once.
     noted: String,
     noted_once: BTreeSet<&'static str>,
+}
+
+/// How QEMU is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// It answers.
+    Answers,
+    /// It is connected and owes an answer.
+    Stuck,
+    /// It is not connected.
+    Down,
 }
 
 /// What listens at the socket, as far as is known.
@@ -93,8 +105,17 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
     let noted = String::new();
     let peer = PeerKind::Unknown;
     let noted_once = BTreeSet::new();
-    let mut observer =
-        Observer { path, options, publisher, channels, domain: None, peer, noted, noted_once };
+    let mut observer = Observer {
+        path,
+        options,
+        publisher,
+        channels,
+        domain: None,
+        peer,
+        contact: Contact::Down,
+        noted,
+        noted_once,
+    };
     let mut retry = Retry::default();
     loop {
         let left = match observer.connect() {
@@ -170,7 +191,13 @@ impl<P: Publisher> Observer<P> {
 
     /// Learns whom it speaks to: a domain that is known goes on, another one is new.
     fn begin(&mut self, qmp: &mut Connection) -> Result<(), Left> {
-        let tid = queries::cpus(qmp)?.items.iter().find_map(|c| c.tid);
+        let cpus = match queries::cpus(qmp) {
+            Err(QmpError::Refused { source, .. }) if source.class == "CommandNotFound" => {
+                return Err(QmpError::TooOld.into());
+            }
+            other => other?,
+        };
+        let tid = cpus.items.iter().find_map(|c| c.tid);
         let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer(), &self.path));
         let identity = Identity {
             name: self.name(queries::name(qmp)?),
@@ -191,6 +218,7 @@ impl<P: Publisher> Observer<P> {
         }
         self.noted.clear();
         self.set_status(true);
+        self.contact = Contact::Answers;
         Ok(())
     }
 
@@ -247,7 +275,27 @@ impl<P: Publisher> Observer<P> {
         Ok(())
     }
 
+    /// Reports a QEMU that owes an answer as disconnected, until it answers.
+    fn watch_contact(&mut self, qmp: &Connection) {
+        let (contact, event) = match (self.contact, qmp.is_stuck()) {
+            (Contact::Answers, true) => (Contact::Stuck, Event::Disconnected),
+            (Contact::Stuck, false) => (Contact::Answers, Event::Connected),
+            _ => return,
+        };
+        if contact == Contact::Stuck {
+            self.note(&format!("QEMU does not answer within {:?}", self.options.limit));
+        } else {
+            self.noted.clear();
+        }
+        self.set_status(contact == Contact::Answers);
+        self.contact = contact;
+        if let Some(domain) = &mut self.domain {
+            domain.report(event);
+        }
+    }
+
     fn step(&mut self, qmp: &mut Connection) -> Result<(), Left> {
+        self.watch_contact(qmp);
         let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
         let began = Instant::now();
         domain.time_out();
@@ -304,9 +352,12 @@ impl<P: Publisher> Observer<P> {
                 }
             }
             domain.cut();
-            domain.report(Event::Disconnected);
+            if self.contact == Contact::Answers {
+                domain.report(Event::Disconnected);
+            }
             domain.deliver(&mut self.publisher);
         }
+        self.contact = Contact::Down;
     }
 
     /// A QEMU listens for as long as it lives: if nobody does, it has ended. Where its process is

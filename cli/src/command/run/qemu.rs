@@ -30,10 +30,13 @@ Thresholds, jobs and events are reached through the control socket: domstat bloc
 
 /// QEMU VMs, through a QMP socket of each: vCPUs, disks, write thresholds, block jobs
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    group(clap::ArgGroup::new("vms").args(["qmp", "qmp_dir"]).required(true).multiple(true))
+)]
 pub(super) struct Args {
     /// A VM's QMP socket; it need not be there yet
-    #[arg(long, value_name = "SOCK", required_unless_present = "qmp_dir")]
+    #[arg(long, value_name = "SOCK")]
     qmp: Vec<PathBuf>,
     /// Every QMP socket in this directory, as they come and go
     #[arg(long, value_name = "DIR")]

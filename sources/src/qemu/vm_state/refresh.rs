@@ -239,6 +239,8 @@ impl<P: Publisher> VmState<P> {
         self.note_omitted("block jobs", jobs.omitted);
         self.job_list(qmp, &jobs.items, after)?;
         if self.has_unbound_jobs() {
+            // The job's nodes may be of an image that was added a moment ago.
+            self.blocks(qmp)?;
             let answer = queries::job_nodes(qmp);
             self.bind_jobs(answer?.as_ref());
             self.drain_before(qmp)?;
