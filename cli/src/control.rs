@@ -1,6 +1,6 @@
 //! The daemon's control socket.
 //!
-//! [`domstat_sources::control`] defines what is said there. The socket's permissions decide who
+//! [`domstat_sources::control`] defines its messages. The socket's permissions decide who
 //! may connect: its owner and, for reading, its group. Requests that change a VM are for root and
 //! the daemon's own user, by the credentials that the kernel vouches for.
 

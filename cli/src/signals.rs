@@ -8,22 +8,22 @@ use signal_hook::iterator::Signals;
 
 use crate::error::Failure;
 
-/// Tells when the user wants an end.
+/// The user's wish for an end.
 pub(crate) struct Stop(Receiver<()>);
 
 impl Stop {
     pub(crate) fn on_signals() -> Result<Self, Failure> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
             .map_err(|source| Failure::Os { action: "catch signals", source })?;
-        let (tell, told) = channel();
+        let (asks, asked) = channel();
         std::thread::spawn(move || {
             for _ in signals.forever() {
-                if tell.send(()).is_err() {
+                if asks.send(()).is_err() {
                     return;
                 }
             }
         });
-        Ok(Self(told))
+        Ok(Self(asked))
     }
 
     /// An end that a test asks for.

@@ -174,3 +174,20 @@ fn a_directory_that_cannot_be_read_is_reported() {
     let lines = told.lines().filter(|line| line.contains("missing")).count();
     assert_eq!(lines, 1, "it is said once: {told}");
 }
+
+#[test]
+fn events_without_a_daemon_are_not_no_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = daemon(dir.path(), &[]);
+    let mut command = domstat(dir.path());
+    let mut lost = Background::start(command.arg("events").stderr(Stdio::piped()));
+    let mut stopped = Background::start(domstat(dir.path()).arg("events").stderr(Stdio::piped()));
+    for client in [&mut lost, &mut stopped] {
+        let mut line = String::new();
+        BufReader::new(client.0.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("waiting for events"), "{line}");
+    }
+    assert_eq!(stopped.interrupt().code(), Some(0));
+    daemon.0.kill().unwrap();
+    assert_eq!(lost.0.wait().unwrap().code(), Some(3));
+}

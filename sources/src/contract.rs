@@ -1,4 +1,4 @@
-//! Contracts between where numbers come from and whoever publishes them.
+//! Contracts between the sources of numbers and their publishers.
 //!
 //! A [`Source`] is one domain that is there when it is looked at and has a fixed shape. An
 //! [`Observer`] is one that comes and goes, with devices that come and go, events and commands; it
@@ -26,7 +26,7 @@ pub use fleet::Fleet;
 pub use observer::{Observation, Observer, ObserverStatus};
 pub use publisher::{Publisher, Sinks};
 
-/// What a source says of its domain before anything is published.
+/// A domain, as its source describes it before anything is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Which source this is: `kvm`, `process`, `qemu`, `xen`.
@@ -81,7 +81,7 @@ pub struct ArchField {
 /// 2. [`start`](Source::start) is given one dom sink and exactly `nr_vcpus` vCPU sinks, in order.
 ///    When it returns, every vCPU that exists has its runstate written, and `memory` is written if
 ///    the source produces it at all: what is published next is valid from the first look on.
-/// 3. The identity group is not the source's: whoever publishes writes it from the description.
+/// 3. The identity group is the publisher's, who writes it from the description.
 /// 4. Every `now` is read from `clock`; for one group it never decreases.
 /// 5. Cumulative fields never decrease, except after [`VcpuSink::renew`].
 /// 6. The four runstate times of one write sum to the time from the vCPU's beginning to its `now`.
@@ -89,7 +89,7 @@ pub struct ArchField {
 ///    that the source cannot know is left out of every write.
 /// 7. What the source cannot know is `Word::NOT_PRODUCED`, never 0. A group without any field that
 ///    it knows is not written, except the runstate of a vCPU, which says that the vCPU exists.
-/// 8. A vCPU that is gone has its runstate deactivated. Before its slot serves another vCPU,
+/// 8. A vCPU that was removed has its runstate deactivated. Before its slot serves another vCPU,
 ///    `renew` is called.
 /// 9. [`Running::tick`] is called about every [`Running::interval`]; calls that come late or in
 ///    quick succession are allowed and change no rule. It does not wait for the domain.
@@ -113,7 +113,7 @@ pub trait Source {
 
     /// Starts to write, devices too: exactly `nr_blks` and `nr_nets` sinks, in order. A source that
     /// knows devices implements this one; the rules for vCPU slots hold for device slots, but that
-    /// every group of a device that is gone is deactivated.
+    /// every group of a device that was removed is deactivated.
     ///
     /// # Errors
     /// As for [`start`](Source::start).

@@ -15,7 +15,7 @@
 //!
 //! A thread cannot write that it is not running: steal shows in the times afterwards, never as
 //! `state`. A vCPU that runs on is brought up to date every 10 ms to 20 ms. On a host without
-//! schedstat (CONFIG_SCHED_INFO) steal is not told apart and stays in the state it passed in.
+//! schedstat (CONFIG_SCHED_INFO) steal cannot be recognized and stays in the state it passed in.
 //!
 //! Every statistic that the kernel describes (KVM's binary statistics) is published, by the
 //! kernel's name for it, in the arch slots: of the VM at each tick, of a vCPU by its thread, at most
@@ -94,7 +94,7 @@ pub struct KvmSource {
     description: Description,
     interval: Duration,
     nr_busy: u32,
-    // Declared before `vm`: nothing runs after the VM is gone.
+    // Declared before `vm`: nothing runs after the VM is dropped.
     vcpus: Vec<Vcpu>,
     _vm: Vm,
     vm_stats: Option<StatsFd>,

@@ -30,7 +30,7 @@ mod slots;
 use reader::{Reader, Threads};
 pub use runstate_estimator::RunstateEstimator;
 
-/// How often a process is sampled unless told otherwise.
+/// How often a process is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A process of the host that can be published as a domain.
@@ -47,7 +47,7 @@ pub struct ProcessSource {
     slots_given: bool,
 }
 
-/// Tells what a [`ProcessSource`] cannot show. It stays valid while the source runs.
+/// Reports what a [`ProcessSource`] cannot show. It stays valid while the source runs.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessProbe {
     shown: Arc<AtomicUsize>,

@@ -5,7 +5,7 @@
 //! xen-netback keep their counters, so devices that another backend serves (qdisk, a driver
 //! domain) are not seen. The name is xenstored's.
 //!
-//! * `runstate`: the state, and of the times only `running`; Xen tells the other three only to the
+//! * `runstate`: the state, and of the times only `running`; Xen reports the other three only to the
 //!   vCPU itself. A vCPU that is unplugged is `offline` and keeps its times, as in Xen.
 //! * `sched`: `time`. `cpu`: all vCPUs together; what backends do for the domain is dom0's time.
 //! * `memory`: what the domain has and its limit, which dom0 need not have.
@@ -14,7 +14,7 @@
 //!
 //! * `libvirt_state`, an arch group: running, paused, shut down or crashed, with libvirt's numbers.
 //!
-//! When the domain was created Xen does not tell. A domain that is rebooted is a new domain. One
+//! Xen does not report when a domain was created. A domain that is rebooted is a new domain. One
 //! that gets more devices than its region has slots is published again with more.
 
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub use domctl::{DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
 pub use hypervisor::{Hypervisor, Xen};
 use sampler::{Sampler, Vcpu};
 
-/// How often a domain is sampled unless told otherwise.
+/// How often a domain is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);
 /// Xen counts memory in pages of this length.
 const PAGE_BYTES: u64 = 4096;

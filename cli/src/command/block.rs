@@ -26,7 +26,7 @@ Examples:
   domstat block threshold web1 'vda[1]' 0       disarm that of the first backing image
   domstat block jobs web1
   domstat block job-abort web1 vda --timeout 30
-  domstat block job-abort web1 vda --async      return at once; `domstat events` tells the end
+  domstat block job-abort web1 vda --async      return at once; `domstat events` reports the end
 
 A threshold is one-shot: when it fires it is disarmed. A percentage is of the disk's capacity and
 rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk,
@@ -38,7 +38,7 @@ or, for a backing image, with its number in the chain (vda[1]).";
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
-    /// The daemon's control socket; default: control.sock beside the regions
+    /// The daemon's control socket; default: control.sock next to the regions
     #[arg(long, global = true, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Print JSON
@@ -69,13 +69,13 @@ enum Verb {
         domain: String,
         /// The disk, or the job's id
         disk: String,
-        /// Return as soon as QEMU has taken it; one event tells the end
+        /// Return as soon as QEMU has accepted it; one event reports the end
         #[arg(long = "async")]
         is_async: bool,
         /// Cancel a paused job, too, and a ready mirror without completing it
         #[arg(long)]
         force: bool,
-        /// Give up waiting after this many seconds; the job still ends, and an event tells
+        /// Give up waiting after this many seconds; the job still ends, and an event reports it
         #[arg(long, value_name = "SECONDS", conflicts_with = "is_async", value_parser = crate::command::show::seconds)]
         timeout: Option<Duration>,
     },

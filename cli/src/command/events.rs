@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domstat_sources::contract::Event;
 use domstat_sources::control::{EventLine, line};
@@ -17,8 +19,8 @@ Examples:
   domstat events web1
   domstat events --json | jq 'select(.event == \"write_threshold\")'
 
-Each event is told once. One that QEMU emitted while nobody was connected is concluded from what
-is found afterwards, and says \"reconciled\".";
+Each event is reported once. One that QEMU emitted while nobody was connected is concluded from
+what is found afterwards and marked \"reconciled\".";
 
 /// Print events of a VM that `domstat run qemu` observes, as they come
 #[derive(clap::Args)]
@@ -26,7 +28,7 @@ is found afterwards, and says \"reconciled\".";
 pub(crate) struct Args {
     /// The domain; without it, all of the daemon's
     domain: Option<String>,
-    /// The daemon's control socket; default: control.sock beside the regions
+    /// The daemon's control socket; default: control.sock next to the regions
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// End after this many events
@@ -40,17 +42,28 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(args.control.as_deref(), dir)?;
     client.subscribe(args.domain.as_deref())?;
-    eprintln!("domstat: waiting for events; stop with Ctrl-C");
     let stop = Stop::on_signals()?;
+    eprintln!("domstat: waiting for events; stop with Ctrl-C");
     let stream = client.stream()?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&asked);
     std::thread::spawn(move || {
         while !stop.wait(std::time::Duration::from_secs(3600)) {}
+        // ORDERING: the shutdown that the other thread sees comes after it.
+        asks.store(true, Ordering::SeqCst);
         let _ = stream.shutdown(std::net::Shutdown::Both);
     });
     let mut out = std::io::stdout().lock();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(event) = client.next_event()? else { break };
+        let event = match client.next_event() {
+            Ok(Some(event)) => event,
+            // ORDERING: as in the thread above.
+            _ if asked.load(Ordering::SeqCst) => break,
+            // Without the daemon no event comes any more: not the same as no event.
+            Ok(None) => return Err(client.ended()),
+            Err(failure) => return Err(failure),
+        };
         print(&mut out, &event, args.json)?;
         out.flush()?;
         left -= 1;

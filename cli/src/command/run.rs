@@ -29,9 +29,9 @@ Examples:
   domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
   domstat run xen                                in dom0: every domain, as they come and go
   domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map
-  domstat run kvm --socket /run/vm.sock          to whoever may connect there";
+  domstat run kvm --socket /run/vm.sock          to every user who may connect there";
 
-/// Publish the statistics of a domain until it is gone
+/// Publish the statistics of a domain until it ends
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -41,12 +41,12 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum From {
-    /// A process of this host: each of its threads is shown as a vCPU
+    /// A process of this host: each thread appears as a vCPU
     Process(ProcessArgs),
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
     Qemu(qemu::Args),
-    /// The domains of this Xen host, each from when it appears until it is gone (in dom0)
+    /// The domains of this Xen host, from their beginning to their end (in dom0)
     Xen(xen::Args),
 }
 
@@ -63,7 +63,7 @@ struct Common {
     /// How records are placed
     #[arg(long, value_enum, default_value = "packed")]
     placement: PlacementArg,
-    /// Bring polled statistics up to date this often
+    /// Poll statistics every MS milliseconds
     #[arg(long, value_name = "MS", default_value = "250", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     interval: u64,
     /// End after this time instead of with the domain
@@ -186,7 +186,7 @@ fn once<S>(source: S) -> impl FnMut() -> Result<S, SourceError> {
     }
 }
 
-/// Says so if there are threads for which there is no slot.
+/// A warning about threads for which there is no slot.
 fn not_shown(probe: &ProcessProbe) -> Option<String> {
     let count = probe.threads_not_shown();
     (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
@@ -217,7 +217,7 @@ enum Serves {
 }
 
 /// A server at the socket that was named, or at the one that a service manager passed, with as many
-/// descriptors as it may have; and the regions that the manager kept.
+/// descriptors as it may have; and the regions that the manager stored.
 fn server_at(
     path: Option<&Path>,
     at: &SocketArgs,

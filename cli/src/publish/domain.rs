@@ -25,7 +25,7 @@ pub(crate) struct Published {
     continues: bool,
 }
 
-/// Regions that a service manager kept, by the names that it knows them by.
+/// Regions that a service manager stored, by their names there.
 pub(crate) type Kept = Vec<(String, OwnedFd)>;
 
 /// Why publishing came to its end.
@@ -38,8 +38,8 @@ pub(crate) enum End {
 }
 
 impl Published {
-    /// Publishes what `source` knows. With regions that were kept, a service manager keeps this
-    /// one too, and it continues one of them if that is the same domain's.
+    /// Publishes what `source` knows. With stored regions, a service manager stores this one
+    /// too, and it continues one of them if that is the same domain's.
     pub(crate) fn start<S: Source>(
         source: S,
         placement: Placement,
@@ -90,7 +90,7 @@ impl Published {
         match end {
             End::Asked => region.leave(),
             End::DomainGone | End::Outgrown => {
-                // The manager forgets it by itself when it is gone for good.
+                // A region that is retired and closed is forgotten by the manager itself.
                 let _ = systemd::forget_region(&region);
                 region.retire();
             }
@@ -160,10 +160,9 @@ fn create_or_continue(
     builder.create_memfd()
 }
 
-/// Has the service manager, if there is one, keep the region, and forget those that were kept
-/// before.
+/// Has the service manager, if there is one, store the region and forget those before it.
 fn hand_to_manager(region: &Region, kept: Kept) -> Result<(), Failure> {
-    let os = |source| Failure::Os { action: "tell the service manager", source };
+    let os = |source| Failure::Os { action: "notify the service manager", source };
     systemd::keep(region).map_err(os)?;
     for (name, _) in kept {
         systemd::forget(&name).map_err(os)?;

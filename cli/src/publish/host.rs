@@ -1,4 +1,4 @@
-//! The domains of a host that sources know, as they come and go.
+//! Publication of all domains of a host, as they come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::output::printable;
 use crate::signals::Stop;
 
-/// A host with domains, each of which a source of its own knows.
+/// A host with domains, each with a source of its own.
 pub(crate) trait Domains {
     /// The host's number of a domain.
     type Key: Copy + Ord + Display;

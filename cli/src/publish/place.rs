@@ -23,7 +23,7 @@ pub(crate) struct Visible {
     // Dropped before the region, so that the entry never outlives it.
     announcement: Option<Announcement>,
     region: Option<Region>,
-    // Dropped after the region: that the domain is gone is said before the daemon goes.
+    // Dropped after the region: clients learn that the domain has ended before the daemon closes.
     served: Option<(Served, Arc<Server>)>,
     path: PathBuf,
 }
@@ -79,8 +79,8 @@ impl Visible {
         self.served.is_some()
     }
 
-    /// Removes its entry in the directory, and gives the region to whoever ends it. A server goes
-    /// on with it for as long as this lives.
+    /// Removes its entry in the directory, and gives the region to the caller, who ends it. A
+    /// server continues to serve it for as long as this lives.
     pub(super) fn take(&mut self) -> Option<Region> {
         self.announcement = None;
         self.region.take()

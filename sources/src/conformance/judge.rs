@@ -9,7 +9,7 @@ use domstat_layout::{Group, GroupDesc, Ns, Stat, Word};
 use super::Violation;
 use super::record::{Action, Event, Target, fields};
 
-/// The kernel tells a thread's beginning in ticks of 10 ms; one more for the rest.
+/// The kernel reports a thread's beginning in ticks of 10 ms; one more for the rest.
 const BEGIN_SLACK_NS: u64 = 20_000_000;
 
 /// What a recording holds.

@@ -21,7 +21,7 @@ const END: Duration = Duration::from_secs(2);
 /// What an observer that keeps the contract was seen to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObserverReport {
-    /// What it said of its domain when it created each region.
+    /// How it described its domain when it created each region.
     pub descriptions: Vec<Description>,
     /// The events, in order.
     pub events: Vec<Event>,
@@ -118,7 +118,7 @@ fn wait(what: &str, mut ready: impl FnMut() -> bool) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What a publisher was told, kept in order.
+/// Calls of a publisher, in order.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<State>>);
 
@@ -153,10 +153,10 @@ impl Seen {
         let state = self.lock();
         let of_domain = || state.events.iter().filter(|(of, _)| of == name).map(|(_, e)| e);
         if of_domain().next() != Some(&Event::Published) {
-            return Err(Violation::of(14, "the first event is not that it is published"));
+            return Err(Violation::of(14, "the first event is not `published`"));
         }
         if of_domain().next_back() != Some(&Event::Gone) {
-            return Err(Violation::of(14, "the last event is not that it is gone"));
+            return Err(Violation::of(14, "the last event is not `gone`"));
         }
         Ok(())
     }

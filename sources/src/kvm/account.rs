@@ -1,4 +1,4 @@
-//! A vCPU's runstate times, kept by the thread that runs it.
+//! Runstate times of a vCPU, accounted by the thread that runs it.
 
 use domstat_layout::latest::{Runstate, VcpuState};
 use domstat_layout::{Ns, Word};
@@ -28,7 +28,7 @@ impl Account {
     }
 
     /// The vCPU is in `state` from `now` on. `waited_ns` is the thread's wait for a CPU since it
-    /// was created (schedstat's second number) if the host tells; the first number is where
+    /// was created (schedstat's second number) if the host has it; the first number is where
     /// counting starts. Entering the state that is in force brings the times up to date.
     pub(super) fn enter(&mut self, state: VcpuState, now: Ns, waited_ns: Option<u64>) {
         let now = now.max(self.as_of);

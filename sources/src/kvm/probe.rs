@@ -1,4 +1,4 @@
-//! What can be asked of a micro-VM beside what it publishes, to cross-check that.
+//! Probe of a micro-VM that runs, to cross-check what it publishes.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};

@@ -197,7 +197,7 @@ fn shape(flags: u32, exponent: i16, size: u16, bucket_size: u32) -> FieldShape {
         2 => FieldKind::PEAK,
         3 if bucket_size > 0 => FieldKind::LINEAR_HISTOGRAM,
         4 => FieldKind::LOG_HISTOGRAM,
-        // Several values that are no histogram have no kind of their own.
+        // Several values that are not a histogram have no kind of their own.
         _ if size > 1 => FieldKind::LOG_HISTOGRAM,
         _ => FieldKind::INSTANT,
     };

@@ -18,14 +18,14 @@ use super::vcpu::{REFRESH_NS, VcpuThread};
 /// between the look at `stop` and KVM_RUN is lost; the next one is not.
 const STOP_KICK: Duration = Duration::from_millis(1);
 
-/// Why a vCPU stopped without being told to.
+/// Why a vCPU stopped without being asked to.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) vcpu: usize,
     pub(super) source: io::Error,
 }
 
-/// What the threads tell each other.
+/// State that the threads share.
 #[derive(Debug, Default)]
 struct Control {
     state: Mutex<ControlState>,

@@ -26,7 +26,7 @@ pub(super) struct ThreadSample {
     pub(super) now: Ns,
 }
 
-/// What tells threads apart: an id is given to another thread some time after its thread ended.
+/// Identity of a thread: an id alone is given to another thread some time after its thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ThreadKey {
     tid: i32,
@@ -37,7 +37,7 @@ pub(super) struct ThreadKey {
 pub(super) enum Threads {
     /// Those that live and pass the filter; in order of their ids.
     Alive(Vec<ThreadSample>),
-    /// The process is gone or a zombie.
+    /// The process has ended or is a zombie.
     Gone,
 }
 
@@ -64,7 +64,7 @@ impl Reader {
         Ok(Self { process, pid, prefix: None, tick_ns, page_bytes: procfs::page_size() })
     }
 
-    /// /proc/PID/stat, or `None` if the process is gone.
+    /// /proc/PID/stat, or `None` if the process has ended.
     pub(super) fn process_stat(&self) -> Result<Option<Stat>, SourceError> {
         self.unless_gone(self.process.stat(), "stat")
     }
@@ -133,7 +133,7 @@ impl Reader {
         }))
     }
 
-    /// The memory group, or `None` if the process is gone.
+    /// The memory group, or `None` if the process has ended.
     pub(super) fn memory(&self) -> Result<Option<(Memory, Ns)>, SourceError> {
         let Some(stat) = self.process_stat()? else { return Ok(None) };
         let Some(statm) = self.unless_gone(self.process.statm(), "statm")? else {
@@ -148,7 +148,7 @@ impl Reader {
         Ok(Some((memory, now(domstat_layout::Clock::Boottime))))
     }
 
-    /// `None` if what was read is gone.
+    /// `None` if what was read no longer exists.
     fn unless_gone<T>(
         &self,
         result: Result<T, ProcError>,

@@ -120,7 +120,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         });
     }
 
-    /// The process is gone: so are its vCPUs and its memory.
+    /// The process has ended, and with it its vCPUs and its memory.
     fn end(&mut self) -> Progress {
         self.samples = self.samples.wrapping_add(1);
         self.retire();

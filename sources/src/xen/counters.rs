@@ -1,4 +1,4 @@
-//! Counters in files of sysfs, kept open.
+//! Counters in files of sysfs, which stay open.
 
 use std::fs::File;
 use std::io;
@@ -38,7 +38,7 @@ impl<const N: usize> Counters<N> {
 
     /// Every number; `None` for a file that there is not.
     ///
-    /// Fails with ENODEV once the device is gone.
+    /// Fails with ENODEV once the device is removed.
     pub(super) fn read(&self) -> io::Result<[Option<u64>; N]> {
         let mut values = [None; N];
         for (value, file) in values.iter_mut().zip(&self.files) {
@@ -58,5 +58,5 @@ fn number(file: &File) -> io::Result<u64> {
     let mut bytes = [0; 32];
     let len = file.read_at(&mut bytes, 0)?;
     let text = str::from_utf8(bytes.get(..len).unwrap_or_default()).unwrap_or_default().trim();
-    text.parse().map_err(|_| io::Error::other(format!("{text:?} is no number")))
+    text.parse().map_err(|_| io::Error::other(format!("{text:?} is not a number")))
 }

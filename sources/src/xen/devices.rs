@@ -230,7 +230,7 @@ impl<S, D: Device<S>> Slots<S, D> {
         self.not_shown > 0 && (1..most).contains(&self.slots.len())
     }
 
-    /// The domain is gone, and its devices with it.
+    /// The domain has ended, and its devices with it.
     pub(super) fn end(&mut self) {
         self.slots.iter_mut().for_each(Slot::empty);
         self.not_shown = 0;

@@ -1,4 +1,4 @@
-//! A domain that is sampled.
+//! Sampler of one domain.
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub(super) struct Sampler<H, D, V, B, N> {
     pub(super) ended: bool,
 }
 
-/// A vCPU's sink and the most that its counter said: Xen adds what has passed since the last
+/// A vCPU's sink and the largest value that its counter had: Xen adds what has passed since the last
 /// change by the clock of whichever CPU is asked, and these differ by nanoseconds.
 pub(super) struct Vcpu<V> {
     pub(super) sink: V,
@@ -93,7 +93,7 @@ where
         self.dom.write(&Cpu { time_ns: time, vcpus_ns: time, ..Cpu::NOT_PRODUCED }, now);
     }
 
-    /// False if the domain is gone.
+    /// False if the domain has ended.
     fn write_vcpus(&mut self, domain: &DomainInfo) -> io::Result<bool> {
         let mut some = false;
         for (index, vcpu) in (0u32..).zip(&mut self.vcpus) {

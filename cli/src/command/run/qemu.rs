@@ -26,7 +26,7 @@ Examples:
 QEMU serves one QMP client at a time, so give domstat a socket of its own:
   qemu-system-x86_64 ... -qmp unix:/run/vms/web1.qmp,server=on,wait=off
 
-Thresholds, jobs and events are reached through the control socket: domstat block --help.";
+Thresholds, jobs and events work through the control socket: see domstat block --help.";
 
 /// QEMU VMs, through a QMP socket of each: vCPUs, disks, write thresholds, block jobs
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ pub(super) struct Args {
     /// Call domains as QEMU does; default: as their sockets, since a hostile QEMU may take any name
     #[arg(long)]
     trust_names: bool,
-    /// The control socket; default: control.sock beside the regions
+    /// The control socket; default: control.sock next to the regions
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Members of this group may read events and lists through the control socket
@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         fleet.add(qemu.observe(publisher())?);
     }
     systemd::ready()
-        .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
+        .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
     eprintln!(
         "domstat: {} QMP sockets and {} directories; control socket {}; stop with Ctrl-C",
         args.qmp.len(),
@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             break;
         }
     }
-    // No request any more, then no VM, then no subscriber: each hears that its domain is gone.
+    // First requests end, then VMs, then subscribers: each learns that its domain has ended.
     drop(server);
     let left = fleet.clear(END);
     if left > 0 {

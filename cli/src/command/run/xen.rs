@@ -50,14 +50,14 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         return Err(Failure::OneDomainOnly);
     }
     let mut xen = XenDomains { roots, interval };
-    // Whether this is a Xen host is said before anything else.
+    // A host that is not Xen is refused before anything else.
     xen.list()?;
     let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(locate::directory(places.dir)?),
     };
     systemd::ready()
-        .map_err(|source| Failure::Os { action: "tell the service manager", source })?;
+        .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
     let stop = Stop::on_signals()?;
     let placement = args.common.placement.placement();
     Host::new(xen, place, placement, interval).serve(&stop, args.common.until());
