@@ -66,7 +66,9 @@ pub(crate) enum Failure {
     Push(#[from] domstat_exporter::otlp::PushError),
     #[error("{path} holds no token: {why}")]
     Token { path: String, why: String },
-    #[error("this is no terminal: use `domstat top -b`, which writes lines")]
+    #[error("cannot use {}: {why}", .path.display())]
+    Config { path: PathBuf, why: String },
+    #[error("not a terminal: use `domstat top -b`, which writes lines")]
     NoTerminal,
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -92,7 +94,9 @@ impl Failure {
             | Self::ProducerGone { .. } => ExitCode::from(3),
             #[cfg(feature = "otlp")]
             Self::Push(_) => ExitCode::from(4),
-            Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => ExitCode::from(2),
+            Self::Config { .. } | Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => {
+                ExitCode::from(2)
+            }
             Self::Refused(error) if error.code == ErrorCode::Invalid => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

@@ -7,7 +7,9 @@ mod error;
 mod locate;
 mod output;
 mod publish;
+mod rows;
 mod signals;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

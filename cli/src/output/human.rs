@@ -1,4 +1,4 @@
-//! Numbers for people: exact ones with a unit, and short ones of at most six columns.
+//! Numbers for people, in at most six columns where nothing else is said.
 
 /// Shown where there is no value.
 pub(crate) const ABSENT: &str = "-";
@@ -42,8 +42,8 @@ pub(crate) fn percent(cpus: f64) -> String {
     }
 }
 
-/// A time span, in its largest unit.
-pub(crate) fn span(ns: u64) -> String {
+/// A duration in its largest unit.
+pub(crate) fn duration(ns: u64) -> String {
     let s = ns as f64 / 1e9;
     match s {
         s if s < 1e-3 => format!("{:.0}us", s * 1e6),
@@ -60,15 +60,6 @@ pub(crate) fn or_absent<T>(value: Option<T>, how: impl Fn(T) -> String) -> Strin
     value.map_or_else(|| ABSENT.to_owned(), how)
 }
 
-/// Percents as a line of blocks, the newest at the right, `width` columns.
-pub(crate) fn sparkline(percents: impl DoubleEndedIterator<Item = u8>, width: usize) -> String {
-    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let newest: Vec<u8> = percents.rev().take(width).collect();
-    let blank = std::iter::repeat_n(' ', width.saturating_sub(newest.len()));
-    let block = |p: &u8| *BLOCKS.get(usize::from(p.div_ceil(13))).unwrap_or(&'█');
-    blank.chain(newest.iter().rev().map(block)).collect()
-}
-
 /// At most `width` columns of `text`, and an ellipsis where some are missing.
 pub(crate) fn clip(text: &str, width: usize) -> String {
     use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -83,30 +74,13 @@ pub(crate) fn clip(text: &str, width: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// Nanoseconds with three digits after the point in the unit that fits.
-pub(crate) fn human_ns(ns: u64) -> String {
-    match ns {
-        0..1_000_000 => format!("{}.{:03} us", ns / 1_000, ns % 1_000),
-        1_000_000..1_000_000_000 => format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000),
-        _ => format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1_000),
+/// Nanoseconds as seconds, to the millisecond up to eleven days: at most ten columns for 317 years.
+pub(crate) fn seconds(ns: u64) -> String {
+    match ns as f64 / 1e9 {
+        s if s < 999_999.999_5 => format!("{s:.3}"),
+        s if s < 99_999_999.95 => format!("{s:.1}"),
+        s => format!("{s:.0}"),
     }
-}
-
-/// Bytes with one digit after the point in the unit that fits.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for u in units {
-        unit = u;
-        if value < 1024.0 {
-            break;
-        }
-        if u != "EiB" {
-            value /= 1024.0;
-        }
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 #[cfg(test)]
@@ -122,11 +96,13 @@ mod tests {
         assert_eq!(bytes(1024.0 * 1024.0 * 1.5), "1.50M");
         assert_eq!(bytes(1e30), "888178419700125P");
         assert_eq!(percent(12.0), "1200");
-        assert_eq!(span(1_500), "2us");
-        assert_eq!(span(999_600_000), "1.0s");
-        assert_eq!(span(u64::MAX), "213504d");
-        assert_eq!(sparkline([0, 1, 50, 100].into_iter(), 5), "  ▁▄█");
-        assert_eq!(sparkline([0, 100].into_iter(), 1), "█");
+        assert_eq!(duration(1_500), "2us");
+        assert_eq!(duration(999_600_000), "1.0s");
+        assert_eq!(duration(u64::MAX), "213504d");
+        assert_eq!(seconds(1_234_567_890), "1.235");
+        assert_eq!(seconds(999_999_999_400_000), "999999.999");
+        assert_eq!(seconds(u64::MAX).len(), 11);
+        assert_eq!(seconds(9_999_999_999_000_000_000).len(), 10);
         assert_eq!(clip("täglich", 5), "tägl…");
         assert_eq!(clip("日本語", 4), "日…");
         assert_eq!(clip("web1", 4), "web1");

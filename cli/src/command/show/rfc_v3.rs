@@ -94,9 +94,9 @@ fn text(
         g.size(),
         g.stride(),
     )?;
-    let mut heads = vec!["VCPU", "RUNNING", "WRITES"];
+    let mut heads = vec!["VCPU", "RUNNING s", "WRITES"];
     if before.is_some() {
-        heads.push("GAINED");
+        heads.push("GAINED s");
     }
     let mut table = output::table(&heads);
     let mut notes = Vec::new();
@@ -109,7 +109,7 @@ fn text(
             }
         };
         let running = match record.running() {
-            Running::Ns(ns) => output::human_ns(ns),
+            Running::Ns(ns) => output::human::seconds(ns),
             Running::InactiveOrOverflowed => "inactive or overflowed".to_owned(),
             Running::Unknown => "not in the record".to_owned(),
             Running::NeverWritten => continue,
@@ -152,7 +152,7 @@ fn text(
 /// is not written until it stops.
 fn gained(record: &Record, earlier: Option<&Record>) -> String {
     let gained = || record.running().ns()?.checked_sub(earlier?.running().ns()?);
-    gained().map_or_else(|| "-".to_owned(), output::human_ns)
+    gained().map_or_else(|| "-".to_owned(), output::human::seconds)
 }
 
 fn as_json(region: &LegacyRegion, sample: &Sample) -> Value {

@@ -1,77 +1,115 @@
-//! The screens, and the keys that lead from one to another.
+//! The screens, and what is on them.
 
 use std::time::{Duration, Instant};
 
-use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::DefaultTerminal;
+use crossterm::event::{self, Event, KeyEventKind};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::Line;
+use ratatui::{DefaultTerminal, Frame, widgets::Paragraph};
 
-use super::detail::Watched;
+use super::columns::{DISKS, DOMAINS, NARROW, NETS, WIDE, WIDE_FROM, named};
 use super::domain::Domain;
-use super::list::List;
-use super::order::{self, Key};
-use super::sampler::{Row, Sampler};
-use super::style::Styles;
-use super::{Args, help};
+use super::events::Events;
+use super::header::{self, Header};
+use super::host::Host;
+use super::menu::Menu;
+use super::sampler::{Disk, Net, Row, Sampler};
+use super::settings::Settings;
+use super::table::{self, Column, Cursor, Grid, Order, TableRow};
+use super::{help, tty};
 use crate::error::Failure;
+use crate::output::paint::Styles;
 use crate::signals::Stop;
+
+/// A table of all domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tab {
+    Domains,
+    Disks,
+    Nets,
+}
 
 /// What is on the screen.
 #[derive(Debug, PartialEq, Eq)]
-enum Screen {
-    List,
-    /// One domain, by its entry, and the first line that is shown.
+pub(super) enum Screen {
+    Table(Tab),
+    /// One domain, by its entry, the first line that is shown, and where Esc leads.
     Domain {
         entry: String,
         scroll: usize,
+        from: Tab,
     },
+}
+
+/// What lies over the screen.
+#[derive(Debug)]
+pub(super) enum Overlay {
+    Help { scroll: usize },
+    SortBy(Menu),
+    Columns(Menu),
+}
+
+/// What a key or a click asks the loop to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Stay,
+    Sample,
+    Suspend,
+    Quit,
 }
 
 /// The program as the keys left it.
 pub(super) struct App {
-    screen: Screen,
-    helping: bool,
-    key: Key,
-    reverse: bool,
-    filter: String,
-    typing: bool,
-    paused: bool,
-    /// The entry that is selected; stays selected wherever it moves to.
-    selected: Option<String>,
-    /// Where it was when it was last seen.
-    at: usize,
-    page: usize,
-    watched: Watched,
+    pub(super) screen: Screen,
+    pub(super) overlay: Option<Overlay>,
+    pub(super) settings: Settings,
+    pub(super) disk_order: Order,
+    pub(super) net_order: Order,
+    pub(super) domain_cursor: Cursor,
+    pub(super) disk_cursor: Cursor,
+    pub(super) net_cursor: Cursor,
+    pub(super) typing: bool,
+    pub(super) paused: bool,
+    pub(super) notice: Option<String>,
+    pub(super) host: Host,
+    /// The area that was drawn last, for the mouse.
+    pub(super) area: Rect,
+    pub(super) disks: Vec<Disk>,
+    pub(super) nets: Vec<Net>,
+    events: Events,
     styles: Styles,
-    trouble: Option<String>,
     place: String,
 }
 
 impl App {
-    pub(super) fn new(args: &Args, place: String) -> Self {
+    pub(super) fn new(settings: Settings, place: String) -> Self {
         Self {
-            screen: Screen::List,
-            helping: false,
-            key: args.sort,
-            reverse: args.reverse,
-            filter: args.filter.clone().unwrap_or_default(),
+            screen: Screen::Table(Tab::Domains),
+            overlay: None,
+            styles: Styles::new(settings.color),
+            settings,
+            disk_order: Order { column: "written", reverse: false },
+            net_order: Order { column: "received", reverse: false },
+            domain_cursor: Cursor::default(),
+            disk_cursor: Cursor::default(),
+            net_cursor: Cursor::default(),
             typing: false,
             paused: false,
-            selected: None,
-            at: 0,
-            page: 10,
-            watched: Watched::default(),
-            styles: Styles::new(args.color),
-            trouble: None,
+            notice: None,
+            host: Host::default(),
+            area: Rect::default(),
+            disks: Vec::new(),
+            nets: Vec::new(),
+            events: Events::default(),
             place,
         }
     }
 
-    /// Shows, until the user has seen enough.
+    /// Draws until the user quits.
     pub(super) fn run(
         &mut self,
         terminal: &mut DefaultTerminal,
         sampler: &mut Sampler,
-        interval: Duration,
         count: Option<u64>,
         stop: &Stop,
     ) -> Result<(), Failure> {
@@ -79,178 +117,248 @@ impl App {
         let mut due = Instant::now();
         loop {
             if Instant::now() >= due {
-                due = (due + interval).max(Instant::now());
+                due = (due + self.settings.interval).max(Instant::now());
                 if !self.paused {
                     self.sample(sampler);
                 }
                 shown += 1;
             }
-            self.draw(terminal, sampler)?;
+            terminal.draw(|frame| self.draw(frame, sampler))?;
             if count.is_some_and(|count| shown >= count) || stop.wait(Duration::ZERO) {
                 return Ok(());
             }
-            // Several keys may have come; all are heard before the next look.
+            // Several keys may have come; all are heard before the next sample.
             while event::poll(due.saturating_duration_since(Instant::now()))? {
-                let quit = match event::read()? {
+                let next = match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         self.press(key, sampler)
                     }
-                    _ => false,
+                    Event::Mouse(mouse) => self.mouse(mouse, sampler),
+                    _ => Next::Stay,
                 };
-                if quit {
-                    return Ok(());
+                match next {
+                    Next::Stay => {}
+                    Next::Sample => {
+                        self.sample(sampler);
+                        due = due.min(Instant::now() + self.settings.interval);
+                    }
+                    Next::Suspend => tty::suspend(terminal)?,
+                    Next::Quit => return Ok(()),
                 }
-                self.draw(terminal, sampler)?;
+                terminal.draw(|frame| self.draw(frame, sampler))?;
             }
         }
     }
 
-    fn sample(&mut self, sampler: &mut Sampler) {
-        self.trouble = sampler.sample().err().map(|e| e.to_string());
-        if let Screen::Domain { entry, .. } = &self.screen
-            && let Some(region) = sampler.region(entry)
-        {
-            self.watched.sample(entry, region);
+    pub(super) fn sample(&mut self, sampler: &mut Sampler) {
+        sampler.set_interval(self.settings.interval);
+        self.notice = sampler.sample().err().map(|e| e.to_string());
+        self.host.look();
+        match &self.screen {
+            Screen::Table(Tab::Disks) => self.disks = sampler.disks(),
+            Screen::Table(Tab::Nets) => self.nets = sampler.nets(),
+            Screen::Table(Tab::Domains) => {}
+            Screen::Domain { entry, .. } => {
+                if let (Some(row), Some(region)) = (sampler.row(entry), sampler.region(entry)) {
+                    self.events.sample(entry, region, row.snapshot());
+                }
+            }
         }
     }
 
-    /// The rows as they are listed.
-    fn rows<'s>(&self, sampler: &'s Sampler) -> Vec<(&'s str, &'s Row)> {
+    pub(super) fn draw(&mut self, frame: &mut Frame<'_>, sampler: &Sampler) {
+        self.area = frame.area();
+        if let Some(Overlay::Help { scroll }) = &mut self.overlay {
+            *scroll = (*scroll).min(help::draw(frame, self.styles, *scroll));
+            return;
+        }
+        if let Screen::Domain { entry, scroll, from } = &mut self.screen {
+            match sampler.row(entry) {
+                Some(row) => {
+                    let domain = Domain {
+                        row,
+                        region: sampler.region(entry),
+                        events: &self.events,
+                        styles: self.styles,
+                        paused: self.paused,
+                        interval: self.settings.interval,
+                    };
+                    *scroll = (*scroll).min(domain.draw(frame, *scroll));
+                }
+                None => {
+                    self.notice = Some(format!("{entry} has left"));
+                    self.screen = Screen::Table(*from);
+                }
+            }
+        }
+        if let Screen::Table(tab) = self.screen {
+            match tab {
+                Tab::Domains => self.draw_domains(frame, sampler),
+                Tab::Disks => self.draw_disks(frame, sampler),
+                Tab::Nets => self.draw_nets(frame, sampler),
+            }
+        }
+        if let Some(Overlay::SortBy(menu) | Overlay::Columns(menu)) = &self.overlay {
+            menu.draw(frame, self.styles);
+        }
+    }
+
+    /// The columns of domains that are shown.
+    pub(super) fn columns(&self) -> Vec<&'static Column<Row>> {
+        let width = usize::from(self.area.width);
+        match &self.settings.columns {
+            Some(columns) => named(&DOMAINS, columns),
+            None if width >= WIDE_FROM => named(&DOMAINS, WIDE),
+            None => named(&DOMAINS, NARROW),
+        }
+    }
+
+    /// Domains as they are listed.
+    pub(super) fn rows<'s>(&self, sampler: &'s Sampler) -> Vec<&'s Row> {
         let mut rows: Vec<_> =
-            sampler.rows().filter(|(_, row)| order::matches(row, &self.filter)).collect();
-        order::sort(&mut rows, self.key, self.reverse);
+            sampler.rows().filter(|row| row.matches(&self.settings.filter)).collect();
+        table::sort(&mut rows, &DOMAINS, &self.settings.order);
         rows
     }
 
-    fn draw(&mut self, terminal: &mut DefaultTerminal, sampler: &Sampler) -> Result<(), Failure> {
-        if self.helping {
-            terminal.draw(|frame| help::draw(frame, self.styles))?;
-            return Ok(());
-        }
-        if let Screen::Domain { entry, scroll } = &mut self.screen {
-            let Some(row) = sampler.row(entry) else {
-                self.trouble = Some(format!("{entry} has left"));
-                self.screen = Screen::List;
-                return self.draw(terminal, sampler);
-            };
-            let domain = Domain {
-                row,
-                region: sampler.region(entry),
-                watched: &self.watched,
-                styles: self.styles,
-                paused: self.paused,
-            };
-            terminal.draw(|frame| *scroll = (*scroll).min(domain.draw(frame, *scroll)))?;
-            return Ok(());
-        }
-        let rows = self.rows(sampler);
-        self.follow(&rows);
-        let list = List {
-            rows: &rows,
-            all: sampler.rows().count(),
-            selected: self.at,
-            key: self.key,
-            reverse: self.reverse,
-            filter: &self.filter,
-            typing: self.typing,
-            paused: self.paused,
-            styles: self.styles,
-            trouble: self.trouble.as_deref(),
-            place: &self.place,
+    /// Disks as they are listed.
+    pub(super) fn disk_rows(&self) -> Vec<&Disk> {
+        let mut rows: Vec<_> =
+            self.disks.iter().filter(|disk| disk.matches(&self.settings.filter)).collect();
+        table::sort(&mut rows, &DISKS, &self.disk_order);
+        rows
+    }
+
+    /// Interfaces as they are listed.
+    pub(super) fn net_rows(&self) -> Vec<&Net> {
+        let mut rows: Vec<_> =
+            self.nets.iter().filter(|net| net.matches(&self.settings.filter)).collect();
+        table::sort(&mut rows, &NETS, &self.net_order);
+        rows
+    }
+
+    fn draw_domains(&mut self, frame: &mut Frame<'_>, sampler: &Sampler) {
+        let mut cursor = std::mem::take(&mut self.domain_cursor);
+        let listed = Listed {
+            rows: &self.rows(sampler),
+            all: sampler.rows().len(),
+            columns: &self.columns(),
+            order: &self.settings.order,
+            none: self.no_domain(),
         };
-        let mut height = 0;
-        terminal.draw(|frame| {
-            height = usize::from(frame.area().height);
-            list.draw(frame);
-        })?;
-        self.page = height.saturating_sub(4).max(1);
-        Ok(())
+        self.draw_table(frame, sampler, &listed, &mut cursor);
+        self.domain_cursor = cursor;
     }
 
-    /// Finds the selected row where it is now.
-    fn follow(&mut self, rows: &[(&str, &Row)]) {
-        let found = self
-            .selected
-            .as_ref()
-            .and_then(|entry| rows.iter().position(|(other, _)| other == entry));
-        self.at = found.unwrap_or(self.at).min(rows.len().saturating_sub(1));
+    fn draw_disks(&mut self, frame: &mut Frame<'_>, sampler: &Sampler) {
+        let mut cursor = std::mem::take(&mut self.disk_cursor);
+        let listed = Listed {
+            rows: &self.disk_rows(),
+            all: self.disks.len(),
+            columns: &DISKS.iter().collect::<Vec<_>>(),
+            order: &self.disk_order,
+            none: "No domain publishes a disk. domstat run qemu and run xen do.".to_owned(),
+        };
+        self.draw_table(frame, sampler, &listed, &mut cursor);
+        self.disk_cursor = cursor;
     }
 
-    /// True if that was the end.
-    fn press(&mut self, key: KeyEvent, sampler: &mut Sampler) -> bool {
-        if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return matches!(key.code, KeyCode::Char('c' | 'd'));
+    fn draw_nets(&mut self, frame: &mut Frame<'_>, sampler: &Sampler) {
+        let mut cursor = std::mem::take(&mut self.net_cursor);
+        let listed = Listed {
+            rows: &self.net_rows(),
+            all: self.nets.len(),
+            columns: &NETS.iter().collect::<Vec<_>>(),
+            order: &self.net_order,
+            none: "No domain publishes an interface. domstat run qemu and run xen do.".to_owned(),
+        };
+        self.draw_table(frame, sampler, &listed, &mut cursor);
+        self.net_cursor = cursor;
+    }
+
+    fn no_domain(&self) -> String {
+        format!(
+            "No domain is published {}.\n\n\
+             Publish one:\n  \
+             domstat run qemu --qmp-dir DIR     each VM with a QMP socket there\n  \
+             domstat run process --pid PID      the threads of a process\n\n\
+             Or try it: domstat demo",
+            self.place
+        )
+    }
+
+    fn draw_table<R: TableRow>(
+        &self,
+        frame: &mut Frame<'_>,
+        sampler: &Sampler,
+        listed: &Listed<'_, R>,
+        cursor: &mut Cursor,
+    ) {
+        let [top, body, foot] = layout(frame.area());
+        cursor.follow(listed.rows, usize::from(body.height.saturating_sub(1)));
+        let every: Vec<&Row> = sampler.rows().collect();
+        let shown = match self.screen {
+            Screen::Table(Tab::Domains) => self.rows(sampler),
+            _ => every.clone(),
+        };
+        let header = Header {
+            rows: &shown,
+            every: &every,
+            host: &self.host,
+            styles: self.styles,
+            paused: self.paused,
+            filter: &self.settings.filter,
+            matching: listed.rows.len(),
+            all: listed.all,
+            position: cursor.position(listed.rows.len()),
+            notice: self.notice.as_deref(),
+        };
+        let width = usize::from(frame.area().width);
+        frame.render_widget(Paragraph::new(header.lines(width)), top);
+        let grid = Grid::fit(listed.columns, listed.rows, width);
+        table::draw(frame, body, &grid, listed.rows, cursor, listed.order, self.styles);
+        if listed.rows.is_empty() {
+            let below = Rect { y: body.y + 1, height: body.height.saturating_sub(1), ..body };
+            let text = match listed.all {
+                0 => listed.none.clone(),
+                all => format!("The filter matches none of {all}. Esc clears it."),
+            };
+            frame.render_widget(Paragraph::new(text), below);
         }
+        frame.render_widget(Paragraph::new(self.foot(listed.order)), foot);
+    }
+
+    fn foot(&self, order: &Order) -> Line<'static> {
         if self.typing {
-            match key.code {
-                KeyCode::Enter => self.typing = false,
-                KeyCode::Esc => {
-                    self.typing = false;
-                    self.filter.clear();
-                }
-                KeyCode::Backspace => {
-                    self.filter.pop();
-                }
-                KeyCode::Char(c) => self.filter.push(c),
-                _ => {}
-            }
-            return false;
+            return Line::from(format!("filter by name, UUID or state: {}_", self.settings.filter));
         }
-        if std::mem::take(&mut self.helping) {
-            return key.code == KeyCode::Char('q');
-        }
-        match key.code {
-            KeyCode::Char('q') => return true,
-            KeyCode::Char('h' | '?') => self.helping = true,
-            KeyCode::Char(' ') => self.paused = !self.paused,
-            _ => match &mut self.screen {
-                Screen::Domain { scroll, .. } => match key.code {
-                    KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => {
-                        self.screen = Screen::List;
-                    }
-                    KeyCode::Down | KeyCode::Char('j') => *scroll = scroll.saturating_add(1),
-                    KeyCode::Up | KeyCode::Char('k') => *scroll = scroll.saturating_sub(1),
-                    KeyCode::PageDown => *scroll = scroll.saturating_add(self.page),
-                    KeyCode::PageUp => *scroll = scroll.saturating_sub(self.page),
-                    KeyCode::Home => *scroll = 0,
-                    KeyCode::End => *scroll = usize::MAX,
-                    _ => {}
-                },
-                Screen::List => return self.press_in_list(key.code, sampler),
-            },
-        }
-        false
+        let direction = if order.reverse { ", reversed" } else { "" };
+        let text = format!(
+            "1 domains 2 disks 3 nets  Enter open  / filter  F6 sort: {}{direction}  h help  q quit",
+            order.column
+        );
+        Line::styled(text, self.styles.dim())
     }
+}
 
-    fn press_in_list(&mut self, key: KeyCode, sampler: &mut Sampler) -> bool {
-        match key {
-            KeyCode::Esc if self.filter.is_empty() => return true,
-            KeyCode::Esc => self.filter.clear(),
-            KeyCode::Char('s') => self.key = self.key.step(1),
-            KeyCode::Char('S') => self.key = self.key.step(Key::ALL.len() - 1),
-            KeyCode::Char('r') => self.reverse = !self.reverse,
-            KeyCode::Char('/') => self.typing = true,
-            KeyCode::Down | KeyCode::Char('j') => self.select(self.at.saturating_add(1), sampler),
-            KeyCode::Up | KeyCode::Char('k') => self.select(self.at.saturating_sub(1), sampler),
-            KeyCode::PageDown => self.select(self.at.saturating_add(self.page), sampler),
-            KeyCode::PageUp => self.select(self.at.saturating_sub(self.page), sampler),
-            KeyCode::Home => self.select(0, sampler),
-            KeyCode::End => self.select(usize::MAX, sampler),
-            KeyCode::Enter | KeyCode::Right => {
-                self.select(self.at, sampler);
-                if let Some(entry) = self.selected.clone() {
-                    self.screen = Screen::Domain { entry, scroll: 0 };
-                    self.sample(sampler);
-                }
-            }
-            _ => {}
-        }
-        false
-    }
+/// What a table is drawn from.
+struct Listed<'a, R: 'static> {
+    /// Filtered and sorted.
+    rows: &'a [&'a R],
+    /// How many there are without the filter.
+    all: usize,
+    columns: &'a [&'static Column<R>],
+    order: &'a Order,
+    /// Shown where there is none.
+    none: String,
+}
 
-    fn select(&mut self, at: usize, sampler: &Sampler) {
-        let rows = self.rows(sampler);
-        self.at = at.min(rows.len().saturating_sub(1));
-        self.selected = rows.get(self.at).map(|(entry, _)| (*entry).to_owned());
-    }
+/// Header, table and foot.
+pub(super) fn layout(area: Rect) -> [Rect; 3] {
+    Layout::vertical([
+        Constraint::Length(header::HEIGHT),
+        Constraint::Min(1),
+        Constraint::Length(1),
+    ])
+    .areas(area)
 }

@@ -6,45 +6,54 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::columns::Columns;
-use super::order;
+use super::FIRST;
+use super::columns::{BATCH, DOMAINS, named};
 use super::sampler::{Row, Sampler};
-use super::{Args, FIRST};
+use super::settings::Settings;
+use super::table::{Grid, TableRow, sort};
 use crate::error::Failure;
 use crate::signals::Stop;
 
+/// Least width of the columns, with one that holds every name.
+const NUMBERS: usize = 13 + 5 + 6 * 9 + 11;
+
 pub(super) fn run(
-    args: &Args,
+    settings: &Settings,
+    as_json: bool,
+    count: Option<u64>,
     sampler: &mut Sampler,
     stop: &Stop,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let filter = args.filter.as_deref().unwrap_or("");
-    // Rates need a look before the first one that is shown.
+    // Rates need a sample before the first one that is shown.
     sampler.sample()?;
-    let mut wait = args.interval.min(FIRST);
+    let mut wait = settings.interval.min(FIRST);
     let mut shown = 0;
-    while args.count.is_none_or(|count| shown < count) {
+    let columns = match &settings.columns {
+        Some(columns) => named(&DOMAINS, columns),
+        None => named(&DOMAINS, BATCH),
+    };
+    while count.is_none_or(|count| shown < count) {
         if stop.wait(wait) {
             return Ok(());
         }
-        wait = args.interval;
+        wait = settings.interval;
         sampler.sample()?;
-        let mut rows: Vec<(&str, &Row)> =
-            sampler.rows().filter(|(_, row)| order::matches(row, filter)).collect();
-        order::sort(&mut rows, args.sort, args.reverse);
-        if args.json {
-            let rows: Vec<Value> = rows.iter().map(|(entry, row)| json(entry, row)).collect();
+        let mut rows: Vec<&Row> =
+            sampler.rows().filter(|row| row.matches(&settings.filter)).collect();
+        sort(&mut rows, &DOMAINS, &settings.order);
+        if as_json {
+            let rows: Vec<Value> = rows.iter().map(|row| json(row)).collect();
             writeln!(out, "{}", Value::Array(rows))?;
         } else {
             if shown > 0 {
                 writeln!(out)?;
             }
-            let widest = rows.iter().map(|(_, row)| row.name.width()).max();
-            let columns = Columns::for_batch(widest.unwrap_or(0));
-            writeln!(out, "{}", columns.heads(None).trim_end())?;
-            for (_, row) in rows {
-                writeln!(out, "{}", columns.line(row).trim_end())?;
+            let widest = rows.iter().map(|row| row.name().width()).max().unwrap_or(0);
+            let grid = Grid::fit(&columns, &rows, NUMBERS + widest.max(12));
+            writeln!(out, "{}", grid.heads(None).trim_end())?;
+            for row in rows {
+                writeln!(out, "{}", grid.line(row).trim_end())?;
             }
         }
         out.flush()?;
@@ -54,24 +63,24 @@ pub(super) fn run(
 }
 
 /// A domain with its rates in base units; what is not known is null.
-fn json(entry: &str, row: &Row) -> Value {
-    let rates = &row.rates;
+fn json(row: &Row) -> Value {
+    let sums = &row.sums;
     json!({
-        "entry": entry,
-        "name": row.name,
+        "entry": row.entry,
+        "name": row.own_name,
         "uuid": row.uuid,
-        "state": row.health.name(),
+        "liveness": row.standing,
         "error": row.error,
         "vcpus": row.vcpus(),
         "vcpus_maximum": row.vcpus().map(|_| row.slots),
-        "running": rates.running,
-        "steal": rates.steal,
-        "exits_per_second": rates.exits,
-        "read_bytes_per_second": rates.read,
-        "written_bytes_per_second": rates.written,
-        "received_bytes_per_second": rates.received,
-        "sent_bytes_per_second": rates.sent,
-        "memory_bytes": row.totals.now.memory,
+        "running": sums.running,
+        "steal": sums.steal,
+        "exits_per_second": sums.exits,
+        "read_bytes_per_second": sums.read,
+        "written_bytes_per_second": sums.written,
+        "received_bytes_per_second": sums.received,
+        "sent_bytes_per_second": sums.sent,
+        "memory_bytes": row.memory,
         "age_seconds": row.age.map(|ns| Duration::from_nanos(ns).as_secs_f64()),
     })
 }

@@ -1,160 +1,243 @@
-//! The columns of the list of domains, on a screen and in batch mode.
+//! The columns of the three tables: domains, disks, network interfaces.
 
-use unicode_width::UnicodeWidthStr;
+use ratatui::style::Style;
 
-use super::order::Key;
-use super::sampler::Row;
-use super::totals::both;
-use crate::output::human::{bytes, clip, count, or_absent, percent, span, sparkline};
+use super::graph::spark;
+use super::sampler::{Disk, Net, Row};
+use super::table::{Column, Key};
+use crate::output::human::{bytes, count, duration, or_absent, percent};
+use crate::output::paint::Styles;
+use crate::rows::sum;
 
-/// One column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
-    Name,
-    State,
-    Vcpus,
-    Running,
-    Steal,
-    Exits,
-    Disk,
-    Read,
-    Written,
-    Net,
-    Received,
-    Sent,
-    Memory,
-    Age,
-    History,
+const fn number<R>(
+    name: &'static str,
+    head: &'static str,
+    width: usize,
+    cell: fn(&R, usize) -> String,
+    key: fn(&R) -> Key,
+) -> Column<R> {
+    let style = |_: &R, _: Styles| Style::new();
+    Column { name, head, width, stretches: false, is_text: false, cell, key, style }
 }
 
-use Column::{
-    Age, Disk, Exits, History, Memory, Name, Net, Read, Received, Running, Sent, State, Steal,
-    Vcpus, Written,
-};
-
-const NARROW: &[Column] = &[Name, State, Vcpus, Running, Steal, Exits, Disk, Net, Memory, Age];
-const WIDE: &[Column] = &[
-    Name, State, Vcpus, Running, Steal, Exits, Read, Written, Received, Sent, Memory, Age, History,
-];
-/// Every number that there is, for batch mode.
-const BATCH: &[Column] =
-    &[Name, State, Vcpus, Running, Steal, Exits, Read, Written, Received, Sent, Memory, Age];
-
-/// Columns with their widths.
-#[derive(Debug)]
-pub(super) struct Columns(Vec<(Column, usize)>);
-
-impl Columns {
-    /// Those that fit `width` columns of a terminal, and fill it.
-    pub(super) fn for_screen(width: usize) -> Self {
-        let columns = if width >= 100 { WIDE } else { NARROW };
-        let fixed: usize = columns.iter().map(|c| c.width() + 1).sum();
-        let left = (width + 1).saturating_sub(fixed);
-        // What is left goes to the name, and on a wide screen to the history, too.
-        let name = if columns == WIDE { (left / 2).clamp(14, 32) } else { left };
-        let width_of = |c: &Column| match c {
-            Name => name.max(8),
-            History => left.saturating_sub(name).min(64),
-            c => c.width(),
-        };
-        Self(columns.iter().map(|c| (*c, width_of(c))).collect())
-    }
-
-    /// Those of batch mode, for names of up to `name` columns.
-    pub(super) fn for_batch(name: usize) -> Self {
-        let width_of = |c: &Column| if *c == Name { name.max(4) } else { c.width() };
-        Self(BATCH.iter().map(|c| (*c, width_of(c))).collect())
-    }
-
-    /// The heads, each as wide as its column; the one that is sorted by is marked.
-    pub(super) fn heads(&self, key: Option<Key>) -> String {
-        let cell = |(column, width): &(Column, usize)| {
-            let mark = if key.is_some_and(|key| column.is_of(key)) { "▼" } else { "" };
-            column.pad(&format!("{}{mark}", column.head()), *width)
-        };
-        self.0.iter().map(cell).collect::<Vec<_>>().join(" ")
-    }
-
-    /// A domain's cells, each as wide as its column.
-    pub(super) fn cells(&self, row: &Row) -> impl Iterator<Item = (Column, String)> {
-        self.0.iter().map(|(column, width)| (*column, column.cell(row, *width)))
-    }
-
-    pub(super) fn line(&self, row: &Row) -> String {
-        self.cells(row).map(|(_, cell)| cell).collect::<Vec<_>>().join(" ")
-    }
+const fn text<R>(
+    name: &'static str,
+    head: &'static str,
+    width: usize,
+    cell: fn(&R, usize) -> String,
+    key: fn(&R) -> Key,
+) -> Column<R> {
+    Column { is_text: true, ..number(name, head, width, cell, key) }
 }
 
-impl Column {
-    const fn width(self) -> usize {
-        match self {
-            Name | History => 0,
-            State | Steal | Exits => 7,
-            Vcpus => 5,
-            _ => 6,
-        }
-    }
+#[allow(clippy::unnecessary_wraps, reason = "the type of a column's key")]
+const fn n(value: Option<f64>) -> Key {
+    Key::Number(value)
+}
 
-    const fn head(self) -> &'static str {
-        match self {
-            Name => "NAME",
-            State => "STATE",
-            Vcpus => "VCPUS",
-            Running => "%RUN",
-            Steal => "%STEAL",
-            Exits => "EXIT/s",
-            Disk => "DISK/s",
-            Read => "READ/s",
-            Written => "WRIT/s",
-            Net => "NET/s",
-            Received => "RX/s",
-            Sent => "TX/s",
-            Memory => "MEM",
-            Age => "AGE",
-            History => "%RUN HISTORY",
-        }
-    }
+fn of(value: Option<u64>) -> Option<f64> {
+    value.map(|n| n as f64)
+}
 
-    const fn is_of(self, key: Key) -> bool {
-        matches!(
-            (self, key),
-            (Name, Key::Name)
-                | (Running, Key::Running)
-                | (Steal, Key::Steal)
-                | (Exits, Key::Exits)
-                | (Disk | Read, Key::Disk)
-                | (Net | Received, Key::Net)
-                | (Memory, Key::Memory)
-                | (Age, Key::Age)
+/// The columns of domains, in the order of menus.
+pub(super) static DOMAINS: [Column<Row>; 15] = [
+    Column {
+        stretches: true,
+        ..text("name", "NAME", 12, |r, _| r.name(), |r| Key::Text(r.name()))
+    },
+    Column {
+        style: |r, styles| styles.standing(r.standing),
+        ..text(
+            "state",
+            "STATE",
+            9,
+            |r, _| r.standing.to_owned(),
+            |r| Key::Text(r.standing.to_owned()),
         )
-    }
+    },
+    number(
+        "vcpus",
+        "VCPUS",
+        5,
+        |r, _| or_absent(r.vcpus(), |n| n.to_string()),
+        |r| n(r.vcpus().map(f64::from)),
+    ),
+    number("running", "%RUN", 6, |r, _| or_absent(r.sums.running, percent), |r| n(r.sums.running)),
+    Column {
+        style: |r, styles| {
+            let vcpus = f64::from(r.sums.vcpus.max(1));
+            styles.steal(r.sums.steal.map(|cpus| cpus / vcpus))
+        },
+        ..number("steal", "%STEAL", 6, |r, _| or_absent(r.sums.steal, percent), |r| n(r.sums.steal))
+    },
+    number("exits", "EXIT/s", 6, |r, _| or_absent(r.sums.exits, count), |r| n(r.sums.exits)),
+    number(
+        "disk",
+        "DISK/s",
+        6,
+        |r, _| or_absent(sum(r.sums.read, r.sums.written), bytes),
+        |r| n(sum(r.sums.read, r.sums.written)),
+    ),
+    number("read", "READ/s", 6, |r, _| or_absent(r.sums.read, bytes), |r| n(r.sums.read)),
+    number("written", "WRIT/s", 6, |r, _| or_absent(r.sums.written, bytes), |r| n(r.sums.written)),
+    number(
+        "net",
+        "NET/s",
+        6,
+        |r, _| or_absent(sum(r.sums.received, r.sums.sent), bytes),
+        |r| n(sum(r.sums.received, r.sums.sent)),
+    ),
+    number("received", "RX/s", 6, |r, _| or_absent(r.sums.received, bytes), |r| n(r.sums.received)),
+    number("sent", "TX/s", 6, |r, _| or_absent(r.sums.sent, bytes), |r| n(r.sums.sent)),
+    number("memory", "MEM", 6, |r, _| or_absent(of(r.memory), bytes), |r| n(of(r.memory))),
+    number("age", "AGE", 6, |r, _| or_absent(r.age, duration), |r| n(of(r.age))),
+    Column {
+        stretches: true,
+        style: |_, styles| styles.good(),
+        ..text(
+            "history",
+            "%RUN HISTORY (OWN SCALE)",
+            24,
+            |r, width| spark(&r.running.iter().copied().collect::<Vec<_>>(), width),
+            |r| n(r.sums.running),
+        )
+    },
+];
 
-    fn cell(self, row: &Row, width: usize) -> String {
-        let rates = &row.rates;
-        let text = match self {
-            Name => row.name.clone(),
-            State => row.health.name().to_owned(),
-            Vcpus => or_absent(row.vcpus(), |n| n.to_string()),
-            Running => or_absent(rates.running, percent),
-            Steal => or_absent(rates.steal, percent),
-            Exits => or_absent(rates.exits, count),
-            Disk => or_absent(both(rates.read, rates.written), bytes),
-            Read => or_absent(rates.read, bytes),
-            Written => or_absent(rates.written, bytes),
-            Net => or_absent(both(rates.received, rates.sent), bytes),
-            Received => or_absent(rates.received, bytes),
-            Sent => or_absent(rates.sent, bytes),
-            Memory => or_absent(row.totals.now.memory, |m| bytes(m as f64)),
-            Age => or_absent(row.age, span),
-            History => sparkline(row.history.iter().copied(), width),
-        };
-        self.pad(&text, width)
-    }
+/// Columns of domains by their names where nothing else was chosen, and where there is room.
+pub(super) const NARROW: &[&str] =
+    &["name", "state", "vcpus", "running", "steal", "exits", "disk", "net", "memory", "age"];
+pub(super) const WIDE: &[&str] = &[
+    "name", "state", "vcpus", "running", "steal", "exits", "read", "written", "received", "sent",
+    "memory", "age", "history",
+];
+/// All numbers, for batch mode.
+pub(super) const BATCH: &[&str] = &[
+    "name", "state", "vcpus", "running", "steal", "exits", "read", "written", "received", "sent",
+    "memory", "age",
+];
+/// From this width on there is room for [`WIDE`].
+pub(super) const WIDE_FROM: usize = 116;
 
-    /// Text to the left, numbers to the right.
-    fn pad(self, text: &str, width: usize) -> String {
-        let text = clip(text, width);
-        let blank = " ".repeat(width.saturating_sub(text.width()));
-        if matches!(self, Name | State | History) { text + &blank } else { blank + &text }
-    }
+pub(super) static DISKS: [Column<Disk>; 13] = [
+    Column {
+        stretches: true,
+        ..text("domain", "DOMAIN", 14, |d, _| d.domain.clone(), |d| Key::Text(d.domain.clone()))
+    },
+    text("disk", "DISK", 12, |d, _| d.blk.name.clone(), |d| Key::Text(d.blk.name.clone())),
+    number("read", "READ/s", 6, |d, _| or_absent(d.blk.read, bytes), |d| n(d.blk.read)),
+    number("written", "WRIT/s", 6, |d, _| or_absent(d.blk.written, bytes), |d| n(d.blk.written)),
+    number(
+        "requests",
+        "REQ/s",
+        6,
+        |d, _| or_absent(d.blk.requests(), count),
+        |d| n(d.blk.requests()),
+    ),
+    number(
+        "read-latency",
+        "RD-LAT",
+        6,
+        |d, _| or_absent(d.blk.read_latency, duration),
+        |d| n(of(d.blk.read_latency)),
+    ),
+    number(
+        "write-latency",
+        "WR-LAT",
+        6,
+        |d, _| or_absent(d.blk.write_latency, duration),
+        |d| n(of(d.blk.write_latency)),
+    ),
+    number(
+        "errors",
+        "ERRORS",
+        6,
+        |d, _| or_absent(of(d.blk.errors()), count),
+        |d| n(of(d.blk.errors())),
+    ),
+    Column {
+        style: |d, styles| if d.blk.is_past_threshold() { styles.bad() } else { Style::new() },
+        ..number(
+            "filled",
+            "FILLED",
+            6,
+            |d, _| or_absent(d.blk.filled(), |s| format!("{:.0}%", s * 100.0)),
+            |d| n(d.blk.filled()),
+        )
+    },
+    number(
+        "size",
+        "SIZE",
+        6,
+        |d, _| or_absent(of(d.blk.capacity), bytes),
+        |d| n(of(d.blk.capacity)),
+    ),
+    number(
+        "alarm",
+        "ALARM",
+        6,
+        |d, _| or_absent(of(d.blk.threshold), bytes),
+        |d| n(of(d.blk.threshold)),
+    ),
+    number("age", "AGE", 6, |d, _| or_absent(d.blk.age, duration), |d| n(of(d.blk.age))),
+    text(
+        "job",
+        "JOB",
+        24,
+        |d, _| {
+            d.blk.job.as_ref().map_or_else(String::new, |job| {
+                let done = or_absent(job.done(), |s| format!("{:.0}%", s * 100.0));
+                format!("{} {} {done}", job.kind, job.state)
+            })
+        },
+        |d| n(d.blk.job.as_ref().and_then(crate::rows::Job::done)),
+    ),
+];
+
+pub(super) static NETS: [Column<Net>; 8] = [
+    Column {
+        stretches: true,
+        ..text("domain", "DOMAIN", 14, |d, _| d.domain.clone(), |d| Key::Text(d.domain.clone()))
+    },
+    text(
+        "interface",
+        "INTERFACE",
+        16,
+        |d, _| d.net.name.clone(),
+        |d| Key::Text(d.net.name.clone()),
+    ),
+    number("received", "RX/s", 6, |d, _| or_absent(d.net.received, bytes), |d| n(d.net.received)),
+    number("sent", "TX/s", 6, |d, _| or_absent(d.net.sent, bytes), |d| n(d.net.sent)),
+    number(
+        "packets-in",
+        "RXPK/s",
+        6,
+        |d, _| or_absent(d.net.packets_in, count),
+        |d| n(d.net.packets_in),
+    ),
+    number(
+        "packets-out",
+        "TXPK/s",
+        6,
+        |d, _| or_absent(d.net.packets_out, count),
+        |d| n(d.net.packets_out),
+    ),
+    number(
+        "errors",
+        "ERRORS",
+        6,
+        |d, _| or_absent(of(d.net.trouble()), count),
+        |d| n(of(d.net.trouble())),
+    ),
+    number("age", "AGE", 6, |d, _| or_absent(d.net.age, duration), |d| n(of(d.net.age))),
+];
+
+/// Columns of `all` by their names, in the order of `names`.
+pub(super) fn named<R>(all: &'static [Column<R>], names: &[&str]) -> Vec<&'static Column<R>> {
+    names.iter().filter_map(|name| all.iter().find(|column| column.name == *name)).collect()
+}
+
+/// The name of a column of domains, as the tables spell it.
+pub(super) fn domain_column(name: &str) -> Option<&'static str> {
+    DOMAINS.iter().map(|column| column.name).find(|known| *known == name)
 }

@@ -1,117 +1,252 @@
-//! The screen with one domain.
+//! The screen of one domain: its history, vCPUs, disks, interfaces, exits and groups.
 
 use domstat_consumer::{Reading, Region, SnapshotRecord};
-use domstat_layout::latest::{REV, VcpuState};
+use domstat_layout::latest::REV;
 use domstat_layout::{GroupDesc, Ns, RecordKind};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::{Frame, widgets::Paragraph};
 
-use super::detail::{BlkRow, Job, VcpuRow, Watched};
+use super::events::Events;
+use super::graph;
 use super::sampler::Row;
-use super::style::Styles;
-use crate::output::human::{ABSENT, bytes, clip, count, or_absent, percent, span};
+use crate::output::human::{bytes, clip, count, duration, or_absent};
+use crate::output::paint::Styles;
+use crate::rows::records;
+use crate::view::{Section, Vcpus, View};
 
 /// What one domain is drawn from.
 pub(super) struct Domain<'a> {
     pub(super) row: &'a Row,
     pub(super) region: Option<&'a Region>,
-    pub(super) watched: &'a Watched,
+    pub(super) events: &'a Events,
     pub(super) styles: Styles,
     pub(super) paused: bool,
+    pub(super) interval: std::time::Duration,
 }
+
+/// Columns of the numbers of a vCPU, before its bar.
+const VCPU_NUMBERS: usize = 53;
+/// Widest tables: longer lines are hard to follow.
+const MAX_WIDTH: usize = 160;
 
 impl Domain<'_> {
     /// Draws from line `scroll` on; returns the last line from which that makes sense.
     pub(super) fn draw(&self, frame: &mut Frame<'_>, scroll: usize) -> usize {
-        let areas: [Rect; 2] =
-            Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(frame.area());
-        let [body, foot] = areas;
-        let lines = self.lines(usize::from(body.width));
-        let most = lines.len().saturating_sub(usize::from(body.height));
-        let from = scroll.min(most);
-        let visible: Vec<Line<'_>> = lines.into_iter().skip(from).collect();
-        frame.render_widget(Paragraph::new(visible), body);
-        let more = if from < most { "  more below" } else { "" };
-        let paused = if self.paused { "  PAUSED" } else { "" };
-        let keys = format!("Esc back  up down scroll  Space pause  h help  q quit{more}{paused}");
+        let area = frame.area();
+        let width = usize::from(area.width);
+        let view = View { styles: self.styles, width };
+        let mut top = self.head(view);
+        let graph_height = usize::from(area.height / 6).clamp(2, 8);
+        if area.height >= 20 && self.row.has_numbers() {
+            top.extend(self.graphs(width, graph_height));
+        }
+        let top_height = u16::try_from(top.len()).unwrap_or(u16::MAX).min(area.height / 2);
+        let areas: [Rect; 3] = Layout::vertical([
+            Constraint::Length(top_height),
+            Constraint::Min(1),
+            Constraint::Length(1),
+        ])
+        .areas(area);
+        let [head, body, foot] = areas;
+        frame.render_widget(Paragraph::new(top), head);
+        let height = usize::from(body.height);
+        let (lines, most, from) = self.visible(view, height, scroll);
+        frame.render_widget(Paragraph::new(lines), body);
+        let more = match (from > 0, from < most) {
+            (_, true) => "  more below",
+            (true, false) => "  end",
+            (false, false) => "",
+        };
+        let keys = format!("Esc back  up down scroll  Space pause  h help  q quit{more}");
         frame.render_widget(Paragraph::new(Line::styled(keys, self.styles.dim())), foot);
         most
     }
 
-    fn lines(&self, width: usize) -> Vec<Line<'static>> {
-        let mut lines = self.head();
-        if self.row.health.is_current() || self.row.health == super::sampler::Health::Stale {
-            self.groups(&mut lines, width);
-            self.vcpus(&mut lines, width);
-            self.blks(&mut lines, width);
-            self.nets(&mut lines, width);
-        } else if let Some(error) = &self.row.error {
-            let error = crate::output::printable(error);
-            lines.push(Line::styled(error, self.styles.bad()));
-        } else {
-            lines.push(Line::raw("its numbers are nobody's any more, and not shown"));
+    /// The lines in sight; the head of the section that they are in stays above them.
+    fn visible(
+        &self,
+        view: View,
+        height: usize,
+        scroll: usize,
+    ) -> (Vec<Line<'static>>, usize, usize) {
+        let mut lines = Vec::new();
+        for Section { head, lines: rows } in self.sections(view) {
+            lines.push((head.clone(), head.clone()));
+            lines.extend(rows.into_iter().map(|line| (head.clone(), line)));
+        }
+        let most = lines.len().saturating_sub(height);
+        let from = scroll.min(most);
+        let mut visible: Vec<_> = lines.drain(from..).take(height).collect();
+        if let Some((head, first)) = visible.first_mut() {
+            *first = head.clone();
+        }
+        (visible.into_iter().map(|(_, line)| line).collect(), most, from)
+    }
+
+    fn sections(&self, view: View) -> Vec<Section> {
+        if !self.row.has_numbers() {
+            let why = match (&self.row.error, self.row.standing) {
+                (Some(error), _) => error.clone(),
+                (None, "retired") => "The domain has ended.".to_owned(),
+                (None, _) => "Its producer has exited. Its last numbers are not shown.".to_owned(),
+            };
+            let lines = view.words(&why);
+            return vec![Section { head: Line::default(), lines }];
+        }
+        let view = View { width: view.width.min(MAX_WIDTH), ..view };
+        let interval = self.row.interval();
+        let bar = view.width.saturating_sub(VCPU_NUMBERS).clamp(10, 100);
+        let mut sections = vec![view.vcpus(interval, self.row.slots, Vcpus::Bars(bar))];
+        sections.extend(view.disks(interval, true));
+        sections.extend(view.nets(interval, true));
+        sections.extend(self.exits(view));
+        sections.push(self.groups(view));
+        sections
+    }
+
+    fn head(&self, view: View) -> Vec<Line<'static>> {
+        let row = self.row;
+        let mut first = vec![
+            Span::styled(row.name(), self.styles.title()),
+            Span::styled(row.standing, self.styles.standing(row.standing)),
+        ];
+        if self.paused {
+            first.push(Span::styled("PAUSED", self.styles.warn()));
+        }
+        if let Some(vcpus) = row.vcpus() {
+            first.push(Span::raw(format!("{vcpus} of {} vCPUs", row.slots)));
+            first.push(Span::raw(format!("newest write {} ago", or_absent(row.age, duration))));
+        }
+        let mut lines = view.flow(first);
+        if let Some(region) = self.region.filter(|_| row.has_numbers()) {
+            lines.extend(view.identity(region, row.snapshot()));
+            lines.extend(view.flow(self.rates()));
         }
         lines
     }
 
-    fn head(&self) -> Vec<Line<'static>> {
-        let row = self.row;
-        let mut first = vec![
-            Span::styled(row.name.clone(), self.styles.title()),
-            Span::raw("  "),
-            Span::styled(row.health.name(), self.styles.of(row.health)),
+    fn rates(&self) -> Vec<Span<'static>> {
+        let sums = &self.row.sums;
+        let cpus = |n: f64| format!("{n:.2} CPUs");
+        let exits = sums.exits.or_else(|| self.events.exits(self.row.interval().has_rates()));
+        let mut parts = vec![
+            Span::raw(format!("running {}", or_absent(sums.running, cpus))),
+            Span::raw(format!("steal {}", or_absent(sums.steal, cpus))),
+            Span::raw(format!("exits {}", or_absent(exits, |n| count(n) + "/s"))),
         ];
-        let age = or_absent(row.age, span);
-        if let Some(vcpus) = row.vcpus() {
-            let text = format!("  {vcpus} of {} vCPUs  newest write {age} ago", row.slots);
-            first.push(Span::raw(text));
-        }
-        let mut lines = vec![Line::from(first)];
-        if let Some(region) = self.region {
-            let uuid = row.uuid.as_deref().unwrap_or(ABSENT);
-            lines.push(Line::raw(format!(
-                "uuid {uuid}  revision {}  clock {}",
-                region.header().revision,
-                region.clock().name()
-            )));
-        }
-        let rates = &row.rates;
-        let memory = or_absent(row.totals.now.memory, |m| bytes(m as f64));
-        lines.push(Line::raw(format!(
-            "running {} %  steal {} %  exits {} /s  memory {memory}",
-            or_absent(rates.running, percent),
-            or_absent(rates.steal, percent),
-            or_absent(rates.exits, count),
-        )));
+        let devices = [
+            ("read", sums.read),
+            ("written", sums.written),
+            ("received", sums.received),
+            ("sent", sums.sent),
+        ];
+        let known = |(name, rate): (&str, Option<f64>)| {
+            Some(Span::raw(format!("{name} {}/s", bytes(rate?))))
+        };
+        parts.extend(devices.into_iter().filter_map(known));
+        parts
+    }
+
+    /// The history of running and steal, next to each other, on one scale.
+    fn graphs(&self, width: usize, height: usize) -> Vec<Line<'static>> {
+        let half = width.saturating_sub(2) / 2;
+        let running: Vec<_> = self.row.running.iter().copied().collect();
+        let steal: Vec<_> = self.row.steal.iter().copied().collect();
+        let samples = half * 2;
+        let span = self.interval.as_secs_f64() * samples as f64;
+        let span = duration(
+            std::time::Duration::from_secs_f64(span.min(1e9))
+                .as_nanos()
+                .try_into()
+                .unwrap_or(u64::MAX),
+        );
+        let max = |values: &[Option<f64>]| {
+            let shown = values.iter().rev().take(samples).flatten();
+            shown.fold(0.1, |a: f64, b| a.max(*b))
+        };
+        let title =
+            |what: &str, max: f64| clip(&format!("{what}: {span} wide, {max:.2} CPUs high"), half);
+        let (running_max, steal_max) = (max(&running), max(&steal));
+        let mut lines = vec![Line::from(vec![
+            Span::styled(format!("{:<half$}  ", title("running", running_max)), self.styles.dim()),
+            Span::styled(title("steal", steal_max), self.styles.dim()),
+        ])];
+        let left = graph::rows(&running, half, height, running_max);
+        let right = graph::rows(&steal, half, height, steal_max);
+        lines.extend(left.into_iter().zip(right).map(|(left, right)| {
+            Line::from(vec![
+                Span::styled(left, self.styles.good()),
+                Span::raw("  "),
+                Span::styled(right, self.styles.bad()),
+            ])
+        }));
         lines
+    }
+
+    /// Exits by reason, as kvm_stat lists them.
+    fn exits(&self, view: View) -> Option<Section> {
+        let (events, never) = self.events.list(self.row.interval().has_rates());
+        if events.is_empty() {
+            return None;
+        }
+        let head = format!("{:<32} {:>6} {:>6} {:>7}", "EXIT OR EVENT", "/s", "TOTAL", "%EXITS");
+        let head = Line::styled(
+            format!("{:<1$}", clip(&head, view.width), view.width),
+            self.styles.head(),
+        );
+        let exits = events.first().filter(|event| event.name == "exits").and_then(|e| e.rate);
+        let mut lines: Vec<_> = events
+            .iter()
+            .map(|event| {
+                let is_exit = event.name.ends_with("_exits");
+                let share = exits.filter(|exits| is_exit && *exits > 0.0);
+                let share = share.and_then(|exits| Some(event.rate? / exits * 100.0));
+                Line::raw(format!(
+                    "{:<32} {:>6} {:>6} {:>7}",
+                    clip(&event.name, 32),
+                    or_absent(event.rate, count),
+                    count(event.total as f64),
+                    or_absent(share, |share| format!("{share:.1}")),
+                ))
+            })
+            .collect();
+        if never > 0 {
+            lines.push(Line::styled(
+                format!("{never} other kinds never happened"),
+                self.styles.dim(),
+            ));
+        }
+        Some(Section { head, lines })
     }
 
     /// Each group: how old it is, or why it says nothing.
-    fn groups(&self, lines: &mut Vec<Line<'static>>, width: usize) {
-        lines.push(self.title("GROUPS", "age of the newest to the oldest record", width));
+    fn groups(&self, view: View) -> Section {
+        let title = "GROUP  age of the newest to the oldest record";
+        let head = Line::styled(
+            format!("{:<1$}", clip(title, view.width), view.width),
+            self.styles.head(),
+        );
         let kinds = [RecordKind::Dom, RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
-        let taken = self.watched.now.taken();
-        for (kind, (name, records)) in kinds.into_iter().zip(self.watched.records()) {
+        let now = self.row.snapshot();
+        let mut lines = Vec::new();
+        for (kind, (name, records)) in kinds.into_iter().zip(records(now)) {
             if records.is_empty() {
                 continue;
             }
-            let mut spans = vec![Span::raw(format!("{name:<5}"))];
-            let mut used = 5;
-            for desc in REV.groups(kind).iter().filter(|desc| desc.twin_of.is_none()) {
-                let (text, style) = self.group(desc, &records, taken);
-                let text = format!("{} {text}", desc.name);
-                if used + text.len() + 2 > width {
-                    lines.push(Line::from(std::mem::take(&mut spans)));
-                    spans.push(Span::raw("     "));
-                    used = 5;
-                }
-                used += text.len() + 2;
-                spans.push(Span::styled(text, style));
-                spans.push(Span::raw("  "));
+            let groups = REV.groups(kind).iter().filter(|desc| desc.twin_of.is_none());
+            let parts = groups.map(|desc| {
+                let (text, style) = self.group(desc, &records, now.taken());
+                Span::styled(format!("{} {text}", desc.name), style)
+            });
+            let inner = View { width: view.width.saturating_sub(6), ..view };
+            for (nth, mut line) in inner.flow(parts).into_iter().enumerate() {
+                let label = if nth == 0 { name } else { "" };
+                line.spans.insert(0, Span::raw(format!("{label:<6}")));
+                lines.push(line);
             }
-            lines.push(Line::from(spans));
         }
+        Section { head, lines }
     }
 
     fn group(
@@ -137,150 +272,12 @@ impl Domain<'_> {
             _ if stalled > 0 => (format!("{stalled} stalled"), self.styles.bad()),
             None if unknown > 0 => ("not known".to_owned(), self.styles.dim()),
             None => ("not produced".to_owned(), self.styles.dim()),
-            Some((least, most)) if span(least) == span(most) => (span(least), self.styles.good()),
-            Some((least, most)) => (format!("{}..{}", span(least), span(most)), self.styles.good()),
-        }
-    }
-
-    fn title(&self, what: &str, heads: &str, width: usize) -> Line<'static> {
-        Line::styled(format!("{:<width$}", format!("{what:<5} {heads}")), self.styles.head())
-    }
-
-    fn vcpus(&self, lines: &mut Vec<Line<'static>>, width: usize) {
-        let heads = "STATE       %RUN %STEAL  %WAIT EXIT/s    AGE";
-        lines.push(self.title("VCPU", heads, width));
-        let bar = width.saturating_sub(54).clamp(10, 100);
-        for vcpu in self.watched.vcpus() {
-            lines.push(self.vcpu(&vcpu, bar));
-        }
-        let empty = self.row.slots - self.row.totals.now.vcpus.min(self.row.slots);
-        if empty > 0 {
-            lines.push(Line::styled(format!("{empty} slots without a vCPU"), self.styles.dim()));
-        }
-    }
-
-    fn vcpu(&self, vcpu: &VcpuRow, bar: usize) -> Line<'static> {
-        if vcpu.stalled {
-            let text = format!("{:<5} its writer is stalled", vcpu.index);
-            return Line::styled(text, self.styles.bad());
-        }
-        let [running, _, blocked, _] = vcpu.shares;
-        let steal = vcpu.steal;
-        let style = match steal {
-            Some(share) if share > 0.2 => self.styles.bad(),
-            Some(share) if share > 0.05 => self.styles.warn(),
-            _ => ratatui::style::Style::new(),
-        };
-        let state = vcpu.state.map_or(ABSENT, VcpuState::name);
-        let mut spans = vec![
-            Span::raw(format!("{:<5} {state:<9}", vcpu.index)),
-            Span::raw(format!(" {:>6}", or_absent(running, percent))),
-            Span::styled(format!(" {:>6}", or_absent(steal, percent)), style),
-            Span::raw(format!(" {:>6}", or_absent(blocked, percent))),
-            Span::raw(format!(" {:>6}", or_absent(vcpu.exits, count))),
-            Span::raw(format!(" {:>6} ", or_absent(vcpu.age, span))),
-        ];
-        spans.extend(self.bar(&vcpu.shares, bar));
-        Line::from(spans)
-    }
-
-    /// A bar that is divided as the time was.
-    fn bar(&self, shares: &[Option<f64>; 4], width: usize) -> Vec<Span<'static>> {
-        let looks = [
-            ('█', self.styles.good()),
-            ('▒', self.styles.bad()),
-            ('·', self.styles.dim()),
-            (' ', self.styles.dim()),
-        ];
-        let (mut sum, mut used) = (0.0, 0);
-        let mut spans = vec![Span::raw("[")];
-        for (share, (block, style)) in shares.iter().zip(looks) {
-            sum += share.unwrap_or(0.0);
-            // Rounded where a part ends, so that the parts fill the bar.
-            #[allow(clippy::cast_possible_truncation, reason = "it is at most the width")]
-            #[allow(clippy::cast_sign_loss, reason = "it is not negative")]
-            let end = ((sum * width as f64).round() as usize).clamp(used, width);
-            spans.push(Span::styled(block.to_string().repeat(end - used), style));
-            used = end;
-        }
-        spans.push(Span::raw(" ".repeat(width - used) + "]"));
-        spans
-    }
-
-    fn blks(&self, lines: &mut Vec<Line<'static>>, width: usize) {
-        let blks: Vec<BlkRow> = self.watched.blks().collect();
-        if blks.is_empty() {
-            return;
-        }
-        let heads = "       READ/s WRIT/s  REQ/s RD-LAT WR-LAT ERRORS    AGE  FILLED, ALARM";
-        lines.push(self.title("DISK", heads, width));
-        for blk in blks {
-            lines.push(self.blk(&blk));
-            if let Some(job) = &blk.job {
-                lines.push(self.job(job, width.saturating_sub(50).clamp(10, 60)));
+            Some((least, most)) if duration(least) == duration(most) => {
+                (duration(least), self.styles.good())
             }
-        }
-    }
-
-    fn blk(&self, blk: &BlkRow) -> Line<'static> {
-        let over = blk.allocation.zip(blk.threshold).is_some_and(|(a, t)| a > t);
-        let share = blk.allocation.zip(blk.capacity).filter(|(_, capacity)| *capacity > 0);
-        let mut filled = or_absent(share, |(a, c)| format!("{:.0}%", a as f64 / c as f64 * 100.0));
-        if let Some(threshold) = blk.threshold {
-            let mark = if over { '>' } else { '<' };
-            filled.push_str(&format!(" {mark} {}", bytes(threshold as f64)));
-        }
-        let style = if over { self.styles.bad() } else { ratatui::style::Style::new() };
-        Line::from(vec![
-            Span::raw(format!(
-                "{:<12} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  ",
-                clip(&blk.name, 12),
-                or_absent(blk.read, bytes),
-                or_absent(blk.written, bytes),
-                or_absent(blk.requests, count),
-                or_absent(blk.read_latency, span),
-                or_absent(blk.write_latency, span),
-                or_absent(blk.errors, |e| count(e as f64)),
-                or_absent(blk.age, span),
-            )),
-            Span::styled(filled, style),
-        ])
-    }
-
-    fn job(&self, job: &Job, width: usize) -> Line<'static> {
-        let share = job.current.zip(job.end).filter(|(_, end)| *end > 0);
-        let share = share.map(|(current, end)| (current as f64 / end as f64).min(1.0));
-        let text = format!(
-            "  job {} {} {:>4}  {} of {} ",
-            job.kind,
-            job.state,
-            or_absent(share, |s| format!("{:.0}%", s * 100.0)),
-            or_absent(job.current, |b| bytes(b as f64)),
-            or_absent(job.end, |b| bytes(b as f64)),
-        );
-        let mut spans = vec![Span::raw(text)];
-        spans.extend(self.bar(&[share, None, share.map(|s| 1.0 - s), None], width));
-        Line::from(spans)
-    }
-
-    fn nets(&self, lines: &mut Vec<Line<'static>>, width: usize) {
-        let nets: Vec<_> = self.watched.nets().collect();
-        if nets.is_empty() {
-            return;
-        }
-        let heads = "         RX/s   TX/s RXPK/s TXPK/s ERRORS    AGE  (errors with drops)";
-        lines.push(self.title("NET", heads, width));
-        for net in nets {
-            lines.push(Line::raw(format!(
-                "{:<12} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}",
-                clip(&net.name, 12),
-                or_absent(net.received, bytes),
-                or_absent(net.sent, bytes),
-                or_absent(net.packets_in, count),
-                or_absent(net.packets_out, count),
-                or_absent(net.trouble, |e| count(e as f64)),
-                or_absent(net.age, span),
-            )));
+            Some((least, most)) => {
+                (format!("{}..{}", duration(least), duration(most)), self.styles.good())
+            }
         }
     }
 }

@@ -1,88 +1,78 @@
-//! All domains of the host, looked at again and again.
+//! Sampler of all domains of the host: one row each, with rates and history.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use domstat_consumer::attach::Limits;
 use domstat_consumer::fleet::Fleet;
-use domstat_consumer::{AttachError, Patience, Reading, Region, Snapshot};
-use domstat_layout::latest::Identity;
-use domstat_layout::{Ns, State};
+use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Reading, Region, Snapshot};
+use domstat_layout::latest::{Identity, Memory};
 
-use super::totals::{Rates, Totals};
+use super::table::TableRow;
+use crate::output::{entry_name, printable};
+use crate::rows::{BlkRow, Interval, NetRow, Sums, memory};
 
 /// Rates are over this time, or over one interval if that is longer.
 const WINDOW: Duration = Duration::from_secs(1);
 /// How often the directory and daemons are looked at; between, only shared memory is.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Columns of the widest sparkline.
-const HISTORY: usize = 64;
-/// A screen would rather skip a group than wait for it.
+/// Samples of the longest graph: two for each column of a wide terminal.
+const HISTORY: usize = 512;
+/// A screen skips a group rather than wait for it.
 const PATIENCE: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 
-/// What can be said of a domain's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Health {
-    Live,
-    /// Nothing was written for longer than the user accepts.
-    Stale,
-    /// A group is in mid-update and stays so.
-    Stalled,
-    /// The domain is gone, the region not yet.
-    Retired,
-    /// The producer is gone.
-    Gone,
-    /// It cannot be attached.
-    Unreadable,
-}
-
-impl Health {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Live, Self::Stale, Self::Stalled, Self::Retired, Self::Gone, Self::Unreadable];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Stale => "stale",
-            Self::Stalled => "stalled",
-            Self::Retired => "retired",
-            Self::Gone => "gone",
-            Self::Unreadable => "error",
-        }
-    }
-
-    /// Whether its numbers are of now.
-    pub(super) const fn is_current(self) -> bool {
-        matches!(self, Self::Live | Self::Stalled)
-    }
-}
-
-/// One domain, as of the last look.
+/// One domain as of the last sample.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) name: String,
+    pub(super) entry: String,
+    /// The name that the region has, if it can be read.
+    pub(super) own_name: Option<String>,
     pub(super) uuid: Option<String>,
-    pub(super) health: Health,
+    /// `None` if it cannot be attached.
+    liveness: Option<Liveness>,
+    /// One word for how the domain stands.
+    pub(super) standing: &'static str,
     /// Why it cannot be attached.
     pub(super) error: Option<String>,
     pub(super) slots: u32,
-    pub(super) totals: Totals,
-    pub(super) rates: Rates,
+    pub(super) sums: Sums,
+    pub(super) memory: Option<u64>,
+    /// Memory that the domain was given.
+    pub(super) given: Option<u64>,
     /// Age of the newest write, in nanoseconds.
     pub(super) age: Option<u64>,
-    /// Share of its vCPUs' time that they ran, in percent, newest last.
-    pub(super) history: VecDeque<u8>,
-    window: VecDeque<Totals>,
+    /// CPUs' worth of time that it ran and that was stolen, newest last.
+    pub(super) running: VecDeque<Option<f64>>,
+    pub(super) steal: VecDeque<Option<f64>>,
+    now: Snapshot,
+    middle: Snapshot,
+    base: Snapshot,
+    has_base: bool,
+    stale: Duration,
     incarnation: u64,
-    /// As of the last look at the directory.
-    held: bool,
     seen: bool,
+}
+
+/// A disk of any domain.
+pub(super) struct Disk {
+    pub(super) entry: String,
+    pub(super) domain: String,
+    pub(super) live: bool,
+    pub(super) blk: BlkRow,
+}
+
+/// A network interface of any domain.
+pub(super) struct Net {
+    pub(super) entry: String,
+    pub(super) domain: String,
+    pub(super) live: bool,
+    pub(super) net: NetRow,
 }
 
 /// Keeps a row for each domain.
 pub(super) struct Sampler {
     fleet: Fleet,
     rows: BTreeMap<String, Row>,
-    snapshot: Snapshot,
     refreshed: Option<Instant>,
     window: Duration,
     stale: Duration,
@@ -90,23 +80,21 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn new(fleet: Fleet, interval: Duration, stale: Duration) -> Self {
-        Self {
-            fleet,
-            rows: BTreeMap::new(),
-            snapshot: Snapshot::new(),
-            refreshed: None,
-            window: interval.max(WINDOW),
-            stale,
-        }
+        let rows = BTreeMap::new();
+        let fleet = fleet.with_limits(Limits { stale_after: Some(stale), ..Limits::default() });
+        Self { fleet, rows, refreshed: None, window: interval.max(WINDOW), stale }
     }
 
-    /// Looks at every domain.
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.window = interval.max(WINDOW);
+    }
+
+    /// Takes a sample of every domain.
     ///
     /// # Errors
     /// If the directory cannot be read, or the daemon was never reached.
     pub(super) fn sample(&mut self) -> Result<(), AttachError> {
-        let due = self.refreshed.is_none_or(|then| then.elapsed() >= REFRESH);
-        if due {
+        if self.refreshed.is_none_or(|then| then.elapsed() >= REFRESH) {
             self.fleet.refresh()?;
             self.refreshed = Some(Instant::now());
             for (_, member) in self.fleet.iter() {
@@ -122,13 +110,8 @@ impl Sampler {
             }
             let Some(row) = self.rows.get_mut(entry) else { continue };
             row.seen = true;
-            match member.region() {
-                Ok(region) => {
-                    if due {
-                        row.held = region.is_held() != Some(false);
-                    }
-                    row.look(region, &mut self.snapshot, self.window, self.stale);
-                }
+            match member.attachment() {
+                Ok(attachment) => row.look(attachment, self.window, self.stale),
                 Err(error) => row.fail(error),
             }
         }
@@ -137,8 +120,12 @@ impl Sampler {
     }
 
     /// Every domain, by the name of its entry.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
-        self.rows.iter().map(|(entry, row)| (entry.as_str(), row))
+    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    pub(super) fn row(&self, entry: &str) -> Option<&Row> {
+        self.rows.get(entry)
     }
 
     /// The region of the domain with this entry.
@@ -146,117 +133,203 @@ impl Sampler {
         self.fleet.get(entry)?.region().ok()
     }
 
-    pub(super) fn row(&self, entry: &str) -> Option<&Row> {
-        self.rows.get(entry)
+    /// The disks of all domains, without drives that have no medium.
+    pub(super) fn disks(&self) -> Vec<Disk> {
+        let of = |row: &Row| {
+            let (entry, domain, live) = (row.entry.clone(), row.name(), row.is_live());
+            let blks: Vec<_> = row.interval().blks().filter(|blk| !blk.is_empty_drive()).collect();
+            blks.into_iter().map(move |blk| Disk {
+                entry: entry.clone(),
+                domain: domain.clone(),
+                live,
+                blk,
+            })
+        };
+        self.rows().filter(|row| row.has_numbers()).flat_map(of).collect()
+    }
+
+    /// The network interfaces of all domains.
+    pub(super) fn nets(&self) -> Vec<Net> {
+        let of = |row: &Row| {
+            let (entry, domain, live) = (row.entry.clone(), row.name(), row.is_live());
+            let nets: Vec<_> = row.interval().nets().collect();
+            nets.into_iter().map(move |net| Net {
+                entry: entry.clone(),
+                domain: domain.clone(),
+                live,
+                net,
+            })
+        };
+        self.rows().filter(|row| row.has_numbers()).flat_map(of).collect()
     }
 }
 
 impl Row {
     fn new(entry: &str) -> Self {
         Self {
-            name: entry.to_owned(),
+            entry: entry.to_owned(),
+            own_name: None,
             uuid: None,
-            health: Health::Unreadable,
+            liveness: None,
+            standing: "",
             error: None,
             slots: 0,
-            totals: Totals::default(),
-            rates: Rates::default(),
+            sums: Sums::default(),
+            memory: None,
+            given: None,
             age: None,
-            history: VecDeque::new(),
-            window: VecDeque::new(),
+            running: VecDeque::new(),
+            steal: VecDeque::new(),
+            now: Snapshot::new(),
+            middle: Snapshot::new(),
+            base: Snapshot::new(),
+            has_base: false,
+            stale: Duration::ZERO,
             incarnation: 0,
-            held: true,
             seen: true,
         }
     }
 
-    fn fail(&mut self, error: &AttachError) {
-        let gone = matches!(
-            error,
-            AttachError::ProducerExited { .. }
-                | AttachError::NotFound { .. }
-                | AttachError::NoDaemon { .. }
-                | AttachError::Disconnected { .. }
-        );
-        self.forget(if gone { Health::Gone } else { Health::Unreadable });
-        if self.error.is_none() {
-            self.error = Some(error.to_string());
-        }
+    /// The name of its entry, with the domain's own name if that is another.
+    pub(super) fn name(&self) -> String {
+        entry_name(&self.entry, self.own_name.as_deref())
     }
 
-    /// Lets go of numbers that are nobody's any more.
-    fn forget(&mut self, health: Health) {
-        self.health = health;
-        (self.rates, self.age) = (Rates::default(), None);
-        (self.totals, self.slots) = (Totals::default(), 0);
-        self.window.clear();
+    pub(super) fn is_live(&self) -> bool {
+        self.liveness.is_some_and(|liveness| liveness.is_live())
     }
 
-    /// vCPUs that there are, if that is known.
+    /// Whether what was read last is still a domain's: it may be old.
+    pub(super) fn has_numbers(&self) -> bool {
+        use Liveness::{Live, Stale, Stalled, Unheld};
+        matches!(self.liveness, Some(Live | Stale { .. } | Stalled(_) | Unheld))
+    }
+
+    /// vCPUs that are present, if that is known.
     pub(super) fn vcpus(&self) -> Option<u32> {
-        let known = matches!(self.health, Health::Live | Health::Stale | Health::Stalled);
-        known.then_some(self.totals.now.vcpus)
+        self.has_numbers().then_some(self.sums.vcpus)
     }
 
-    fn look(
-        &mut self,
-        region: &Region,
-        snapshot: &mut Snapshot,
-        window: Duration,
-        stale: Duration,
-    ) {
-        let incarnation = region.header().incarnation;
-        region.snapshot(snapshot);
+    /// The last snapshot, and one at least a second older.
+    pub(super) fn interval(&self) -> Interval<'_> {
+        let then = self.has_base.then_some(&self.base);
+        let liveness = self.liveness.unwrap_or(Liveness::Dead);
+        Interval::new(&self.now, then, &liveness, self.stale)
+    }
+
+    pub(super) const fn snapshot(&self) -> &Snapshot {
+        &self.now
+    }
+
+    fn fail(&mut self, error: &AttachError) {
+        self.forget(None);
+        self.standing = error.name();
+        self.error = Some(printable(&error.to_string()));
+    }
+
+    /// Drops the numbers of a domain that has ended.
+    fn forget(&mut self, liveness: Option<Liveness>) {
+        self.liveness = liveness;
+        self.sums = Sums::default();
+        (self.memory, self.given, self.age, self.slots) = (None, None, None, 0);
+        self.has_base = false;
+    }
+
+    fn look(&mut self, attachment: &Attachment, window: Duration, stale: Duration) {
+        let region = attachment.region();
+        self.stale = stale;
         self.error = None;
+        let incarnation = region.header().incarnation;
         if self.incarnation != incarnation {
             self.incarnation = incarnation;
-            self.window.clear();
-            self.history.clear();
+            self.has_base = false;
+            self.running.clear();
+            self.steal.clear();
             let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
-            if let Some(name) = identity.and_then(|i| i.name.as_str().map(str::to_owned)) {
-                self.name = crate::output::printable(&name);
-            }
+            self.own_name = identity.and_then(|i| i.name.as_str().map(str::to_owned));
             self.uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
         }
-        let status = region.status();
-        if status.state != Some(State::Live) || !status.same_incarnation {
-            return self.forget(Health::Retired);
+        region.snapshot(&mut self.now);
+        // In this order: what was read before the producer's end is of its life.
+        let liveness = attachment.liveness();
+        (self.liveness, self.standing) = (Some(liveness), liveness.name());
+        let age = |newest| Some(self.now.taken()?.since(newest));
+        self.age = self.now.newest_write().and_then(age);
+        if !self.has_numbers() {
+            return self.forget(Some(liveness));
         }
-        if !self.held {
-            return self.forget(Health::Gone);
+        self.rebase(window);
+        self.slots = self.now.nr_vcpus();
+        self.sums = self.interval().sums();
+        self.memory = memory(&self.now);
+        let group = self.now.dom().dom_group::<Memory>().ok().and_then(Reading::active);
+        self.given = group.and_then(|m| m.current_bytes.value()).or(self.memory);
+        let (running, steal) = (self.sums.running, self.sums.steal);
+        for (history, value) in [(&mut self.running, running), (&mut self.steal, steal)] {
+            if history.len() == HISTORY {
+                history.pop_front();
+            }
+            history.push_back(value);
         }
-        self.slots = snapshot.nr_vcpus();
-        let now = snapshot.taken();
-        self.totals = Totals::of(snapshot, now.unwrap_or(Ns(0)));
-        self.age = self.totals.now.newest.and_then(|newest| Some(now?.since(newest)));
-        self.health = match self.age {
-            _ if self.totals.now.stalled > 0 => Health::Stalled,
-            Some(age) if u128::from(age) > stale.as_nanos() => Health::Stale,
-            _ => Health::Live,
-        };
-        self.rate(window);
     }
 
-    fn rate(&mut self, window: Duration) {
-        let now = self.totals.taken();
-        let long = |then: &Totals| u128::from(now.since(then.taken())) >= window.as_nanos();
-        // The oldest that is kept is the youngest that is a whole window old.
-        while self.window.get(1).is_some_and(long) {
-            self.window.pop_front();
-        }
-        self.rates = match self.window.front() {
-            Some(then) => self.totals.since(then),
-            None => Rates::default(),
+    /// Keeps a snapshot to compare with that is one window old at least, and two at most.
+    fn rebase(&mut self, window: Duration) {
+        let is_old = |then: &Snapshot| match self.now.taken().zip(then.taken()) {
+            Some((now, then)) => u128::from(now.since(then)) >= window.as_nanos(),
+            None => true,
         };
-        self.window.push_back(self.totals);
-        if let Some(running) = self.rates.running {
-            let share = running / f64::from(self.totals.now.vcpus.max(1)) * 100.0;
-            if self.history.len() == HISTORY {
-                self.history.pop_front();
-            }
-            #[allow(clippy::cast_possible_truncation, reason = "it is between 0 and 100")]
-            #[allow(clippy::cast_sign_loss, reason = "it is between 0 and 100")]
-            self.history.push_back(share.clamp(0.0, 100.0) as u8);
+        if !self.has_base {
+            self.base.clone_from(&self.now);
+            self.middle.clone_from(&self.now);
+            self.has_base = true;
+        } else if is_old(&self.middle) {
+            std::mem::swap(&mut self.base, &mut self.middle);
+            self.middle.clone_from(&self.now);
         }
+    }
+}
+
+impl TableRow for Row {
+    fn id(&self) -> String {
+        self.entry.clone()
+    }
+
+    fn matches(&self, filter: &str) -> bool {
+        self.name().contains(filter)
+            || self.uuid.as_ref().is_some_and(|uuid| uuid.contains(filter))
+            || self.standing == filter
+    }
+
+    fn is_current(&self) -> bool {
+        matches!(self.liveness, Some(Liveness::Live | Liveness::Stalled(_)))
+    }
+}
+
+impl TableRow for Disk {
+    fn id(&self) -> String {
+        format!("{}/{}", self.entry, self.blk.index)
+    }
+
+    fn matches(&self, filter: &str) -> bool {
+        self.domain.contains(filter) || self.blk.name.contains(filter)
+    }
+
+    fn is_current(&self) -> bool {
+        self.live
+    }
+}
+
+impl TableRow for Net {
+    fn id(&self) -> String {
+        format!("{}/{}", self.entry, self.net.index)
+    }
+
+    fn matches(&self, filter: &str) -> bool {
+        self.domain.contains(filter) || self.net.name.contains(filter)
+    }
+
+    fn is_current(&self) -> bool {
+        self.live
     }
 }
