@@ -15,3 +15,5 @@ if [ "${1:-}" = mixed ]; then
 fi
 hostile --strict --only control-garbage &> /dev/null && fail "a bound that is broken was not found"
 hostile
+# Clients of an exporter with a certificate or a token.
+cargo test --quiet --locked -p domstat --test hostile_http -- --nocapture https_ token | sed -n 's|^.*hostile: ||p'

@@ -1,5 +1,6 @@
-//! Hostile HTTP clients of the exporter. Each test prints one row of a table: what the client did,
-//! the latency of well-behaved clients meanwhile, the exporter's memory, the time to SIGTERM.
+//! Hostile HTTP clients of the exporter. Each test prints one row of the table of `ci/hostile.sh`,
+//! which shows those that `domstat-hostile` does not have: the age of the others is the latency of a
+//! well-behaved client meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
@@ -73,9 +74,9 @@ fn judge(what: &str, latency: Duration, mut export: Export, healthy: bool) {
     let ended = begin.elapsed();
     assert!(ended < HANGS, "{ended:?}");
     println!(
-        "hostile: | HTTP client | {what} | scraped within {:.2} s | {memory} MiB | {:.2} s |",
-        latency.as_secs_f64(),
-        ended.as_secs_f64()
+        "hostile: | HTTP client | {what} | answers scrapes | {memory} MiB | {} ms | {} ms |",
+        latency.as_millis(),
+        ended.as_millis()
     );
 }
 
@@ -100,7 +101,7 @@ fn half_open_heads_do_not_keep_others_out() {
     let latency = latency(|| scrape(export.at));
     // The last ones are closed as well, although nobody else needs their places.
     assert!(is_closed(held.last().unwrap()), "a head without an end is waited for");
-    judge("200 connections send half a request", latency, export, true);
+    judge("http-half-a-head, 200 at once", latency, export, true);
 }
 
 #[test]
@@ -110,11 +111,11 @@ fn idle_connections_do_not_keep_others_out() {
     let held = connections(export.at, MANY, b"");
     let latency = latency(|| scrape(export.at));
     assert!(is_closed(held.last().unwrap()), "a connection without a request is kept");
-    judge("200 connections send nothing", latency, export, true);
+    judge("http-silent, 200 at once", latency, export, true);
 }
 
 #[test]
-fn connections_without_a_token_do_not_keep_others_out() {
+fn connections_without_token_do_not_keep_others_out() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "s3cret").unwrap();
@@ -127,7 +128,7 @@ fn connections_without_a_token_do_not_keep_others_out() {
     held.last_mut().unwrap().read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
     assert!(is_closed(held.last().unwrap()), "a refused client keeps its connection");
-    judge("200 connections are refused and stay", latency, export, false);
+    judge("http-without-token-and-stay", latency, export, false);
 }
 
 #[test]
@@ -143,11 +144,11 @@ fn slow_readers_do_not_keep_scrapes_from_others() {
         stream.read_exact(&mut [0; 1]).unwrap();
     }
     let latency = latency(|| scrape(export.at));
-    judge("8 clients request a scrape and do not read it", latency, export, true);
+    judge("http-scrape-and-never-read, 40 MB each", latency, export, true);
 }
 
 #[test]
-fn a_tls_handshake_that_never_ends_does_not_keep_others_out() {
+fn https_handshakes_that_never_end_do_not_keep_others_out() {
     let dir = tempfile::tempdir().unwrap();
     let Some((cert, key)) = self_signed(dir.path()) else {
         return skip("openssl", "there is no openssl to make a certificate with");
@@ -169,7 +170,7 @@ fn a_tls_handshake_that_never_ends_does_not_keep_others_out() {
         answer.status.success().then(|| String::from_utf8(answer.stdout).unwrap())
     });
     assert!(is_closed(held.last().unwrap()), "a handshake without an end is waited for");
-    judge("200 connections begin a TLS handshake and stop", latency, export, false);
+    judge("https-half-a-handshake", latency, export, false);
 }
 
 #[test]
@@ -191,5 +192,5 @@ fn a_flood_of_connections_does_not_keep_others_out() {
         ended.store(true, Ordering::Relaxed);
         latency.unwrap()
     });
-    judge("a client opens connections without a pause", latency, export, true);
+    judge("http-reconnect, 400 held", latency, export, true);
 }

@@ -32,8 +32,13 @@ pub(crate) const CONTROL: [&str; 6] = [
 pub(crate) const HANDOVER: [&str; 4] =
     ["handover-idle", "handover-garbage", "handover-ask-and-never-read", "handover-reconnect"];
 /// Attacks of an HTTP client.
-pub(crate) const HTTP: [&str; 4] =
-    ["http-silent", "http-half-a-head", "http-endless-head", "http-scrape-and-never-read"];
+pub(crate) const HTTP: [&str; 5] = [
+    "http-silent",
+    "http-half-a-head",
+    "http-endless-head",
+    "http-scrape-and-never-read",
+    "http-reconnect",
+];
 /// Daemons of another user in the directory of regions.
 pub(crate) const FOREIGN: [&str; 3] = ["foreign-silent", "foreign-flood", "foreign-stream"];
 /// Regions and entries in the directory.
@@ -105,6 +110,7 @@ pub(crate) fn run(name: &str, at: &Path) -> Fallible<()> {
             stream.write_all(&ask.repeat(100)).ok()?;
             Some(stream)
         }),
+        "http-reconnect" => each(|| http(at)?.write_all(b"GET /metrics HTTP/1.1\r\n")),
         "foreign-silent" => {
             let listener = listen_at(&at.join("foreign.sock"))?;
             hold(|| accept(&listener).ok())
