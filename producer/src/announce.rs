@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domstat_layout::directory::{Entry, REGION_SUFFIX, RegionLink, is_name};
 
 use crate::AnnounceError;
+use crate::dir_lock::DirLock;
 
 /// What this process did in such directories. Held while an entry is made.
 static OURS: Mutex<Ours> = Mutex::new(Ours { swept: BTreeSet::new(), made: Vec::new() });
@@ -68,6 +69,9 @@ impl Announcement {
         let path = dir.join(format!("{name}{REGION_SUFFIX}"));
         let target = PathBuf::from(RegionLink { pid, fd }.to_string());
         let action = || format!("announce the region at {}", path.display());
+        // From the look at what has the name to the new entry: of two producers of one name, the
+        // second is refused.
+        let lock = DirLock::take(dir).map_err(os(format!("lock {}", dir.display())))?;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -91,6 +95,7 @@ impl Announcement {
                 Err(e) => return Err(os(action())(e)),
             }
         }
+        drop(lock);
         all.made.push((format!("{name}{REGION_SUFFIX}").into(), target.clone()));
         Ok(Self { path, target })
     }

@@ -40,6 +40,7 @@ mod announce;
 mod arch;
 mod builder;
 mod clock;
+mod dir_lock;
 mod error;
 mod memfd;
 mod monotonic;

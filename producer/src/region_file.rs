@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use domstat_layout::DOM_MAGIC;
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
 use crate::CreateError;
 use crate::memfd::os;
 
-/// What temporary names start with, and how long they are.
-const PREFIX: &str = ".domstat-";
+/// What temporary names start with, and how long they are: as nobody else names a file.
+const PREFIX: &str = ".domstat-region-";
 const NAME_LEN: usize = PREFIX.len() + 6;
 
 /// Of a region's file: everyone may read it, and only its producer write.
@@ -71,7 +72,8 @@ pub(crate) fn sweep(dir: &Path) {
         let name = entry.file_name();
         let temporary =
             name.len() == NAME_LEN && name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
-        if temporary && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        let ours = |meta: std::fs::Metadata| meta.is_file() && meta.uid() == geteuid().as_raw();
+        if temporary && entry.metadata().is_ok_and(ours) {
             let _ = remove_left_behind(&entry.path());
         }
     }

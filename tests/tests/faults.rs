@@ -111,23 +111,26 @@ fn of_producers_that_publish_at_once_one_gets_the_path() {
 fn what_killed_producers_left_is_removed_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    fs::write(at(".domstat-abcdef"), [0; 4096]).unwrap();
-    fs::write(at(".domstat-empty0"), []).unwrap();
-    fs::write(at(".domstat-others"), "somebody's own").unwrap();
-    fs::write(at(".domstat-settings"), []).unwrap();
-    fs::create_dir(at(".domstat-folder")).unwrap();
-    std::os::unix::fs::symlink(at("nowhere"), at(".domstat-link00")).unwrap();
-    fs::write(at(".domstat-locked"), [0; 4096]).unwrap();
-    let at_work = File::open(at(".domstat-locked")).unwrap();
+    fs::write(at(".domstat-region-abcdef"), [0; 4096]).unwrap();
+    fs::write(at(".domstat-region-empty0"), []).unwrap();
+    fs::write(at(".domstat-region-others"), "somebody's own").unwrap();
+    fs::write(at(".domstat-region-settings"), []).unwrap();
+    // A name as long as those that once were temporary.
+    fs::write(at(".domstat-config"), []).unwrap();
+    fs::create_dir(at(".domstat-region-folder")).unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), at(".domstat-region-link00")).unwrap();
+    fs::write(at(".domstat-region-locked"), [0; 4096]).unwrap();
+    let at_work = File::open(at(".domstat-region-locked")).unwrap();
     at_work.lock().unwrap();
     let created = RegionBuilder::new("next").create_file(at("region")).unwrap();
     let region = created.unpublished.publish().unwrap();
     let left = [
-        ".domstat-folder",
-        ".domstat-link00",
-        ".domstat-locked",
-        ".domstat-others",
-        ".domstat-settings",
+        ".domstat-config",
+        ".domstat-region-folder",
+        ".domstat-region-link00",
+        ".domstat-region-locked",
+        ".domstat-region-others",
+        ".domstat-region-settings",
         "region",
     ];
     assert_eq!(names(dir.path()), left);
@@ -160,4 +163,24 @@ fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.collect();
     names.sort();
     names
+}
+
+#[test]
+fn of_two_producers_of_one_name_the_second_waits_until_the_first_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let publish = || RegionBuilder::new("n").create_memfd().unwrap().unpublished.publish().unwrap();
+    let (first, second) = (publish(), publish());
+    // What another process holds while it looks at the name and takes it.
+    let lock = File::create(dir.path().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    thread::scope(|scope| {
+        let entry = scope.spawn(|| first.announce(dir.path(), "n").unwrap());
+        thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!entry.is_finished() && !dir.path().join("n.domstat").is_symlink());
+        lock.unlock().unwrap();
+        let _entry = entry.join().unwrap();
+        let taken = second.announce(dir.path(), "n").unwrap_err();
+        assert!(matches!(taken, domstat_producer::AnnounceError::NameTaken { .. }), "{taken}");
+        assert_eq!(names(dir.path()), ["n.domstat"]);
+    });
 }
