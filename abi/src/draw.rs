@@ -91,55 +91,88 @@ pub fn ascii(abi: &Abi, shape: Shape) -> String {
 }
 
 /// Heights and widths of the drawing, in pixels.
-const ROW: usize = 48;
-const BOX: usize = 38;
-const LEFT: usize = 120;
-const WIDTH: usize = 980;
-const CHARACTER: usize = 6;
+const ROW: usize = 54;
+const BOX: usize = 42;
+const LEFT: usize = 132;
+const WIDTH: usize = 1060;
+const TOP: usize = 34;
+/// Width of a character at the drawing's font size.
+const CHARACTER: usize = 7;
+
+/// Colors, for pages of both kinds. The drawing has a background of its own: a viewer that does not
+/// know the reader's choice shows the light one on any page.
+const STYLE: &str = "\
+<style>
+svg { font: 11px ui-monospace, monospace; }
+text { fill: #1f2328; } .dim { fill: #57606a; } .name { font-weight: bold; }
+.page { fill: #ffffff; stroke: #d0d7de; } rect { stroke: #57606a; }
+.header { fill: #e4e6e9; } .group { fill: #cfe3f7; } .twin { fill: #e2dcf5; }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3; } .dim { fill: #9da7b3; } .page { fill: #0d1117; stroke: #30363d; }
+rect { stroke: #7d8590; } .header { fill: #30363d; } .group { fill: #1c3a5e; } .twin { fill: #3b3161; }
+}
+</style>
+";
 
 /// The map as a drawing: one row for each record, to scale. A box has its name, its offset in the
-/// record and its length in bytes. The background is white, whatever the page's is.
+/// record, its length in bytes and its bit.
 #[must_use]
 pub fn svg(abi: &Abi, shape: Shape) -> String {
     let parts = parts(abi, shape);
     let longest = parts.iter().filter(|p| p.record).map(|p| p.end - p.start).max().unwrap_or(1);
     let rows = parts.iter().filter(|p| p.record).count();
-    let (width, height) = (LEFT + WIDTH + 10, rows * ROW + 10);
+    let (width, height) = (LEFT + WIDTH + 12, TOP + rows * ROW + 6);
+    let (revision, align) = (abi.revision, shape.align);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"monospace\" font-size=\"10\" fill=\"#111\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\">\n\
+         <title>Map of a region of revision {revision}, records aligned to {align} bytes</title>\n\
+         {STYLE}<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"6\"/>\n\
+         <text class=\"dim\" x=\"12\" y=\"22\">revision {revision}, records aligned to {align} \
+         bytes; in each box: offset in the record, bytes, bit of stats_active (#)</text>\n",
+        width - 1,
+        height - 1,
     );
-    let (mut y, mut start) = (10, 0);
+    let (mut y, mut start) = (TOP, 0);
     for part in &parts {
         let bytes = part.end - part.start;
         if part.record {
             (y, start) = (if start == part.start { y } else { y + ROW }, part.start);
             let _ = writeln!(
                 out,
-                "<text x=\"8\" y=\"{}\" font-weight=\"bold\">{}</text>\
-                 <text x=\"8\" y=\"{}\">at {start}, {bytes} B</text>",
-                y + 16,
+                "<text class=\"name\" x=\"12\" y=\"{}\">{}</text>\
+                 <text class=\"dim\" x=\"12\" y=\"{}\">at {start}, {bytes} B</text>",
+                y + 17,
                 part.name,
-                y + 30,
+                y + 33,
             );
             continue;
         }
         let scaled = |bytes: usize| bytes * WIDTH / longest.max(1);
         let (x, w) = (LEFT + scaled(part.start - start), scaled(bytes));
-        let group = part.name.split_once('.').map(|(_, group)| group);
-        let label = group.map_or("header", |group| group.split(' ').next().unwrap_or(group));
-        let fill = if group.is_some() { "#c6dbef" } else { "#d9d9d9" };
+        let at = part.start - start;
+        let (class, label, bit) = match part.name.split_once('.') {
+            None => ("header", "header", ""),
+            Some((_, group)) => {
+                let (label, bit) = group.split_once(" (bit ").unwrap_or((group, ""));
+                let class = if label.ends_with("_twin") { "twin" } else { "group" };
+                (class, label, bit.trim_end_matches(')'))
+            }
+        };
         let _ = write!(
             out,
-            "<g><title>{}, {bytes} bytes</title><rect x=\"{x}\" y=\"{y}\" width=\"{w}\" \
-             height=\"{BOX}\" fill=\"{fill}\" stroke=\"#333\"/>",
+            "<g><title>{}: offset {at}, {bytes} bytes</title><rect class=\"{class}\" x=\"{x}\" \
+             y=\"{y}\" width=\"{w}\" height=\"{BOX}\"/>",
             part.name
         );
-        let place = format!("+{} {bytes} B", part.start - start);
-        for (line, y) in [(label, y + 16), (place.as_str(), y + 30)] {
-            if line.len() * CHARACTER + 6 <= w {
-                let _ = write!(out, "<text x=\"{}\" y=\"{y}\">{line}</text>", x + 4);
+        let with_bit = if bit.is_empty() { String::new() } else { format!(" #{bit}") };
+        let places = [format!("+{at}, {bytes} B{with_bit}"), format!("+{at} {bytes}{with_bit}")];
+        let fits = |line: &&str| line.len() * CHARACTER + 5 <= w;
+        let name = Some(label).filter(fits);
+        let place = places.iter().map(String::as_str).find(fits);
+        for (class, line, y) in [("name", name, y + 17), ("dim", place, y + 33)] {
+            if let Some(line) = line {
+                let _ =
+                    write!(out, "<text class=\"{class}\" x=\"{}\" y=\"{y}\">{line}</text>", x + 4);
             }
         }
         out.push_str("</g>\n");

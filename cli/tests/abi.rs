@@ -156,6 +156,10 @@ fn the_installed_compiler_passes() {
     let pairs = format!("{} pairs", domstat_layout::REVISIONS.len().pow(2) * 2 * 4);
     assert!(stdout(&output).contains(&pairs), "{}", stdout(&output));
     assert!(!stdout(&output).contains(" 0 fields"), "{}", stdout(&output));
+    let json = common::output(dir.path(), &["abi", "check", "--cc", "cc", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["pass"], &json["revisions"]), (&true.into(), &4.into()), "{json}");
+    assert!(json["fields"].as_u64().unwrap() > 1000 && json["fault"].is_null(), "{json}");
 }
 
 /// Compilers whose consumers of one revision do not do what they should.

@@ -167,9 +167,10 @@ fn count(n: u64, noun: &str) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for rule in &self.rules {
-            match &rule.reason {
-                None => writeln!(f, "{}  {:<13}  {}", rule.id, rule.outcome, rule.title)?,
-                Some(why) => writeln!(f, "{}  not checkable  {}: {why}", rule.id, rule.title)?,
+            let outcome = rule.outcome.replace('_', " ");
+            writeln!(f, "{}  {outcome:<13}  {}", rule.id, rule.title)?;
+            if let Some(why) = &rule.reason {
+                writeln!(f, "     {why}")?;
             }
             for Finding { offset, what, expected, found, .. } in &rule.findings {
                 writeln!(f, "     at byte {offset}: {what}: expected {expected}, found {found}")?;

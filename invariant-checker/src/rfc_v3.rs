@@ -81,7 +81,7 @@ fn judge(look: &Look<'_>, reports: &mut [RuleReport]) {
     let mut broken = Vec::new();
     for (rule, report) in RULES.iter().zip(reports) {
         let outcome = match rule.requires.iter().find(|id| broken.contains(*id)) {
-            Some(id) => Outcome::NotCheckable(format!("requires {id}, which does not hold")),
+            Some(id) => Outcome::NotCheckable(format!("requires {id}, which did not pass")),
             None => (rule.check)(look),
         };
         if matches!(outcome, Outcome::Fail(_)) {

@@ -139,7 +139,7 @@ fn outcome(check: &RuleCheck, look: &Look<'_>, known: &mut Vec<(Rule, Outcome)>)
         }
     }
     let outcome = match unmet {
-        Some(id) => Outcome::NotCheckable(format!("requires {id}, which does not hold")),
+        Some(id) => Outcome::NotCheckable(format!("requires {id}, which did not pass")),
         None => (check.check)(look),
     };
     known.push((check.rule, outcome.clone()));

@@ -217,7 +217,7 @@ fn the_report_is_readable_by_people_and_programs() {
     let report = judge(&fixture.bytes, &[], Place::File).unwrap();
     let text = report.to_string();
     assert!(text.contains("at byte 8: vcpu_offs: expected at least 400, found 384"), "{text}");
-    assert!(text.contains("requires I04, which does not hold"), "{text}");
+    assert!(text.contains("requires I04, which did not pass"), "{text}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["verdict"], "fail");
     assert_eq!(json["rules"][3]["findings"][0]["offset"], 8);

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
 use domstat_abi::{
-    Abi, Comparison, Compiler, MatrixError, Shape, StructError, StructRules, ascii, c_header,
-    check_c_matrix, compare, compare_structs, parse_c_header, read_struct, svg,
+    Abi, Comparison, Compiler, MatrixError, MatrixReport, Shape, StructError, StructRules, ascii,
+    c_header, check_c_matrix, compare, compare_structs, parse_c_header, read_struct, svg,
 };
 use domstat_layout::{REVISIONS, Revision, latest};
 
@@ -116,6 +116,9 @@ struct CheckArgs {
     /// The C compiler
     #[arg(long, env = "CC", default_value = "cc")]
     cc: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// A power of two from 8 to 2 MiB.
@@ -221,38 +224,56 @@ fn show(args: &ShowArgs) -> Result<ExitCode, Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let mut out = std::io::stdout().lock();
     let known: Vec<Abi> = REVISIONS.iter().filter_map(|r| Abi::of_revision(r.number)).collect();
-    for (i, old) in known.iter().enumerate() {
-        for new in known.iter().skip(i + 1) {
-            let found = compare(old, new);
-            if !found.is_compatible() {
-                write!(out, "revision {} to {}:\n{found}", old.revision, new.revision)?;
-                return Ok(ExitCode::from(1));
+    let report = match incompatible(&known) {
+        Some(fault) => Err(fault),
+        None => {
+            let dir = tempfile::tempdir()
+                .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
+            match check_c_matrix(&args.cc, dir.path()) {
+                Err(MatrixError::Os { action, source }) => {
+                    return Err(Failure::Check { action, source });
+                }
+                other => other.map_err(|fault| fault.to_string()),
             }
         }
-    }
-    writeln!(out, "{} revisions, each only appends to the one before", known.len())?;
-    let dir = tempfile::tempdir()
-        .map_err(|source| Failure::Os { action: "create a temporary directory", source })?;
-    match check_c_matrix(&args.cc, dir.path()) {
-        Ok(checked) => {
+    };
+    let mut out = std::io::stdout().lock();
+    let revisions = known.len();
+    match (&report, args.json) {
+        (Ok(MatrixReport { headers, pairs, fields }), false) => {
+            writeln!(out, "{revisions} revisions, each only appends to the one before")?;
+            let cc = &args.cc;
+            writeln!(out, "{headers} headers compile as C99 with {cc}, and their checks hold")?;
             writeln!(
                 out,
-                "{} headers compile as C99 with {}, and their compile-time checks hold",
-                checked.headers, args.cc
+                "{pairs} pairs of builds agree, over all placements and alignments: \
+                 {fields} fields compared"
             )?;
-            writeln!(
-                out,
-                "{} pairs of builds agree, over all placements and alignments: {} fields compared",
-                checked.pairs, checked.fields
-            )?;
-            Ok(ExitCode::SUCCESS)
         }
-        Err(MatrixError::Os { action, source }) => Err(Failure::Check { action, source }),
-        Err(wrong) => {
-            writeln!(out, "{wrong}")?;
-            Ok(ExitCode::from(1))
+        (Err(fault), false) => writeln!(out, "{fault}")?,
+        (report, true) => {
+            let numbers = report.as_ref().ok();
+            let json = serde_json::json!({
+                "pass": numbers.is_some(),
+                "fault": report.as_ref().err(),
+                "revisions": revisions,
+                "headers": numbers.map(|r| r.headers),
+                "pairs": numbers.map(|r| r.pairs),
+                "fields": numbers.map(|r| r.fields),
+            });
+            writeln!(out, "{json:#}")?;
         }
     }
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The first pair of revisions of which the later does more than append.
+fn incompatible(known: &[Abi]) -> Option<String> {
+    let pairs = known.iter().enumerate();
+    let pairs = pairs.flat_map(|(i, old)| known.iter().skip(i + 1).map(move |new| (old, new)));
+    pairs.map(|(old, new)| (old, new, compare(old, new))).find_map(|(old, new, found)| {
+        let text = || format!("revision {} to {}:\n{found}", old.revision, new.revision);
+        (!found.is_compatible()).then(text)
+    })
 }

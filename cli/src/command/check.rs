@@ -108,7 +108,12 @@ fn judge(
         let Some(time) = args.watch else { return false };
         let passed = start.elapsed();
         if progress {
-            eprint!("\r{looks} looks, {:.0} of {:.0} s ", passed.as_secs_f64(), time.as_secs_f64());
+            let s = if looks == 1 { "" } else { "s" };
+            eprint!(
+                "\r{looks} look{s}, {:.0} of {:.0} s ",
+                passed.as_secs_f64(),
+                time.as_secs_f64()
+            );
         }
         std::thread::sleep(args.interval.min(time.saturating_sub(passed)));
         start.elapsed() < time && intact().is_ok()
