@@ -2,7 +2,7 @@
 # Boots Debian with a real systemd under QEMU's TCG, starts the units of deploy/ there and judges
 # what they do: socket activation, READY=1, memory that outlives kills, what the exporter sees at
 # sockets, and what a program in its sandbox can read of other processes.
-# SYSTEMD_DIR is where the machine is kept (default: systemd in cargo's target directory).
+# SYSTEMD_DIR is the folder of the machine (default: systemd in cargo's target directory).
 # Needs root, and Debian's debootstrap, cpio and qemu-system-x86.
 source "$(dirname "$0")/common.sh"
 target=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
@@ -42,10 +42,10 @@ echo "booting; the serial console goes to $log"
 timeout --foreground 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 -display none -monitor none \
     -no-reboot -net none -serial "file:$log" -kernel "$dir"/boot/vmlinuz* -initrd "$dir/root.cpio.gz" \
     -append "console=ttyS0 rdinit=/sbin/init quiet mitigations=off no_timer_check panic=-1 systemd.show_status=no" || fail "no end within 900 s: see $log"
-said=$(tr -d '\r' < "$log" | sed -n 's/^.*scenario: //p')
-echo "$said"
+output=$(tr -d '\r' < "$log" | sed -n 's/^.*scenario: //p')
+echo "$output"
 hold() { # TIMES LINE
-    [ "$(grep -cE "^$2\$" <<< "$said")" = "$1" ] || fail "expected $1 times: $2"
+    [ "$(grep -cE "^$2\$" <<< "$output")" = "$1" ] || fail "expected $1 times: $2"
 }
 hold 1 'service before anybody connects: inactive'
 hold 1 'service after: active'

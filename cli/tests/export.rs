@@ -49,7 +49,7 @@ fn one_domain_whole() {
     for absent in ["memory_unused", "emulated_instructions", "swap_in", "swap_out", "physical"] {
         assert!(!text.contains(absent), "{absent}");
     }
-    // Nanoseconds are kept to the last digit.
+    // Nanoseconds are exact to the last digit.
     let seconds = value(&text, "domstat_domain_cpu_time_seconds_total").unwrap();
     assert_eq!(seconds.split_once('.').unwrap().1.len(), 9);
 }
@@ -79,7 +79,7 @@ fn counters_never_go_back() {
     // The next write says that it was blocked for most of that time.
     created.vcpus[0].write(&runstate(2_000_000_000, 8_000_000_000), now());
     assert!(running() >= first);
-    // Another tenant of the slot begins anew, and says when.
+    // Another tenant of the slot starts over, and `_created` says when.
     let began = |text: &str| {
         let series =
             "domstat_vcpu_state_seconds_created{domain=\"d\",vcpu=\"0\",state=\"running\"}";

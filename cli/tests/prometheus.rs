@@ -27,7 +27,7 @@ struct Prometheus {
 impl Prometheus {
     /// `None` if it is not installed.
     fn start(home: &Path, exporter: SocketAddr) -> Option<Self> {
-        // As shipped, but for the patience of alerts and the windows of rates.
+        // As shipped, except for the delay of alerts and the windows of rates.
         let rules = std::fs::read_to_string(deploy("prometheus/rules.yml")).unwrap();
         let rules = rules.lines().filter(|line| !line.trim_start().starts_with("for:"));
         let rules = rules.collect::<Vec<_>>().join("\n").replace("[5m]", "[10s]");
@@ -127,7 +127,7 @@ fn prometheus_sees_what_happens() {
     records(&prometheus);
 
     // A producer is killed: no value stays, an alert fires; it comes back, and its counters say
-    // that they began anew.
+    // that they started over.
     let created =
         "max(domstat_vcpu_state_seconds_created{domain=\"p1\",vcpu=\"0\",state=\"running\"})";
     let began = prometheus.wait(created, |time| time > 1e9);

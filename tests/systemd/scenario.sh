@@ -14,7 +14,11 @@ say "systemd $(systemctl --version | head -1)"
 # By the first consumer that connects, not by hand.
 systemctl start domstat-process@1.socket
 say "service before anybody connects: $(systemctl is-active domstat-process@1.service)"
-name=$(domstat ls --socket $socket --json | grep -o '"name": *"[^"]*"' | head -1 | cut -d'"' -f4)
+# An emulated machine may need longer to start the service than a consumer waits.
+for _ in {1..60}; do
+    name=$(domstat ls --socket $socket --json | grep -o '"name": *"[^"]*"' | head -1 | cut -d'"' -f4)
+    [ -n "$name" ] && break
+done
 say "service after: $(systemctl is-active domstat-process@1.service)"
 say "user: $(ps -o uid= -p "$(systemctl show -P MainPID domstat-process@1.service)" | tr -d " ")"
 incarnation=$(field incarnation) before=$(ran)
