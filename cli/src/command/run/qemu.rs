@@ -78,7 +78,7 @@ fn seconds_or_zero(text: &str) -> Result<Duration, String> {
 const RESCAN: Duration = Duration::from_millis(500);
 
 /// How long VMs may take to end together with the daemon.
-const END: Duration = Duration::from_millis(1500);
+const END: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;

@@ -16,7 +16,7 @@ const VMS: usize = 20;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How old they may become, in intervals.
 const MOST_INTERVALS: u32 = 3;
-/// By how much the daemon's memory may grow after the first fifth of the time.
+/// By how much the daemon's memory may grow after half of the time.
 const MOST_GROWTH: u64 = 16 << 20;
 
 /// The bounds that the rows have, too.
@@ -55,7 +55,7 @@ pub(crate) fn run(program: &Path, time: Duration) -> Fallible<bool> {
     while began.elapsed() < time {
         watch.look();
         served_watch.look();
-        if early == 0 && began.elapsed() > time / 5 {
+        if early == 0 && began.elapsed() > time / 2 {
             early = qemu.memory("VmRSS");
         }
         if Instant::now() >= next_scrape {
@@ -91,7 +91,7 @@ pub(crate) fn run(program: &Path, time: Duration) -> Fallible<bool> {
     );
     println!("| domains lost | {} | 0 |", watch.lost + served_watch.lost);
     println!(
-        "| memory of `run qemu` after a fifth of the time, at the end, at most | {} MiB, {} MiB, {} MiB | growth {} MiB, most {} MiB |",
+        "| memory of `run qemu` after half of the time, at the end, at most | {} MiB, {} MiB, {} MiB | growth {} MiB, most {} MiB |",
         early >> 20,
         late >> 20,
         peak >> 20,
