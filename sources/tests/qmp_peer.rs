@@ -97,7 +97,7 @@ fn cancel(order: &[Step], flags: u32) {
         let JobAborted::Ended { outcome, .. } = answer else { panic!("{what}: {answer:?}") };
         assert_eq!(outcome, JobOutcome::Canceled, "{what}");
     }
-    // The script is played to its end, and nothing else is told.
+    // The script is played to its end, and nothing else is reported.
     let _ = going.recv_timeout(Duration::from_secs(30));
     assert_eq!(rest(&setup.events), [], "{what}");
     let expected = if flags == JobFlags::ASYNC { 2 } else { 1 };
@@ -122,7 +122,7 @@ fn unknown_flags_are_refused_and_nothing_is_sent() {
 }
 
 #[test]
-fn a_firing_while_nobody_was_connected_is_told_once() {
+fn a_firing_while_nobody_was_connected_is_reported_once() {
     let (mut peer, setup) = setup();
     peer.held = "block-set-write-threshold";
     let (armed, is_armed) = channel();

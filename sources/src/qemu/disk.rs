@@ -55,8 +55,8 @@ pub fn find<'d>(disks: &'d [DiskInfo], asked: &str) -> Result<&'d DiskInfo, NoDi
     }
 }
 
-/// The name of each device: the one that it had, else what libvirt calls it where that can be told
-/// from its alias, else the next free letter of its kind of bus, else QEMU's name. Empty for a
+/// The name of each device: the one that it had, else what libvirt calls it where its alias
+/// shows that, else the next free letter of its kind of bus, else QEMU's name. Empty for a
 /// device of which `kind_of` does not know yet what it is.
 pub(super) fn names(
     devices: &[Device],
@@ -207,7 +207,7 @@ mod tests {
         let expected = ["vdb", "hdc", "hdb", "sdc", "vdaa", "vda", "ide0-0-1", "other"];
         assert_eq!(names(&devices, |_| None, kind), expected);
 
-        // Who has a name keeps it, whoever comes.
+        // A device keeps its name when others come.
         let had = |d: &Device| (d.device == "mine").then(|| "vdb".to_owned());
         let devices = [device("", "/machine/peripheral/virtio-disk1/x"), device("mine", "")];
         assert_eq!(names(&devices, had, |_| Some(String::new())), ["virtio-disk1", "vdb"]);

@@ -1,11 +1,12 @@
-//! Block jobs and their cancellation. Pure: it is told what came, in order, and says what to do.
+//! State machine of a block job and its cancellation. Pure: its inputs are what came, in order; its
+//! outputs are what to do.
 //!
 //! How QEMU ends a job that is canceled differs: a mirror answers first and emits
-//! BLOCK_JOB_CANCELLED when it is really gone, a backup emits it before it answers, a READY mirror
+//! BLOCK_JOB_CANCELLED when it has really ended, a backup emits it before it answers, a READY mirror
 //! ends in BLOCK_JOB_COMPLETED, and QEMU before 1.1 stopped the job before it answered and emitted
 //! nothing. A [`Job`] takes reply, event and status in whatever order and gives exactly one end.
 
-/// What the caller of a cancellation is told. The number is the caller's.
+/// What to do. The number of an answer is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send block-job-cancel.
@@ -17,7 +18,7 @@ pub enum Action {
     AskStatus,
     /// Answer a request.
     Answer(u64, Result<Answer, AbortError>),
-    /// The job has ended, whoever is told: once for each.
+    /// The job has ended: once for each job, however that is reported.
     Record(End),
     /// Tell every subscriber that the job has ended.
     Emit(End),
@@ -65,8 +66,10 @@ pub enum AbortError {
     /// QEMU refused.
     #[error("QEMU refused: {0}")]
     Refused(String),
-    /// The caller's time is up; the job still ends, and an event will tell.
-    #[error("the job has not ended in time; it is still being canceled, and an event will tell")]
+    /// The caller's time is up; the job still ends, and an event reports it.
+    #[error(
+        "the job has not ended in time; it is still being canceled, and an event will report its end"
+    )]
     TimedOut,
     /// The VM ended.
     #[error("the domain ended meanwhile")]
@@ -160,7 +163,7 @@ impl Job {
         actions
     }
 
-    /// QEMU answered block-job-cancel: done, or why not; `gone` if because there is no such job.
+    /// QEMU answered block-job-cancel: done, or why not; `gone` if there is no such job.
     pub fn replied(&mut self, result: Result<(), String>, gone: bool) -> Vec<Action> {
         let Some(cancel) = &mut self.cancel else { return Vec::new() };
         if cancel.replied {
@@ -212,7 +215,7 @@ impl Job {
         self.alive = false;
         self.lingers = true;
         match &mut self.cancel {
-            // Nobody is told before the request is answered.
+            // The request is answered before anything is reported.
             Some(cancel) if !cancel.replied => cancel.end = Some(end),
             _ => self.finish(end, &mut actions),
         }
@@ -252,7 +255,7 @@ impl Job {
         actions
     }
 
-    /// The job is no more, and no event has said so. False if that is for the reply to say.
+    /// The job is not there, and no event has reported its end. False if the reply decides that.
     fn absent(&mut self, concluded: Option<Option<String>>, actions: &mut Vec<Action>) -> bool {
         let was_alive = std::mem::take(&mut self.alive);
         let outcome = match (concluded, &self.cancel) {
@@ -274,8 +277,8 @@ impl Job {
         true
     }
 
-    /// Tells whoever is to be told: who waits is answered, and an event goes out unless the end
-    /// is the answer to those who waited.
+    /// Reports an end: callers that wait are answered, and an event is emitted unless all callers
+    /// got the end as their answer.
     fn finish(&mut self, end: End, actions: &mut Vec<Action>) {
         actions.push(Action::Record(end.clone()));
         let emit = match self.cancel.take() {
@@ -291,7 +294,7 @@ impl Job {
         }
     }
 
-    /// The time of a caller is up: an event will tell what it did not wait for.
+    /// The time of a caller is up: an event reports what it did not wait for.
     pub fn timed_out(&mut self, request: u64) -> Vec<Action> {
         let Some(cancel) = &mut self.cancel else { return Vec::new() };
         let before = cancel.waiting.len() + cancel.accepting.len();
@@ -305,7 +308,7 @@ impl Job {
     }
 
     /// There is a new connection: a cancellation without a reply is sent again, and everything
-    /// else is for the status to tell.
+    /// else is decided by the status.
     pub fn reconnected(&mut self, status: Status) -> Vec<Action> {
         let resend = match &mut self.cancel {
             Some(cancel) if !cancel.replied => {

@@ -31,7 +31,7 @@ pub(super) struct Listed<T> {
 impl<T> Listed<T> {
     /// The first `most` of them.
     pub(super) fn first(mut items: impl Iterator<Item = T>, most: usize) -> Self {
-        let kept = items.by_ref().take(most).collect();
-        Self { items: kept, omitted: items.count() }
+        let listed = items.by_ref().take(most).collect();
+        Self { items: listed, omitted: items.count() }
     }
 }

@@ -58,7 +58,7 @@ impl QemuProcess {
         Ns(self.start_ticks.saturating_mul(self.tick_ns))
     }
 
-    /// A vCPU thread; `None` if it is gone or the kernel accounts nothing to it.
+    /// A vCPU thread; `None` if it has exited or the kernel accounts nothing to it.
     pub(super) fn thread(&self, tid: i32) -> Option<ThreadSample> {
         let task = self.process.task_from_tid(tid).ok()?;
         let stat = task.stat().ok()?;

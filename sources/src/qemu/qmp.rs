@@ -67,7 +67,7 @@ pub struct Refused {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QmpError {
-    /// QEMU has not answered in time. The connection is kept.
+    /// QEMU has not answered in time. The connection stays.
     #[error("QEMU did not answer {command} within {limit:?}")]
     TimedOut {
         /// What was asked.
@@ -80,7 +80,7 @@ pub enum QmpError {
     Refused {
         /// What was asked.
         command: String,
-        /// What it said.
+        /// QEMU's reason.
         source: Refused,
     },
     /// The connection is closed.
@@ -104,7 +104,7 @@ pub enum QmpError {
     /// The connection's [`StopFlag`] was raised.
     #[error("the connection is to be given up")]
     Stopped,
-    /// What was read is no QMP.
+    /// What was read is not QMP.
     #[error("the socket does not speak QMP: {0}")]
     NotQmp(String),
     /// The socket failed.
@@ -112,7 +112,7 @@ pub enum QmpError {
     Os {
         /// What was tried.
         action: &'static str,
-        /// What the host said.
+        /// The host's error.
         source: io::Error,
     },
 }

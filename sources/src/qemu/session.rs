@@ -28,7 +28,8 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// without pause takes a small part of one CPU.
 const PACE: Duration = Duration::from_millis(1);
 const FLOODED_PACE: Duration = Duration::from_millis(20);
-/// A session that lasts this long was of use: the next attempt to connect comes soon.
+/// A session that lasts this long, or that was cut, was of use: the next attempt to connect comes
+/// soon.
 const USEFUL_SESSION: Duration = Duration::from_secs(10);
 /// Longest note to the operator, in characters.
 const MAX_NOTE: usize = 1000;
@@ -124,7 +125,8 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
                 let began = Instant::now();
                 let left = observer.session(&mut qmp);
                 observer.left_session(&mut qmp);
-                if began.elapsed() >= USEFUL_SESSION {
+                let is_cut = matches!(left, Left::Qmp(QmpError::Closed | QmpError::Os { .. }));
+                if is_cut || began.elapsed() >= USEFUL_SESSION {
                     retry.reset();
                 }
                 left
@@ -222,7 +224,7 @@ impl<P: Publisher> Observer<P> {
         Ok(())
     }
 
-    /// The name of the domain, of which QEMU says that it is `own`.
+    /// The name of the domain; `own` is QEMU's.
     fn name(&mut self, own: Option<String>) -> String {
         let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let of_socket = publishable(&stem.unwrap_or_default());
@@ -341,7 +343,7 @@ impl<P: Publisher> Observer<P> {
         Ok(())
     }
 
-    /// The connection is gone: whatever came last is told, and what can go on does.
+    /// The connection has ended: what came last is reported, and what needs no connection goes on.
     fn left_session(&mut self, qmp: &mut Connection) {
         self.set_status(false);
         if let Some(domain) = &mut self.domain {
@@ -393,7 +395,7 @@ impl<P: Publisher> Observer<P> {
         if let Some(mut domain) = self.domain.take() {
             domain.end(&mut self.publisher);
             let name = domain.name().to_owned();
-            // Retired before it is said to be gone.
+            // Retired before the note.
             drop(domain);
             self.publisher.note(&format!("{name} is no longer published"));
         }

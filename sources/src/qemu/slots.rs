@@ -35,7 +35,7 @@ pub(super) struct VcpuSlot<S> {
 /// One block device slot.
 pub(super) struct BlkSlot<S> {
     pub(super) sink: S,
-    /// What it shows: the disk's name and what tells it from another of that name.
+    /// What it shows: the disk's name, and its device or node, since another may have had that name.
     key: Option<(String, String)>,
     state: SlotState,
     io: BlkIo,
@@ -125,7 +125,7 @@ impl<P: Publisher> Slots<P> {
         complete
     }
 
-    /// Gives every image a slot: those that are shown keep theirs, those that are gone leave it.
+    /// Gives every image a slot: those that are shown stay in theirs, those that were removed leave it.
     /// Images for which there is no slot are counted.
     pub(super) fn place(&mut self, keys: &[(String, String)], now: Ns) -> usize {
         let wanted: BTreeSet<&(String, String)> = keys.iter().collect();
@@ -174,7 +174,7 @@ impl<P: Publisher> Slots<P> {
         }
     }
 
-    /// Writes every interface of `samples` and takes off what is gone.
+    /// Writes every interface of `samples` and removes the others.
     pub(super) fn interfaces(&mut self, samples: &BTreeMap<String, (NetIo, Ns)>) {
         for slot in &mut self.nets {
             if slot.name.as_ref().is_some_and(|name| !samples.contains_key(name)) {

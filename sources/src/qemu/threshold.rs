@@ -1,5 +1,5 @@
-//! Write thresholds: which are armed, which have fired. Pure: it is told what was sent and what
-//! came, in order, and says what to report.
+//! State machine of write thresholds: which are armed, which have fired. Pure: its inputs are what
+//! was sent and what came, in order; its outputs are what to report.
 //!
 //! QEMU's threshold is one-shot and belongs to a block node. When it fires QEMU emits
 //! BLOCK_WRITE_THRESHOLD first and sets the threshold to 0 then, so on one connection the event
@@ -153,7 +153,7 @@ impl Thresholds {
         (firing, outcome)
     }
 
-    /// Forgets nodes that are gone.
+    /// Forgets nodes that were removed.
     pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
         self.nodes.retain(|name, node| node.pending.is_some() || exists(name));
     }

@@ -36,7 +36,7 @@ const _: () = assert!(MOST_BLKS as usize == MAX_IMAGES);
 /// Slots for interfaces beyond those.
 const SPARE_NETS: u32 = 4;
 
-/// What tells one QEMU from the next one at the same socket.
+/// Identity of a QEMU: it differs from that of the next one at the same socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) name: String,
@@ -153,7 +153,7 @@ enum Report {
     Firing(String, Firing),
     /// The job of this id is ready to be completed.
     JobReady(String),
-    /// The job of this id has ended; with the chains before, if its disk is to be told from them.
+    /// The job of this id has ended; with the chains before, if its disk is inferred from them.
     JobEnded(String, End, Vec<Chains>),
     Event(Event),
     /// A note to the operator.
@@ -377,7 +377,10 @@ impl<P: Publisher> VmState<P> {
         let ids: Vec<String> = self.jobs.keys().cloned().collect();
         for id in ids {
             let actions = self.jobs.get_mut(&id).map(|e| e.job.domain_gone());
-            actions.unwrap_or_default().into_iter().for_each(|action| self.tell(&id, action));
+            actions
+                .unwrap_or_default()
+                .into_iter()
+                .for_each(|action| self.report_action(&id, action));
         }
         self.report(Event::Gone);
         self.deliver(publisher);
@@ -416,7 +419,7 @@ impl<P: Publisher> VmState<P> {
         Ok(())
     }
 
-    /// Writes what events changed, wakes who waits, and informs subscribers: once for each.
+    /// Writes what events changed, wakes waiting readers, and informs subscribers: once for each.
     pub(super) fn deliver(&mut self, publisher: &mut P) {
         for report in std::mem::take(&mut self.reports) {
             let event = match report {

@@ -74,7 +74,7 @@ impl Publisher for Quiet {
     fn note(&mut self, _: &str) {}
 }
 
-/// A QEMU with one disk, one job and one threshold, that says what it is told to say.
+/// A QEMU with one disk, one job and one threshold, that answers as its test decides.
 pub(crate) struct Peer {
     listener: UnixListener,
     pub(crate) jobs: Value,
@@ -175,7 +175,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn say(&mut self, value: &Value) {
-        // The daemon may have gone.
+        // The daemon may have closed the connection.
         let _ = writeln!(self.input.get_mut(), "{value}");
     }
 

@@ -25,7 +25,7 @@ fn orders(steps: &[Step]) -> Vec<Vec<Step>> {
     vec![Vec::new()]
 }
 
-/// One run: what was answered and told, and when.
+/// One run: what was answered and reported, and when.
 #[derive(Debug, Default)]
 struct Run {
     answers: Vec<(usize, Result<Answer, AbortError>)>,
@@ -58,7 +58,7 @@ struct Case {
     cut: Option<usize>,
 }
 
-/// Plays one order and returns when the job was really gone.
+/// Plays one order and returns when the job had really ended.
 fn play(case: Case, order: &[Step]) -> (Run, Option<usize>) {
     let mut job = Job::default();
     let mut run = Run::default();
@@ -128,15 +128,15 @@ fn check(case: Case, order: &[Step]) {
     let expected = if case.ready { Outcome::Completed } else { Outcome::Canceled };
     if case.is_async {
         assert_eq!(*answer, Answer::Accepted, "{what}");
-        let [(told, end)] = run.events.as_slice() else { panic!("one event: {what}") };
-        assert!(told >= answered, "not before the answer: {what}");
-        assert!(gone.is_some_and(|gone| *told >= gone), "not before its end: {what}");
+        let [(reported, end)] = run.events.as_slice() else { panic!("one event: {what}") };
+        assert!(reported >= answered, "not before the answer: {what}");
+        assert!(gone.is_some_and(|gone| *reported >= gone), "not before its end: {what}");
         assert_eq!(end.outcome, expected, "{what}");
     } else {
         let Answer::Ended(end) = answer else { panic!("it has ended: {what}") };
         assert_eq!(end.outcome, expected, "{what}");
         assert!(gone.is_some_and(|gone| *answered >= gone), "not before its end: {what}");
-        assert_eq!(run.events, [], "who waited is told by the answer: {what}");
+        assert_eq!(run.events, [], "a caller that waits has the answer, and no event: {what}");
     }
 }
 
@@ -150,8 +150,8 @@ fn ended(outcome: Outcome, reconciled: bool) -> End {
     End { outcome, reconciled }
 }
 
-/// What is told to others than who records it.
-fn told(actions: Vec<Action>) -> Vec<Action> {
+/// The actions other than the record.
+fn reported(actions: Vec<Action>) -> Vec<Action> {
     actions.into_iter().filter(|a| !matches!(a, Action::Record(_))).collect()
 }
 
@@ -164,7 +164,7 @@ fn a_paused_job_refuses_and_goes_on() {
     let actions = job.replied(Err("is paused".to_owned()), false);
     assert_eq!(actions, [1, 2].map(|r| Action::Answer(r, Err(why.clone()))));
     assert!(job.is_alive() && !job.is_ending());
-    let actions = told(job.ended(Outcome::Completed));
+    let actions = reported(job.ended(Outcome::Completed));
     assert_eq!(actions, [Action::Emit(ended(Outcome::Completed, false))]);
 }
 
@@ -172,12 +172,12 @@ fn a_paused_job_refuses_and_goes_on() {
 fn a_job_that_is_gone_is_no_job() {
     let mut job = Job::default();
     job.abort(1, false, false);
-    let actions = told(job.replied(Err("not active".to_owned()), true));
+    let actions = reported(job.replied(Err("not active".to_owned()), true));
     assert_eq!(actions, [Action::Answer(1, Err(AbortError::NoJob))]);
-    // It was known, and no event said that it ended.
+    // It was known, and no event reported its end.
     let mut job = running();
     job.abort(1, false, false);
-    let actions = told(job.replied(Err("not active".to_owned()), true));
+    let actions = reported(job.replied(Err("not active".to_owned()), true));
     let end = ended(Outcome::Unknown, true);
     assert_eq!(actions, [Action::Answer(1, Err(AbortError::NoJob)), Action::Emit(end)]);
     assert_eq!(job.status(Status::Absent), []);
@@ -189,7 +189,7 @@ fn a_job_that_ends_by_itself_just_before_is_the_answer() {
         let mut job = running();
         job.abort(1, is_async, false);
         assert_eq!(job.ended(Outcome::Failed("disk full".to_owned())), []);
-        let actions = told(job.replied(Err("not active".to_owned()), true));
+        let actions = reported(job.replied(Err("not active".to_owned()), true));
         let end = ended(Outcome::Failed("disk full".to_owned()), false);
         match is_async {
             false => assert_eq!(actions, [Action::Answer(1, Ok(Answer::Ended(end)))]),
@@ -202,13 +202,13 @@ fn a_job_that_ends_by_itself_just_before_is_the_answer() {
 }
 
 #[test]
-fn who_does_not_wait_any_more_is_told_by_an_event() {
+fn a_caller_that_does_not_wait_any_more_gets_an_event() {
     let mut job = running();
     job.abort(1, false, false);
     job.replied(Ok(()), false);
     assert_eq!(job.timed_out(1), [Action::Answer(1, Err(AbortError::TimedOut))]);
     assert_eq!(job.timed_out(1), []);
-    let actions = told(job.ended(Outcome::Canceled));
+    let actions = reported(job.ended(Outcome::Canceled));
     assert_eq!(actions, [Action::Emit(ended(Outcome::Canceled, false))]);
 }
 
@@ -220,7 +220,7 @@ fn requests_for_one_job_share_one_cancellation() {
     assert_eq!(job.replied(Ok(()), false).len(), 2);
     assert_eq!(job.abort(3, true, false), [Action::Answer(3, Ok(Answer::Accepted))]);
     let end = ended(Outcome::Canceled, false);
-    let actions = told(job.ended(Outcome::Canceled));
+    let actions = reported(job.ended(Outcome::Canceled));
     assert_eq!(actions, [Action::Answer(1, Ok(Answer::Ended(end.clone()))), Action::Emit(end)]);
 }
 
@@ -245,7 +245,7 @@ fn a_job_that_stays_to_be_dismissed_has_ended() {
     job.abort(1, false, false);
     job.replied(Ok(()), false);
     let end = ended(Outcome::Canceled, true);
-    assert_eq!(told(job.status(concluded())), [Action::Answer(1, Ok(Answer::Ended(end)))]);
+    assert_eq!(reported(job.status(concluded())), [Action::Answer(1, Ok(Answer::Ended(end)))]);
     assert_eq!(job.status(concluded()), []);
     assert_eq!(job.status(Status::Absent), []);
     // And one that ended before anybody looked is not news.
@@ -255,20 +255,20 @@ fn a_job_that_stays_to_be_dismissed_has_ended() {
 #[test]
 fn the_next_job_of_the_same_id_is_another_one() {
     let mut job = running();
-    assert_eq!(told(job.ended(Outcome::Completed)).len(), 1);
+    assert_eq!(reported(job.ended(Outcome::Completed)).len(), 1);
     assert_eq!(job.status(Status::Alive { ready: false }), [], "still the old one");
     job.began();
     job.status(Status::Alive { ready: false });
     assert!(job.is_alive());
-    assert_eq!(told(job.ended(Outcome::Canceled)).len(), 1);
+    assert_eq!(reported(job.ended(Outcome::Canceled)).len(), 1);
     assert_eq!(job.status(Status::Absent), []);
     assert!(job.is_idle());
 }
 
 #[test]
-fn a_job_that_ended_unseen_is_told_once() {
+fn a_job_that_ended_unseen_is_reported_once() {
     let mut job = running();
-    let actions = told(job.reconnected(Status::Absent));
+    let actions = reported(job.reconnected(Status::Absent));
     assert_eq!(actions, [Action::Emit(ended(Outcome::Unknown, true))]);
     assert_eq!(job.status(Status::Absent), []);
     assert!(job.is_idle());

@@ -109,7 +109,7 @@ impl<P: Publisher> VmState<P> {
             }
             match self.set_node(qmp, &plan.node, plan.threshold) {
                 Ok(()) => {}
-                // The node may have gone with a job that ended: the next look tells.
+                // A job that ended may have removed the node: look again.
                 Err(QmpError::Refused { .. }) if self.is_replaced(qmp, &plan)? => continue,
                 Err(error @ QmpError::Refused { .. }) => return Err(error.into()),
                 Err(error) => return Err(ArmError::Lost(Box::new(plan), error)),
@@ -119,7 +119,7 @@ impl<P: Publisher> VmState<P> {
             }
             if plan.threshold > 0 {
                 match self.set_node(qmp, &plan.node, 0) {
-                    // A node that is gone has no threshold.
+                    // A node that was removed has no threshold.
                     Ok(()) | Err(QmpError::Refused { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }

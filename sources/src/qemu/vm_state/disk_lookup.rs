@@ -20,7 +20,7 @@ impl<P: Publisher> VmState<P> {
         })
     }
 
-    /// What tells the images apart: names that are cut to what a record holds, and the device or,
+    /// Keys of the images: names that are cut to what a record holds, and the device or,
     /// of a backing image, its node.
     pub(super) fn keys(&self) -> Vec<(String, String)> {
         let key = |(name, device, n, layer): (String, &Device, usize, &Layer)| {

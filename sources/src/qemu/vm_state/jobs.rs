@@ -114,14 +114,14 @@ impl<P: Publisher> VmState<P> {
                     self.polls.of(Question::Jobs).hurry();
                 }
                 Action::AskStatus => self.polls.of(Question::Jobs).hurry(),
-                told => self.tell(id, told),
+                report => self.report_action(id, report),
             }
         }
         Ok(())
     }
 
     /// Answers and events, which need no connection.
-    pub(super) fn tell(&mut self, id: &str, action: Action) {
+    pub(super) fn report_action(&mut self, id: &str, action: Action) {
         match action {
             Action::Answer(request, answer) => {
                 let Some(request) = self.requests.remove(&request) else { return };
@@ -302,7 +302,10 @@ impl<P: Publisher> VmState<P> {
             .collect();
         for (request, id) in over {
             let actions = self.jobs.get_mut(&id).map(|e| e.job.timed_out(request));
-            actions.unwrap_or_default().into_iter().for_each(|action| self.tell(&id, action));
+            actions
+                .unwrap_or_default()
+                .into_iter()
+                .for_each(|action| self.report_action(&id, action));
             self.requests.remove(&request);
         }
     }
