@@ -25,17 +25,17 @@ Examples:
   domstat run process --pid 4242 &      publish the threads of a process as vCPUs
   domstat ls                            what is published on this host
   domstat show web1 --watch             a live table
-  domstat check web1 --watch 10         prove the layout's rules on the live region
-  domstat top                           what all domains do, live
+  domstat check web1 --watch 10         check the layout's rules on the live region
+  domstat top                           a live view of all domains
   domstat export                        serve everything to Prometheus
   domstat run qemu --qmp /run/vm1.qmp   publish a VM: vCPUs, disks, thresholds, jobs
   domstat block threshold web1 vda 80%  one event when a write goes past it
   domstat events web1                   events as they come
   domstat abi diff old.h new.h          whether builds of two layouts understand each other
 
-Regions are found under $DOMSTAT_DIR; without it under /run/domstat for root and
+Domains are found in $DOMSTAT_DIR; without it in /run/domstat for root and in
 $XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
-there (*.sock). With --socket or $DOMSTAT_SOCKET that daemon alone is asked for them.
+(*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked.
 
 Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible,
             2 wrong usage, 3 a region cannot be attached or published, 4 anything else.";
@@ -45,12 +45,11 @@ Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompat
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Directory in which regions and the sockets of daemons (*.sock) are found
-    #[arg(long, global = true, env = "DOMSTAT_DIR", value_name = "DIR", value_parser = maybe_empty())]
+    /// Directory of regions and of daemons' sockets (*.sock) [env: DOMSTAT_DIR]
+    #[arg(long, global = true, value_name = "DIR", value_parser = maybe_empty())]
     dir: Option<PathBuf>,
-    /// Socket of a daemon: `run` serves there; ls, show, check, top, export and push read what is
-    /// served there, and nothing else
-    #[arg(long, global = true, env = "DOMSTAT_SOCKET", value_name = "PATH", value_parser = maybe_empty())]
+    /// Read from this socket only; `run` serves at it [env: DOMSTAT_SOCKET]
+    #[arg(long, global = true, value_name = "PATH", value_parser = maybe_empty())]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -70,6 +69,8 @@ enum Command {
     Top(command::top::Args),
     Man(command::man::Args),
     Completions(command::completions::Args),
+    /// Print the version
+    Version,
     Block(command::block::Args),
     Events(command::events::Args),
 }
@@ -81,9 +82,14 @@ fn maybe_empty() -> impl TypedValueParser<Value = PathBuf> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Not clap's: it would name these options in the usage of errors if the variables are set.
     // A variable that is set to nothing is not set.
-    let dir = cli.dir.as_deref().filter(|dir| !dir.as_os_str().is_empty());
-    let socket = cli.socket.as_deref().filter(|socket| !socket.as_os_str().is_empty());
+    let given = |option: Option<PathBuf>, variable| {
+        let path = option.or_else(|| std::env::var_os(variable).map(PathBuf::from))?;
+        (!path.as_os_str().is_empty()).then_some(path)
+    };
+    let (dir, socket) = (given(cli.dir, "DOMSTAT_DIR"), given(cli.socket, "DOMSTAT_SOCKET"));
+    let (dir, socket) = (dir.as_deref(), socket.as_deref());
     let places = locate::Places { dir, socket };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),
@@ -98,6 +104,7 @@ fn main() -> ExitCode {
         Command::Top(args) => command::top::run(&args, places),
         Command::Man(args) => command::man::run(&args, Cli::command()),
         Command::Completions(args) => command::completions::run(&args, Cli::command()),
+        Command::Version => command::version(),
         Command::Block(args) => command::block::run(&args, dir),
         Command::Events(args) => command::events::run(&args, dir),
     };

@@ -33,6 +33,16 @@ pub(crate) struct Args {
     vcpus: u32,
 }
 
+/// What to do next.
+const NOW: &str = "
+Now your own:
+  domstat run qemu --qmp-dir DIR &   publish each VM with a QMP socket in DIR
+  domstat run process --pid PID &    publish the threads of a process
+  domstat run kvm --name vm1 &       a micro-VM as in this demo, until it is stopped
+  domstat top                        a live view of all domains
+  domstat export                     serve them to Prometheus
+";
+
 /// Samples a second on a pipe and on a terminal.
 const RATE: u64 = 2;
 /// How often the demo's own threads are looked at: more often than they change between work and
@@ -49,6 +59,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let dir = usable(locate::directory(dir).ok()).unwrap_or_else(|| private.path().to_owned());
     let name = format!("demo-{}", std::process::id());
 
+    writeln!(
+        stdout(),
+        "domstat publishes statistics of VMs through shared memory; tools read them without asking\n\
+         the VM, its process or the kernel. This demo publishes one VM and reads it elsewhere.\n"
+    )?;
     let place = Place::Directory(dir.clone());
     let (mut published, probe, _threads) = match KvmSource::available() {
         Ok(()) => {
@@ -94,12 +109,13 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     if let Some(probe) = probe {
         cross_check(&published, &probe)?;
     }
+    write!(stdout(), "{NOW}")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says how the published numbers compare with the kernel's own.
 fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
-    writeln!(stdout(), "\nThe kernel's own books, beside what was published:")?;
+    writeln!(stdout(), "\nThe kernel's own numbers, next to what was published:")?;
     let region = Region::open(published.path())?;
     for vcpu in region.vcpus() {
         let Ok(Reading::Active(sample)) = vcpu.read::<Runstate>() else { continue };

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the names of domains only, one a line
+    #[arg(long, conflicts_with_all = ["json", "watch", "prune"])]
+    names: bool,
     /// List again and again
     #[arg(long, conflicts_with = "prune")]
     watch: bool,
@@ -72,6 +75,13 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         return prune::run(places);
     }
     let mut out = std::io::stdout().lock();
+    if args.names {
+        // A name that cannot be typed is of no use to a shell.
+        for entry in places.all()?.iter().filter(|entry| printable(&entry.name) == entry.name) {
+            writeln!(out, "{}", entry.name)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let stop = if args.watch { Some(Stop::on_signals()?) } else { None };
     let mut screen =
         Screen::new(args.watch && out.is_terminal() && !args.json, Styles::new(args.color));

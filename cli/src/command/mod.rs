@@ -14,3 +14,10 @@ pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod top;
+
+/// `domstat version`, for those who look for a verb.
+pub(crate) fn version() -> Result<std::process::ExitCode, crate::error::Failure> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "domstat {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(std::process::ExitCode::SUCCESS)
+}

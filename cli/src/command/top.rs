@@ -69,8 +69,8 @@ pub(crate) struct Args {
     /// Only domains whose name or UUID contains TEXT, or that are in the state TEXT
     #[arg(short, long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Columns to show, in this order; default: those that fit
-    #[arg(short, long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = columns())]
+    /// Columns to show, in this order, of those that --sort names; default: those that fit
+    #[arg(short, long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = columns(), hide_possible_values = true)]
     columns: Option<Vec<String>>,
     /// A domain is stale when its newest number is older than this; default: 10
     #[arg(long, value_name = "SECONDS", value_parser = super::show::seconds)]

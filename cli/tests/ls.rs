@@ -1,0 +1,111 @@
+//! The list of domains, what it removes, and what shells complete from it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
+
+mod common;
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use common::made_up::MadeUp;
+use common::{domstat, output, skip, stderr, stdout};
+use serde_json::Value;
+
+#[test]
+fn a_dead_entry_is_a_row_until_it_is_pruned_and_nothing_else_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let _live = MadeUp::start(dir.path(), "web1", "web1");
+    let dead = dir.path().join("dead1.domstat");
+    symlink("/proc/1/fd/999999", &dead).unwrap();
+    // Links that no producer makes, and files, are nobody's leftovers.
+    let other = dir.path().join("other.domstat");
+    symlink(dir.path().join("missing"), &other).unwrap();
+    let junk = dir.path().join("junk.domstat");
+    std::fs::write(&junk, "junk").unwrap();
+
+    let listed = output(dir.path(), &["ls"]);
+    assert!(listed.status.success());
+    let text = stdout(&listed);
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("dead1").contains("dead") && row("web1").contains("live"), "{text}");
+    assert!(text.contains("ls --prune"), "{text}");
+    assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+    let json: Value =
+        serde_json::from_slice(&output(dir.path(), &["ls", "--json"]).stdout).unwrap();
+    let of = |name: &str| json.as_array().unwrap().iter().find(|row| row["entry"] == name).unwrap();
+    assert_eq!((&of("dead1")["liveness"], &of("dead1")["name"]), (&"dead".into(), &Value::Null));
+    assert_eq!(of("web1")["liveness"], "live");
+
+    let pruned = stdout(&output(dir.path(), &["ls", "--prune"]));
+    assert!(pruned.contains(&format!("removed {}", dead.display())), "{pruned}");
+    assert_eq!(pruned.matches("removed").count(), 1, "{pruned}");
+    assert!(dead.symlink_metadata().is_err());
+    assert!(other.symlink_metadata().is_ok() && junk.exists());
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 3, "nothing was left aside: {left:?}");
+    assert!(stdout(&output(dir.path(), &["ls"])).contains("web1"));
+}
+
+#[test]
+fn names_are_completed_and_never_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let _web = MadeUp::start(dir.path(), "web1", "web1");
+    let ran = dir.path().join("ran");
+    std::fs::write(dir.path().join("we$(touch ran).domstat"), "junk").unwrap();
+    assert!(stdout(&output(dir.path(), &["ls", "--names"])).contains("web1\n"));
+    let script = stdout(&output(dir.path(), &["completions", "bash"]));
+    let complete = "\nCOMP_WORDS=($PROGRAM show we); COMP_CWORD=2; \
+                    _domstat_domains domstat we show; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let completed = Command::new("bash")
+        .args(["-c", &(script + complete)])
+        .env("PROGRAM", env!("CARGO_BIN_EXE_domstat"))
+        .env("DOMSTAT_DIR", dir.path())
+        .env_remove("DOMSTAT_SOCKET")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let names = stdout(&completed);
+    assert!(names.lines().any(|line| line == "web1"), "{names}{}", stderr(&completed));
+    assert!(names.contains("we\\$\\(touch") && !ran.exists(), "{names}");
+}
+
+#[test]
+fn where_nothing_may_be_read_the_exit_status_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("root", "another user can be tried by root only");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = dir.path().join("domstat");
+    common::copy_program(&program);
+    let _web = MadeUp::start(dir.path(), "web1", "web1");
+    let mut command = Command::new(&program);
+    command.arg("ls").env("DOMSTAT_DIR", dir.path()).env_remove("DOMSTAT_SOCKET");
+    let listed = command.uid(65_534).gid(65_534).output().unwrap();
+    assert_eq!(listed.status.code(), Some(3), "{}", stdout(&listed));
+    assert!(stdout(&listed).contains("not_permitted"), "{}", stdout(&listed));
+}
+
+#[test]
+fn usage_does_not_depend_on_the_environment_and_pages_have_all_sections() {
+    let dir = tempfile::tempdir().unwrap();
+    let usage = |set: bool| {
+        let mut command = domstat(dir.path());
+        if !set {
+            command.env_remove("DOMSTAT_DIR");
+        }
+        stderr(&command.arg("show").output().unwrap())
+    };
+    assert_eq!(usage(true), usage(false));
+    assert_eq!(stdout(&output(dir.path(), &["version"])), "domstat 0.1.0\n");
+    let pages = dir.path().join("man");
+    assert!(output(dir.path(), &["man", "--out", pages.to_str().unwrap()]).status.success());
+    for page in ["domstat", "domstat-show", "domstat-top", "domstat-check", "domstat-ls"] {
+        let text = std::fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
+        for section in ["SYNOPSIS", "EXAMPLES", "ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{page}: {section}");
+        }
+        assert!(!text.contains("EXTRA") && text.contains("domstat 0.1.0"), "{page}");
+    }
+}
