@@ -74,8 +74,8 @@ def main():
                 print(f'<rect x="{x:.1f}" y="{y}" width="{cells * WIDTH:.1f}" height="{HEIGHT}" '
                       f'fill="{bg}"/>')
             bold = ' font-weight="bold"' if look.get("bold") else ""
-            # Word by word, each where it belongs, whatever the font's width.
-            for word in re.finditer(r"\S+", text):
+            # Word by word, braille sign by sign, each where it belongs, whatever the font's width.
+            for word in re.finditer(r"[\u2800-\u28ff]|[^\s\u2800-\u28ff]+", text):
                 x = 12 + (column + width_of(text[:word.start()])) * WIDTH
                 print(f'<text x="{x:.1f}" y="{y + 13}" fill="{fg}"{bold} '
                       f'textLength="{width_of(word[0]) * WIDTH:.1f}">{escape(word[0])}</text>')
