@@ -11,7 +11,7 @@ use domstat_consumer::AttachError;
 use domstat_consumer::attach::Truncated;
 use domstat_invariant_checker::NotAttachable;
 use domstat_layout::SchemaError;
-use domstat_producer::{AnnounceError, CreateError, ServeError};
+use domstat_producer::{AnnounceError, CreateError, RegionTruncated, ServeError};
 use domstat_sources::SourceError;
 use domstat_sources::contract::{ControlError, ErrorCode};
 
@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     FileAndSocket,
     #[error(transparent)]
     Announce(#[from] AnnounceError),
+    #[error(transparent)]
+    Truncated(#[from] RegionTruncated),
     #[error("{}", .0.with_causes())]
     Source(#[from] SourceError),
     #[error(
@@ -84,6 +86,7 @@ impl Failure {
             | Self::NotAttachable { .. }
             | Self::Create(_)
             | Self::Announce(_)
+            | Self::Truncated(_)
             | Self::Serve(_)
             | Self::Source(_)
             | Self::NoDirectory

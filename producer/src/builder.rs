@@ -11,7 +11,7 @@ use domstat_layout::schema::GroupSpec;
 use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
 
 use crate::arch::{ArchLayout, ArchWriter};
-use crate::memfd::{allocate, map, memfd, os, random};
+use crate::memfd::{allocate, map, map_guarded, memfd, os, random};
 use crate::pieces::{Pages, Piece, RegionMemory, frame_lens};
 use crate::plan::LayoutOptions;
 use crate::region::Storage;
@@ -250,6 +250,10 @@ impl RegionBuilder {
     /// Creates the region in a file that appears at `path`, whole, when it is published, and
     /// vanishes with the region. Put it on a tmpfs: a real disk can stall the writer.
     ///
+    /// Who can write the file can truncate it. Writers survive that: from then on they write to
+    /// memory that nobody reads, and [`crate::Region::check`] says so. A memfd cannot be truncated
+    /// ([`RegionBuilder::create_memfd`]): a VMM should prefer it.
+    ///
     /// A region that lies there already is replaced unless its producer still runs. What producers
     /// left in the directory that were killed before they had published is removed.
     ///
@@ -268,8 +272,8 @@ impl RegionBuilder {
         let file = temp.as_file();
         let in_dir = || format!("allocate {} bytes in {}", plan.total_len(), dir.display());
         allocate(file, plan.total_len()).map_err(os(in_dir))?;
-        let whole = map(file, "map the region")?;
-        self.create(plan, whole, &[], Storage::File { temp: Some(temp), path })
+        let (whole, map) = map_guarded(file)?;
+        self.create(plan, whole, &[], Storage::File { temp: Some(temp), path, map })
     }
 
     /// Creates the region in pages that the caller owns: `dom` holds the dom record and, if

@@ -152,3 +152,20 @@ pub enum AnnounceError {
         source: io::Error,
     },
 }
+
+/// The file of a published region was truncated, so that nothing that is written to it reaches
+/// consumers any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} was truncated from {mapped_len} bytes to {file_len}: nothing that is written there is read any \
+     more; publish in memory, or where nobody else can write",
+    path.display()
+)]
+pub struct RegionTruncated {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes that were mapped.
+    pub mapped_len: u64,
+    /// Bytes that the file has now.
+    pub file_len: u64,
+}

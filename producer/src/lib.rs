@@ -59,7 +59,7 @@ mod writer;
 pub use announce::Announcement;
 pub use builder::{Created, RegionBuilder};
 pub use clock::now;
-pub use error::{AnnounceError, CreateError, PlanError};
+pub use error::{AnnounceError, CreateError, PlanError, RegionTruncated};
 pub use monotonic::MonotonicSink;
 pub use pieces::Pages;
 pub use plan::{Placement, Plan};

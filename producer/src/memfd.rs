@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use memmap2::MmapOptions;
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
 
 use crate::CreateError;
-use crate::pieces::Piece;
+use crate::pieces::{GuardedMap, Piece};
 
 pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError {
     move |source| CreateError::Os { action: action(), source }
@@ -47,6 +48,15 @@ pub(crate) fn map(file: &File, action: &str) -> Result<Piece, CreateError> {
         found: len,
         expected: len,
     })
+}
+
+/// As [`map`], of a file that others can truncate.
+pub(crate) fn map_guarded(file: &File) -> Result<(Piece, Arc<GuardedMap>), CreateError> {
+    let action = || "map the region".to_owned();
+    let map = MmapOptions::new().map_raw(file).map_err(os(action))?;
+    let len = map.len();
+    let misfit = || CreateError::Pages { what: action(), found: len, expected: len };
+    Piece::of_file(map).map_err(os(action))?.ok_or_else(misfit)
 }
 
 pub(crate) fn random() -> Result<u64, CreateError> {

@@ -2,11 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
+use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use domstat_layout::header::record;
 use domstat_layout::{Geometry, RecordKind, WriteMem};
+use domstat_sigbus::{Access, Guard};
 use memmap2::MmapRaw;
 
 /// Pages that the caller owns: a hypervisor's own, or memory shared in some other way.
@@ -53,6 +55,19 @@ impl Pages {
 /// What keeps a region's memory alive.
 type Owner = Arc<dyn Any + Send + Sync>;
 
+/// The mapping of a file that others can truncate.
+pub(crate) struct GuardedMap {
+    // Before the mapping, so that it is dropped first.
+    guard: Guard,
+    _map: MmapRaw,
+}
+
+impl GuardedMap {
+    pub(crate) fn is_lost(&self) -> bool {
+        self.guard.is_lost()
+    }
+}
+
 /// Shared memory that lives as long as the piece does. All of a region's pieces share one owner.
 #[derive(Clone)]
 pub(crate) struct Piece {
@@ -72,6 +87,27 @@ impl Piece {
         // WriteMem only.
         let mem = unsafe { WriteMem::new(base, len) };
         Some(Self { mem, owner: Arc::new(map) })
+    }
+
+    /// As [`Piece::of_map`], of a file that others can truncate: an access past its end does not
+    /// kill the process, and [`GuardedMap::is_lost`] says so.
+    pub(crate) fn of_file(map: MmapRaw) -> io::Result<Option<(Self, Arc<GuardedMap>)>> {
+        let Some(base) = NonNull::new(map.as_mut_ptr()) else { return Ok(None) };
+        let len = map.len();
+        // SAFETY: a mapping of ours, in whole pages, since a region's file is; it is reached through
+        // atomics only, and that what is written to a lost mapping goes nowhere harms nobody. The
+        // guard is dropped before the mapping is.
+        let guard = unsafe {
+            Guard::register(
+                base,
+                len.next_multiple_of(rustix::param::page_size()),
+                Access::ReadWrite,
+            )
+        }?;
+        let owner = Arc::new(GuardedMap { guard, _map: map });
+        // SAFETY: as in `of_map`; an access that fails is made good by the guard.
+        let mem = unsafe { WriteMem::new(base, len) };
+        Ok(Some((Self { mem, owner: Arc::clone(&owner) as Owner }, owner)))
     }
 
     /// Pages of the caller's.

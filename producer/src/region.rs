@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{Geometry, State};
@@ -10,9 +11,9 @@ use rustix::fs::SealFlags;
 use rustix::thread::futex;
 use tempfile::NamedTempFile;
 
-use crate::pieces::Piece;
+use crate::pieces::{GuardedMap, Piece};
 use crate::region_file::{self, same_file};
-use crate::{AnnounceError, Announcement, CreateError, Plan};
+use crate::{AnnounceError, Announcement, CreateError, Plan, RegionTruncated};
 
 /// Where a region's bytes are.
 pub(crate) enum Storage {
@@ -22,6 +23,7 @@ pub(crate) enum Storage {
     File {
         temp: Option<NamedTempFile>,
         path: PathBuf,
+        map: Arc<GuardedMap>,
     },
     Caller,
 }
@@ -98,7 +100,7 @@ impl Unpublished {
             expected: domstat_layout::header::DOM_HEADER_LEN,
         })?;
         let mut file = None;
-        if let Storage::File { temp, path } = &mut storage
+        if let Storage::File { temp, path, .. } = &mut storage
             && let Some(temp) = temp.take()
         {
             file = Some(region_file::put(temp, path)?);
@@ -120,6 +122,24 @@ pub struct Region {
 }
 
 impl Region {
+    /// Checks that what is written still reaches consumers: a plain file can be truncated by
+    /// whoever can write it, and then nothing does any more. One system call for a file, none
+    /// otherwise; call it now and then.
+    ///
+    /// # Errors
+    /// [`RegionTruncated`]; publish the domain again.
+    pub fn check(&self) -> Result<(), RegionTruncated> {
+        let (Some(file), Storage::File { path, map, .. }) = (&self.file, &self.storage) else {
+            return Ok(());
+        };
+        let mapped_len = self.len() as u64;
+        let file_len = file.metadata().map_or(0, |meta| meta.len());
+        if file_len < mapped_len || map.is_lost() {
+            return Err(RegionTruncated { path: path.clone(), mapped_len, file_len });
+        }
+        Ok(())
+    }
+
     /// Says that the domain is gone: `state` becomes retired, waiters are woken, a file is
     /// removed. Mappings that consumers hold stay valid.
     pub fn retire(mut self) {

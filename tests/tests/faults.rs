@@ -184,3 +184,28 @@ fn of_two_producers_of_one_name_the_second_waits_until_the_first_has_it() {
         assert_eq!(names(dir.path()), ["n.domstat"]);
     });
 }
+
+#[test]
+fn a_writer_survives_a_file_that_is_truncated_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("region");
+    let created = RegionBuilder::new("n").vcpus(200).create_file(&path).unwrap();
+    let mut vcpus = created.vcpus;
+    let region = created.unpublished.publish().unwrap();
+    let write = |vcpu: &mut domstat_producer::VcpuWriter| {
+        vcpu.write(&domstat_tests::runstate(7), domstat_layout::Ns(7));
+    };
+    vcpus.iter_mut().for_each(write);
+    region.check().unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    vcpus.iter_mut().for_each(write);
+    let truncated = region.check().unwrap_err();
+    assert_eq!((truncated.file_len, truncated.path.as_path()), (0, path.as_path()));
+    // Made long again, it is still not what readers have mapped.
+    File::options().write(true).open(&path).unwrap().set_len(truncated.mapped_len).unwrap();
+    vcpus.iter_mut().for_each(write);
+    region.notify();
+    assert!(region.check().is_err());
+    region.retire();
+    assert!(!path.exists());
+}

@@ -123,6 +123,7 @@ impl Published {
             return Ok(None);
         }
         self.next_tick = Instant::now() + running.interval();
+        self.visible.check()?;
         match running.tick() {
             Ok(Progress::Continue) => self.notes.well(&self.name),
             Ok(Progress::Ended) => return Ok(Some(End::DomainGone)),

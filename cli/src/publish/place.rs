@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domstat_producer::{Announcement, Created, Region, RegionBuilder, Served, Server, Unpublished};
+use domstat_producer::{
+    Announcement, Created, Region, RegionBuilder, RegionTruncated, Served, Server, Unpublished,
+};
 
 use crate::error::Failure;
 
@@ -65,6 +67,11 @@ impl Visible {
     /// Where consumers find it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Checks that what is written reaches consumers.
+    pub(super) fn check(&self) -> Result<(), RegionTruncated> {
+        self.region.as_ref().map_or(Ok(()), Region::check)
     }
 
     /// Wakes consumers that wait for an event.

@@ -2,9 +2,7 @@
 
 use std::os::fd::AsFd;
 
-mod sigbus;
-
-pub(crate) use sigbus::Guard;
+use domstat_sigbus::Guard;
 
 /// The memory behind a region went away under its reader: its file was truncated, or could not be
 /// read any more. Nothing that is read from then on is a value; attach again.

@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use domstat_layout::{CopyWidth, ReadMem};
+use domstat_sigbus::{Access, Guard};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::attach::truncation::{Guard, Shrinkable};
+use crate::attach::truncation::Shrinkable;
 use crate::error::AttachError;
 
 /// Memory that holds a region, readable for as long as this lives.
@@ -55,7 +56,7 @@ impl Mapping {
         let len = len.next_multiple_of(rustix::param::page_size());
         // SAFETY: a mapping of ours, in whole pages; nothing reaches it but through `mem`, and its
         // readers ask whether it was lost before they hand out what they read.
-        unsafe { Guard::register(base, len) }.map(Some)
+        unsafe { Guard::register(base, len, Access::Read) }.map(Some)
     }
 
     /// Where it begins.

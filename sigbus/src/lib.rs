@@ -1,11 +1,11 @@
-//! What keeps a load from a file that was truncated from killing the reader.
+//! SIGBUS handler for truncated files, for readers and writers of mappings.
 //!
-//! A load from a page that lies past the end of its file raises SIGBUS, as does one that finds no
+//! An access to a page that lies past the end of its file raises SIGBUS, as does one that finds no
 //! room on a full filesystem, or bad memory. The handler here looks whether the address lies in a
 //! mapping that was registered. If so it notes that the mapping is lost and maps zeros over all
-//! of it, and the load is made again: it yields zero, the read that it is a part of goes on, and
-//! whoever reads asks afterwards whether the mapping was lost ([`Guard::is_lost`]). Every other
-//! SIGBUS goes to whoever handled it before.
+//! of it, and the access is made again: a load yields zero, a store goes to private memory, and
+//! the thread checks afterwards whether the mapping was lost ([`Guard::is_lost`]). Every other
+//! SIGBUS goes to the handler that was installed before.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -26,6 +26,8 @@ struct Slot {
     /// 0 while the slot is not in use.
     len: AtomicUsize,
     lost: AtomicBool,
+    /// Whether the zeros have to be writable.
+    writable: AtomicBool,
     next: AtomicPtr<Slot>,
 }
 
@@ -33,8 +35,17 @@ static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 /// Slots that nobody uses. The handler never looks here.
 static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
+/// How a mapping is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By loads.
+    Read,
+    /// By loads and stores.
+    ReadWrite,
+}
+
 /// The registration of one mapping; ends with it. It has to end before the mapping does.
-pub(crate) struct Guard(&'static Slot);
+pub struct Guard(&'static Slot);
 
 impl Guard {
     /// Registers the `len` bytes at `base`, a mapping of the caller's.
@@ -43,17 +54,23 @@ impl Guard {
     /// The range starts and ends at page boundaries and is mapped. Until the guard is dropped it
     /// belongs to the caller alone, who reaches it through atomics only and can do with zeros in
     /// its place at any time.
-    pub(crate) unsafe fn register(base: NonNull<u8>, len: usize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the operating system says when the handler cannot be installed.
+    pub unsafe fn register(base: NonNull<u8>, len: usize, access: Access) -> io::Result<Self> {
         install()?;
         let slot = free_slot();
         // ORDERING: relaxed; the release that ends `set` puts it before the range is seen.
         slot.lost.store(false, Ordering::Relaxed);
+        // ORDERING: as above.
+        slot.writable.store(access == Access::ReadWrite, Ordering::Relaxed);
         slot.set(base.as_ptr().addr(), len);
         Ok(Self(slot))
     }
 
     /// Whether an access to the mapping failed since it was registered.
-    pub(crate) fn is_lost(&self) -> bool {
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
         // ORDERING: acquire, pairs with the release in `on_sigbus`. It was this thread, or one that
         // mapped the zeros which this thread has read, that stored the flag before.
         self.0.lost.load(Ordering::Acquire)
@@ -113,6 +130,7 @@ fn free_slot() -> &'static Slot {
         base: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
         lost: AtomicBool::new(false),
+        writable: AtomicBool::new(false),
         next: AtomicPtr::new(ptr::null_mut()),
     }));
     // ORDERING: relaxed, here and below where the exchange fails: a head that is out of date makes it
@@ -171,7 +189,8 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         // ORDERING: release, pairs with the acquire in `is_lost`: the flag stands before the zeros
         // can be read.
         slot.lost.store(true, Ordering::Release);
-        if map_zeros(base, len) {
+        // ORDERING: relaxed; stored before the range that `range_of` has seen.
+        if map_zeros(base, len, slot.writable.load(Ordering::Relaxed)) {
             return;
         }
     }
@@ -186,14 +205,15 @@ const fn is_access(code: c_int) -> bool {
 }
 
 /// Maps zeros over a registered range.
-fn map_zeros(base: usize, len: usize) -> bool {
+fn map_zeros(base: usize, len: usize, writable: bool) -> bool {
     let at = ptr::with_exposed_provenance_mut::<c_void>(base);
     let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+    let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
     // SAFETY: the range is that of a mapping whose owner agreed to find zeros in it (`register`).
     // The access that failed belongs to a thread that borrows the mapping's owner, so the mapping
     // is not being unmapped, nor its slot given to another, while this runs. Another thread may
     // have done the same already; then zeros replace zeros.
-    unsafe { rustix::mm::mmap_anonymous(at, len, ProtFlags::READ, flags) }.is_ok()
+    unsafe { rustix::mm::mmap_anonymous(at, len, protection, flags) }.is_ok()
 }
 
 /// Hands a SIGBUS that is not ours to whoever handled it before us.
