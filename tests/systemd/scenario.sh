@@ -43,7 +43,12 @@ scrape() {
     cat <&3
 }
 say "scrape: $(scrape | grep -c '^domstat_build_info') build_info"
-say "scrape: $(scrape | grep -c '^domstat_up{.*} 1') up at a socket"
+for _ in {1..30}; do
+    up=$(scrape | grep -c '^domstat_up{.*} 1')
+    [ "$up" = 1 ] && break
+    sleep 0.2
+done
+say "scrape: $up up at a socket"
 systemctl kill -s SIGKILL domstat-process@1.service
 for _ in {1..100}; do
     sleep 0.1
