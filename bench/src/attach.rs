@@ -1,4 +1,4 @@
-//! Coming and going: attaching to regions, and a pass over all the domains of a host.
+//! Attaching to regions, and a pass over all the domains of a host.
 
 use std::error::Error;
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! A reader beside a writer, each on a CPU of its own.
+//! A reader next to a writer, each on a CPU of its own.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Measures domstat as ratios to a floor, and beside its peers, in one run.
+//! Measures domstat as ratios to a floor, and next to its peers, in one run.
 
 mod attach;
 #[cfg(feature = "iceoryx2")]

@@ -1,4 +1,4 @@
-//! What was measured: tables for people, ratios by name for programs.
+//! Report of a run: tables for people, ratios by name for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

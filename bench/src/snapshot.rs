@@ -1,4 +1,4 @@
-//! Whole domains at once.
+//! Snapshots of whole domains.
 
 use std::hint::black_box;
 use std::time::Instant;

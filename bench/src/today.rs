@@ -1,4 +1,4 @@
-//! What a tool does today to learn the same numbers: system calls.
+//! The system calls by which a tool learns the same numbers today.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! One thread that reads, or writes, with nobody beside it.
+//! Reads and writes of one thread that nothing disturbs.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Whole records, header and groups alike, copied as fast as without a check.
+//! Bulk copies of whole records, header and groups alike, each checked by its sequence numbers.
 #![allow(unsafe_code)]
 
 use core::ops::Range;

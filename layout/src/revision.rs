@@ -1,5 +1,5 @@
-//! The revisions as values, for code that chooses one at run time: producers that write as an
-//! older build would, checkers, generators.
+//! List of the revisions, for code that chooses one at run time: producers that write as an older
+//! build would, checkers, generators.
 //!
 //! # Adding revision N
 //!

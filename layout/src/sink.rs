@@ -1,5 +1,5 @@
-//! The contract between what knows numbers (a source) and what publishes them (a producer's
-//! writers): groups by type, never an offset.
+//! Sinks: the contract between a source of numbers and a producer's writers. Sinks take groups by
+//! type, never by offset, and are not part of the ABI.
 
 use crate::descriptor::{BlkGroup, DomGroup, NetGroup, VcpuGroup};
 use crate::value::{Ns, Word};

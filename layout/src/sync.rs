@@ -1,3 +1,3 @@
-//! The atomics that the protocol is written in. `tests/loom.rs` puts loom's in their place.
+//! Atomics of the protocol. `tests/loom.rs` replaces them by loom's.
 
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

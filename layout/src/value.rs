@@ -1,4 +1,4 @@
-//! What a published word can say: a number, "not produced", or "saturated".
+//! Published words: a number, "not produced", or "saturated".
 
 use core::fmt;
 

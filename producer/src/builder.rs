@@ -1,4 +1,4 @@
-//! From options to a region that waits to be published.
+//! Builder of regions: from options to a region that waits to be published.
 
 use std::any::Any;
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! One error type per operation.
+//! Errors, one type per operation.
 
 use std::io;
 use std::path::PathBuf;

@@ -28,9 +28,10 @@
 //! // 2. Publish: from here on consumers may map it.
 //! let region = created.unpublished.publish()?;
 //! // 3. Each vCPU's thread owns its writer.
-//! let mut vcpu0 = created.vcpus.remove(0);
-//! std::thread::spawn(move || vcpu0.set(Runstate::running_ns, 5_000, Ns(1_005_000))).join().unwrap();
-//! // 4. The domain is gone.
+//! for mut vcpu in created.vcpus {
+//!     std::thread::spawn(move || vcpu.set(Runstate::running_ns, 5_000, Ns(1_005_000)));
+//! }
+//! // 4. The domain has ended.
 //! region.retire();
 //! # Ok(())
 //! # }

@@ -1,4 +1,4 @@
-//! Files that hold regions.
+//! Memory and files that hold regions.
 
 use std::fs::File;
 use std::io;

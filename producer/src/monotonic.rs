@@ -1,4 +1,4 @@
-//! Writers that go on where another process left off.
+//! Sinks whose counters do not go back when a region continues that of an earlier process.
 
 use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
 use domstat_layout::latest::Runstate;
@@ -12,23 +12,23 @@ use crate::{DomWriter, VcpuWriter};
 /// How far the beginnings of one vCPU may seem apart: a tick of the slowest kernel.
 const SAME_BEGINNING_NS: u64 = 10_000_000;
 
-/// A sink in front of a writer whose region is gone on with
+/// A sink in front of a writer of a region that continues an earlier one
 /// ([`crate::RegionBuilder::continue_memfd`]): cumulative fields do not go back.
 ///
-/// Meant for sources that count from the domain's beginning, as the kernel does for a process, and
-/// may differ a little from what their predecessor made of it: what is lower than the last value is
-/// raised until it catches up. A slot whose runstate shows another vCPU than before, by when it
-/// began, is renewed. Arch groups are passed on as they are.
+/// For sources that count from the domain's beginning, as the kernel does for a process, and whose
+/// numbers may differ a little from those of the earlier process: a counter below its last value
+/// stays at that value until it catches up. A slot whose runstate shows another vCPU than before,
+/// by when it began, is renewed. Arch groups pass unchanged.
 ///
 /// In front of a writer of a new region it changes nothing.
 pub struct MonotonicSink<W> {
     writer: W,
-    /// What was last said of groups that have not caught up yet.
+    /// Last values of the groups that have not caught up yet.
     floors: Vec<LastGroup>,
 }
 
 impl MonotonicSink<DomWriter> {
-    /// Goes on with the dom record.
+    /// Continues the dom record.
     #[must_use]
     pub fn dom(mut writer: DomWriter) -> Self {
         let floors = writer.take_last();
@@ -37,7 +37,7 @@ impl MonotonicSink<DomWriter> {
 }
 
 impl MonotonicSink<VcpuWriter> {
-    /// Goes on with a vCPU's record.
+    /// Continues a vCPU's record.
     #[must_use]
     pub fn vcpu(mut writer: VcpuWriter) -> Self {
         let floors = writer.take_last();
@@ -66,7 +66,7 @@ impl MonotonicSink<VcpuWriter> {
 }
 
 impl<W> MonotonicSink<W> {
-    /// What was last said of a group, while it is still gone on with.
+    /// The last values of a group, until it has caught up.
     #[must_use]
     pub fn last<G: Group>(&self) -> Option<G> {
         let last = self.floors.iter().find(|last| last.desc == G::DESC)?;

@@ -1,4 +1,4 @@
-//! Where the records of a region go.
+//! Placement of the records of a region.
 
 use domstat_layout::header::{ArrayWords, SectionWords};
 use domstat_layout::{

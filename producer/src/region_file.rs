@@ -1,4 +1,4 @@
-//! A region's file: made beside its path, put there when it is published.
+//! A region's file: made next to its path, put there when it is published.
 //!
 //! A producer holds a lock on its file for as long as it lives, also while the file has a temporary
 //! name. So a file without a lock is one that a producer left behind, and whoever gets its lock may
@@ -25,7 +25,7 @@ const NAME_LEN: usize = PREFIX.len() + 6;
 /// Of a region's file: everyone may read it, and only its producer write.
 const MODE: u32 = 0o644;
 
-/// Attempts to win a race against others for the same path; each is lost to someone who got on.
+/// Attempts to win a race against others for the same path; each lost attempt is another's success.
 const ATTEMPTS: u32 = 10;
 /// Attempts to get a lock, so far apart: a consumer that looks whether a file is locked has a lock
 /// of its own for a moment.

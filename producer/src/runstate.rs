@@ -1,4 +1,4 @@
-//! Keeps a vCPU's runstate times while its state changes.
+//! Tracker of a vCPU's runstate times.
 
 use domstat_layout::latest::{Runstate, VcpuState};
 use domstat_layout::{Ns, Word};

@@ -1,4 +1,4 @@
-//! Writes a region's schema.
+//! Encoder of a region's schema.
 
 use domstat_layout::descriptor::Kind;
 use domstat_layout::header::SCHEMA_MAGIC;

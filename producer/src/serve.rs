@@ -1,5 +1,5 @@
-//! Handing regions to consumers over a Unix socket: see [`domstat_layout::handover`] for what is
-//! said there.
+//! Server that hands regions to consumers over a Unix socket, as [`domstat_layout::handover`]
+//! specifies.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! What a service manager keeps for a daemon while it is down: the socket at which consumers
-//! knock, and the memory of its regions (systemd's socket activation and file descriptor store).
+//! Descriptors that a service manager stores for a daemon while it is down: listening sockets and
+//! the memory of regions (systemd's socket activation and file descriptor store).
 #![allow(unsafe_code)]
 
 use std::io;

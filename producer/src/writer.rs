@@ -1,4 +1,4 @@
-//! One writer per record.
+//! Writers, one per record.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::revision::spans;

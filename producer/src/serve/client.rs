@@ -1,4 +1,4 @@
-//! One connection: what it asked for and has not been sent yet.
+//! One connection: its requests and its unsent answers.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
