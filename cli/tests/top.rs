@@ -129,6 +129,23 @@ impl Drop for Tmux {
 }
 
 #[test]
+fn a_closed_terminal_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let Some(tmux) = Tmux::start(dir.path(), "--sort name") else {
+        return skip("tmux", "there is no tmux to be a terminal");
+    };
+    tmux.screen(&[], &["web1"]);
+    let shell = tmux.run(&["display-message", "-p", "#{pane_pid}"]).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", shell.trim());
+    let top = std::fs::read_to_string(children).unwrap();
+    let top = Path::new("/proc").join(top.trim());
+    assert!(std::fs::read_link(top.join("exe")).unwrap().ends_with("domstat"));
+    drop(tmux);
+    wait_for("its end", || (!top.exists()).then_some(()));
+}
+
+#[test]
 fn a_terminal_of_80_by_24() {
     let dir = tempfile::tempdir().unwrap();
     let _domain = MadeUp::start(dir.path(), "web1", "web1");

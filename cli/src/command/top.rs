@@ -88,6 +88,9 @@ fn columns() -> PossibleValuesParser {
 /// How long batch mode waits for its first sample, at most.
 const FIRST: Duration = Duration::from_secs(1);
 
+/// How long the screen may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
+
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     // Scripts do not depend on the user's screen.
@@ -96,7 +99,8 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let fleet = places.fleet()?;
     let place = places.describe()?;
     locate::raise_limit_of_files();
-    let stop = Stop::on_signals()?;
+    let stop =
+        if args.batch { Stop::on_signals()? } else { Stop::on_signals_within(GRACE, tty::leave)? };
     let mut sampler = sampler::Sampler::new(fleet, settings.interval, settings.stale);
     if args.batch {
         let mut out = std::io::stdout().lock();

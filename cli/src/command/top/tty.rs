@@ -20,7 +20,8 @@ pub(super) fn with_screen(
     result
 }
 
-fn leave() {
+/// Gives the terminal back.
+pub(super) fn leave() {
     let _ = crossterm::execute!(stdout(), DisableMouseCapture);
     ratatui::restore();
 }
