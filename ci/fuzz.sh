@@ -7,7 +7,7 @@ source "$(dirname "$0")/common.sh"
 seconds=${1:-60}
 shift $(($# ? 1 : 0))
 targets=("$@")
-[ $# -gt 0 ] || targets=(header schema snapshot rfc_v3 handover checker)
+[ $# -gt 0 ] || targets=(header schema snapshot rfc_v3 handover checker qmp control)
 # What `cargo fuzz` asks a nightly compiler for: counters and comparisons for libFuzzer, and
 # AddressSanitizer.
 coverage=(--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4

@@ -48,7 +48,7 @@ fn files_that_are_no_regions() {
     both(dir.path(), &dir.path().join("missing"), "does not exist");
     let dangling = dir.path().join("gone.domstat");
     symlink("/proc/999999999/fd/3", &dangling).unwrap();
-    both(dir.path(), &dangling, "is gone");
+    both(dir.path(), &dangling, "has exited");
     let fifo = dir.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
     both(dir.path(), &fifo, "FIFO");

@@ -134,7 +134,7 @@ fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
     let watched = watcher.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(3));
     assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
-    assert!(stderr(&output(dir.path(), &["show", "k"])).contains("is gone"));
+    assert!(stderr(&output(dir.path(), &["show", "k"])).contains("has exited"));
     let mut second = start();
     let after = show(dir.path(), "k");
     assert_ne!(before["incarnation"], after["incarnation"]);

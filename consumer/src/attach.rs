@@ -1,4 +1,4 @@
-//! Attachments: regions, and whether their producers live.
+//! Attachments: regions together with the liveness of their producers.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use producer_handle::ProducerHandle;
 
 pub(crate) use producer_handle::Processes;
 
-/// A region, attached, and its producer's life beside it.
+/// An attached region, and a handle of its producer.
 ///
 /// ```no_run
 /// use domstat_consumer::{Attachment, Reading};
@@ -40,7 +40,7 @@ pub(crate) use producer_handle::Processes;
 ///         Err(state) => println!("{}", state.name()),
 ///     }
 ///     if let Some(reattached) = web1.refresh().reattached {
-///         println!("attached anew: {reattached:?}");
+///         println!("reattached: {reattached:?}");
 ///     }
 /// #   break;
 /// }
@@ -68,7 +68,7 @@ enum Origin {
     Given,
 }
 
-/// When a producer that is gone is looked for again.
+/// When a producer that has exited is looked for again.
 struct Retry {
     pause: Duration,
     next: Instant,
@@ -79,7 +79,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a daemon may take to say welcome to who looks for it again, and to hand the region over.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// What was found when a region was attached anew.
+/// What was found when a region was reattached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reattached {
     /// The same memory: the producer lives.
@@ -87,7 +87,7 @@ pub enum Reattached {
     /// Other memory of the same incarnation: the producer was started again and goes on, counters
     /// continue.
     Continued,
-    /// A new incarnation: counters begin anew.
+    /// A new incarnation: counters start over.
     Restarted,
 }
 
@@ -185,7 +185,7 @@ impl Attachment {
         self.limits = limits;
     }
 
-    /// Has [`Attachment::refresh`] attach anew when the producer is gone or was restarted.
+    /// Has [`Attachment::refresh`] reattach when the producer has exited or was restarted.
     #[must_use]
     pub fn reattaching(mut self) -> Self {
         self.retry = Some(Retry { pause: FIRST_PAUSE, next: Instant::now() });
@@ -258,8 +258,8 @@ impl Attachment {
         if liveness.is_live() { Ok(value) } else { Err(liveness) }
     }
 
-    /// As [`Attachment::liveness`]; if the producer is gone or was restarted and
-    /// [`Attachment::reattaching`] was asked for, also tries to attach anew, less and less often,
+    /// As [`Attachment::liveness`]; if the producer has exited or was restarted and
+    /// [`Attachment::reattaching`] was asked for, also tries to reattach, less and less often,
     /// and says what it found. Never waits longer than a second.
     pub fn refresh(&mut self) -> Refreshed {
         let liveness = self.liveness();
@@ -274,7 +274,7 @@ impl Attachment {
         retry.pause = (retry.pause * 2).min(LONGEST_PAUSE);
         let found = self.reattach();
         let liveness = self.liveness();
-        // The same file, whose producer is gone, is nothing new.
+        // The same file without its producer is not news.
         let is_news = |found: &Reattached| *found != Reattached::Same || !liveness.is_over();
         Refreshed { liveness, reattached: found.ok().filter(is_news) }
     }
@@ -300,8 +300,8 @@ impl Attachment {
         } else {
             Reattached::Restarted
         };
-        // Found once more, a file whose producer is gone is still the same file, of which less is
-        // known: not that there was a producer.
+        // Reopening the same file loses the knowledge that a producer existed, so the attachment
+        // stays as it is.
         let no_producer = |a: &Self| a.liveness().is_over() || a.liveness() == Liveness::Unheld;
         if found == Reattached::Same && self.liveness().is_over() && no_producer(&new) {
             return Ok(found);
@@ -317,7 +317,7 @@ impl Attachment {
         let Origin::Path(path) = &self.origin else { return false };
         match (id_at(path), inode(&self.region)) {
             (Ok(now), Some(mapped)) => now != mapped,
-            // It leads nowhere: taken away, or the producer is gone, which is known otherwise.
+            // It leads nowhere: it was removed, or the producer has exited, which its handle says.
             _ => false,
         }
     }

@@ -1,4 +1,4 @@
-//! The time on a region's clock.
+//! Clocks of regions.
 
 use domstat_layout::{Clock, Ns};
 use rustix::time::{ClockId, clock_gettime};

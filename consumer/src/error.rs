@@ -21,8 +21,8 @@ pub enum AttachError {
         /// The path.
         path: PathBuf,
     },
-    /// The path leads to a producer that has gone.
-    #[error("the producer of {} is gone; the entry is left over and can be removed", path.display())]
+    /// The path leads to a producer that has exited.
+    #[error("the producer of {} has exited; the entry is left over and can be removed", path.display())]
     ProducerExited {
         /// The path.
         path: PathBuf,
@@ -81,11 +81,11 @@ pub enum AttachError {
     NoDaemon {
         /// The socket.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
     /// The daemon closed the connection.
-    #[error("the daemon at {} is gone", path.display())]
+    #[error("the daemon at {} closed the connection", path.display())]
     Disconnected {
         /// The socket.
         path: PathBuf,
@@ -106,7 +106,7 @@ pub enum AttachError {
         /// How long it was waited for.
         deadline: Duration,
     },
-    /// What the daemon sent is no message.
+    /// The daemon sent something that is not a message.
     #[error("the daemon at {} does not speak the hand-over protocol: {source}", path.display())]
     Message {
         /// The socket.
@@ -165,7 +165,7 @@ pub enum AttachError {
     Xen {
         /// Which domain's.
         what: String,
-        /// What the host said.
+        /// The error of the host.
         source: Arc<io::Error>,
         /// What to do about it.
         hint: String,
@@ -175,7 +175,7 @@ pub enum AttachError {
     Os {
         /// What was tried.
         action: String,
-        /// What it said.
+        /// The error.
         source: Arc<io::Error>,
     },
 }
@@ -237,7 +237,7 @@ impl AttachError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The group's writer is stopped or gone; other groups may be read.
+    /// The group's writer was stopped or exited; other groups may be read.
     #[error(transparent)]
     Stalled(#[from] StalledWriter),
     /// The memory went away under the reader; nothing in it can be read any more.

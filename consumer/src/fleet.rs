@@ -1,4 +1,4 @@
-//! All domains of a host, attached to once and kept.
+//! Fleets: all domains of a host, each attached once.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -26,7 +26,7 @@ const ATTACHING: Duration = Duration::from_secs(1);
 /// The domains of a host: those with an entry in a directory and those that daemons serve whose
 /// sockets are there, or those of one daemon. What was attached stays attached from one
 /// [`refresh`](Fleet::refresh) to the next, so that looking again costs one look at each entry,
-/// and one at what each daemon has told since.
+/// and one at what each daemon has sent since.
 ///
 /// Of domains of the same name one is a member: the entry before what daemons serve, and of these
 /// the one whose socket's path comes first.
@@ -102,7 +102,7 @@ impl Fleet {
     }
 
     /// Attaches to what is new, again to what was replaced or could not be attached before, and
-    /// lets go of what has gone. A directory that does not exist holds nothing.
+    /// drops members that were removed. A directory that does not exist holds nothing.
     ///
     /// # Errors
     /// [`AttachError::Os`] or [`AttachError::NotPermitted`] if the directory cannot be read; the
@@ -146,7 +146,7 @@ impl Fleet {
         }
     }
 
-    /// Takes in what daemons have told, and connects to those that are new or were gone. All of
+    /// Takes in what daemons have sent, and connects to those that are new or were lost. All of
     /// them are waited for at once.
     fn hear(&mut self) {
         let end = Instant::now() + ANSWER;
@@ -165,12 +165,12 @@ impl Fleet {
     /// Makes members of what daemons serve: what one serves comes before what another one served
     /// until it was gone, and what is served at `NAME.sock` before what another serves as `NAME`.
     fn take_in(&mut self) {
-        for (told, own) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (listed, own) in [(true, true), (true, false), (false, true), (false, false)] {
             for daemon in self.daemons.values_mut() {
                 let until = Instant::now() + ATTACHING;
                 let names = daemon.take_names();
                 let is_next = |name: &str, served: &Served| {
-                    served.told == told && daemon.is_named(name) == own
+                    served.listed == listed && daemon.is_named(name) == own
                 };
                 let next: Vec<_> =
                     names.iter().filter(|(name, served)| is_next(name, served)).collect();
@@ -191,7 +191,7 @@ impl Fleet {
                 }
                 let is_known = !names.is_empty();
                 daemon.give_back(names);
-                if told || own || is_known {
+                if listed || own || is_known {
                     continue;
                 }
                 let counts = if self.is_dir { !daemon.is_none() } else { daemon.connected() > 0 };
@@ -243,7 +243,7 @@ impl Member {
         until: Instant,
         limits: Limits,
     ) -> Self {
-        if !served.told {
+        if !served.listed {
             let gone = || AttachError::Disconnected { path: daemon.path().to_owned() };
             return Self::failed(daemon, daemon.trouble().unwrap_or_else(gone));
         }
@@ -306,7 +306,7 @@ impl Member {
         };
         matches!(self.origin, Origin::Daemon(on) if on == daemon.connected())
             && self.path == daemon.path()
-            && served.told
+            && served.listed
             && self.attachment.as_ref().is_ok_and(is_it)
     }
 
@@ -332,7 +332,7 @@ impl Member {
         self.attachment().map(Attachment::region)
     }
 
-    /// As [`Member::attachment`], to be kept.
+    /// As [`Member::attachment`], by value.
     ///
     /// # Errors
     /// As for [`Member::attachment`].

@@ -23,7 +23,7 @@ use crate::region::file::is_lasting;
 /// A list is not read further than this.
 pub(crate) const MAX_DOMAINS: usize = 1 << 20;
 
-/// A connection to a daemon that hands over regions. As long as it stands the daemon lives.
+/// Connection to a daemon that hands over regions. The daemon lives as long as it is open.
 pub struct Connection {
     fd: OwnedFd,
     path: PathBuf,
@@ -48,9 +48,9 @@ pub struct Offered {
 /// What changed among a daemon's domains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A domain is served. Told for each domain at first, and sometimes twice.
+    /// A domain is served. Sent for each domain at first, and sometimes twice.
     Added(Offered),
-    /// Every domain that was served at first has been told.
+    /// The list of the domains that were served at first is complete.
     Listed,
     /// A domain is no longer served.
     Gone {
@@ -61,7 +61,7 @@ pub enum Change {
     },
 }
 
-/// A connection on which a daemon tells what changes.
+/// Connection on which a daemon sends changes of its list of domains.
 pub struct Follower {
     connection: Connection,
     id: u32,
@@ -201,8 +201,8 @@ impl Connection {
         if fds.len() as u64 != u64::from(nr_fds) {
             return Err(self.broken("it hands over more descriptors than it says"));
         }
-        // Only a memfd can be sealed: what is no memory of the kernel's, and could keep a reader
-        // waiting, is refused as well.
+        // Only a memfd can be sealed, so this also refuses files of other filesystems, on which a
+        // read could block.
         if !fds.iter().all(is_lasting) {
             return Err(AttachError::NotSealed { path: self.path.clone(), name: name.to_owned() });
         }
@@ -219,13 +219,13 @@ impl Connection {
         Ok(region)
     }
 
-    /// Whether the daemon is gone: it closed the connection, or its process ended.
+    /// Whether the daemon closed the connection or its process exited.
     #[must_use]
     pub fn is_over(&self) -> bool {
         is_over(self.fds())
     }
 
-    /// What becomes ready when the daemon is gone, and for which events to wait.
+    /// What becomes ready when the daemon exits, and the events to wait for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let pidfd = self.pidfd.as_ref().map(|fd| (fd.as_fd(), PollFlags::IN));
         [(self.fd.as_fd(), PollFlags::RDHUP)].into_iter().chain(pidfd)
@@ -363,18 +363,18 @@ impl Offered {
 }
 
 impl Follower {
-    /// Whether the daemon is gone: it closed the connection, or its process ended. What it told
-    /// before can still be taken.
+    /// Whether the daemon closed the connection or its process exited. What it sent before can
+    /// still be taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.connection.is_over()
     }
 
-    /// The next change; waits for it until `timeout` is over (`None`: for ever), and is `None`
+    /// The next change; waits for it until `timeout` is over (`None`: without end), and is `None`
     /// then.
     ///
     /// # Errors
-    /// [`AttachError::Disconnected`] when the daemon is gone, others if it does not keep to the
+    /// [`AttachError::Disconnected`] when the daemon closed the connection, others if it does not keep to the
     /// protocol.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Change>, AttachError> {
         let day = Duration::from_secs(86_400);
@@ -398,7 +398,7 @@ impl Follower {
     }
 }
 
-/// Readable when there is a change, or the daemon is gone.
+/// Readable when there is a change, or the daemon exits.
 impl AsFd for Follower {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.fd.as_fd()

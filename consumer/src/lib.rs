@@ -1,4 +1,4 @@
-//! Reads the statistics of a domain from a shared-memory region.
+//! Reader of the statistics of domains in shared memory.
 //!
 //! Attaching maps the region read-only and validates its header once. After that a read is a few
 //! loads: no system call, no hypercall, no lock, and nothing the producer does can make it hang,
@@ -21,6 +21,18 @@
 //! # }
 //! ```
 //!
+//! | for | start at |
+//! |---|---|
+//! | one region | [`Region`] and its records [`Dom`], [`Vcpu`], [`Blk`], [`Net`] |
+//! | all groups of a domain at once | [`Snapshot`] |
+//! | whether the producer lives, and reattaching | [`Attachment`], [`Liveness`] |
+//! | all domains of a host | [`fleet`] |
+//! | shares of vCPU time, and other rates | [`rates`] |
+//! | waiting for events, write thresholds | [`watch`] |
+//! | regions from a daemon's socket | [`handover`] |
+//! | groups that this build does not know | [`schema`] |
+//! | libvirt's block statistics; Xen's RFC v3 | [`libvirt`]; [`legacy`] |
+//!
 //! # Four answers
 //!
 //! A field is a number, not produced, saturated, or in a group that is not active:
@@ -29,11 +41,11 @@
 //! # Files that are not sealed
 //!
 //! A region in a sealed memfd cannot shrink, and if all of its memory was allocated no access to it
-//! can fail. Everything else is read in a guarded mode: a plain file, and a memfd with holes. If
-//! the owner truncates it while it is mapped, reads give the error [`Truncated`](attach::Truncated), and no SIGBUS kills
-//! the reader. This costs a system call for each read or snapshot, and a handler of SIGBUS in the
-//! process, which hands on what is not its own; it is installed when the first such file is
-//! attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
+//! can fail. Everything else is read in a guarded mode: a plain file, a memfd with holes, and one
+//! that can grow. If the owner truncates it while it is mapped, reads give the error
+//! [`Truncated`](attach::Truncated), and no SIGBUS kills the reader. This costs a system call for
+//! each read or snapshot, and a handler of SIGBUS in the process, which passes on signals of other
+//! origin; it is installed when the first such file is attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
 //! handler afterwards without calling it.
 
 pub mod attach;

@@ -211,7 +211,7 @@ impl<'a> Rates<'a> {
         }))
     }
 
-    /// The share that the scheduler says the vCPU was delayed, if it said so in the interval.
+    /// The share of delay by the scheduler, if a delay was written in the interval.
     fn delay(&self, index: u32) -> Option<f64> {
         let (then, ..) = self.interval()?;
         let (then, now) = (then.vcpu::<Sched>(index)?, self.now.vcpu::<Sched>(index)?);
@@ -313,7 +313,7 @@ struct Given {
 }
 
 impl MonotonicTimes {
-    /// Times of which none was given yet.
+    /// Times before the first snapshot.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

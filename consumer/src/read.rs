@@ -94,7 +94,7 @@ impl Sample<Runstate> {
     }
 }
 
-/// One record of a region: the part of the mapping that it lies in, as long as the producer said.
+/// One record of a region: its part of the mapping, of the length that the header states.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     /// Asked, after a read, whether the memory is still there.

@@ -1,4 +1,4 @@
-//! Regions: attached, mapped read-only and validated.
+//! Regions: mapped read-only and validated.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Reads by the region's own schema, for what this build does not know.
+//! Reads by a region's own schema, for groups that this build does not know.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::header::record;

@@ -94,6 +94,28 @@ fn main() -> io::Result<()> {
     for (name, reply) in replies {
         put("handover", name, reply.encode(5, &mut buffer).unwrap_or_default())?;
     }
+    // The first two bytes say where the others are cut.
+    for (name, line) in [
+        ("cpus", r#"{"id":1,"return":[{"cpu-index":0,"thread-id":7,"qom-path":"/machine/cpu"}]}"#),
+        ("event", r#"{"event":"BLOCK_JOB_READY","data":{"device":"d","len":9,"offset":3}}"#),
+        ("error", r#"{"id":1,"error":{"class":"GenericError","desc":"no"}}"#),
+        (
+            "devices",
+            r#"{"return":[{"device":"d","qdev":"/q","stats":{"rd_bytes":5},"parent":{}}]}"#,
+        ),
+    ] {
+        put("qmp", name, format!("\x05\0{line}\n").as_bytes())?;
+    }
+    for (name, line) in [
+        ("domains", r#"{"op":"domains"}"#),
+        ("threshold", r#"{"op":"block-threshold","domain":"web1","disk":"vda[1]","threshold":5}"#),
+        ("abort", r#"{"op":"block-job-abort","domain":"web1","disk":"vda","timeout_ms":7}"#),
+        ("subscribe", r#"{"op":"subscribe","domain":null}"#),
+        ("answer", r#"{"ok":[{"domain":"web1","connected":true,"qmp":"/q"}]}"#),
+        ("refusal", r#"{"error":{"code":"invalid","message":"no"}}"#),
+    ] {
+        put("control", name, line.as_bytes())?;
+    }
     put("rfc_v3", "good", &Input::encode(&rfc_v3::fixtures::good(), &[]))?;
     let changes = [word(4, 8), word(12, 0), word(16, 3), word(24, 1), word(16, 4)];
     put("rfc_v3", "good-changes", &Input::encode(&rfc_v3::fixtures::good(), &changes))?;

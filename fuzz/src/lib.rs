@@ -6,9 +6,11 @@
 //! hold of what came out.
 
 pub mod checker;
+pub mod control;
 pub mod handover;
 pub mod header;
 mod live;
+pub mod qmp;
 pub mod rfc_v3;
 pub mod schema;
 pub mod snapshot;

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use domstat_consumer::region::MappedFile;
 use domstat_consumer::AttachError;
+use domstat_consumer::region::MappedFile;
 use rustix::fs::MemfdFlags;
 
 /// Bytes of the script's entries.

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::time::Duration;
 
-use domstat_consumer::legacy::LegacyRegion;
 use domstat_consumer::AttachError;
+use domstat_consumer::legacy::LegacyRegion;
 use domstat_invariant_checker::{Options, rfc_v3};
 use domstat_layout::rfc_v3::GeometryError;
 

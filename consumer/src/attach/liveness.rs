@@ -1,4 +1,4 @@
-//! Judging from its words how a region stands.
+//! Liveness of a region, judged by its words.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,14 +27,14 @@ pub enum Liveness {
     /// A group has been in mid-update for longer than [`Limits::stalled_after`]: its writer was
     /// stopped or died there.
     Stalled(StalledWriter),
-    /// A plain file that no producer held when it was attached: its producer was gone already, or
-    /// is one that keeps no lock on it.
+    /// A plain file that no producer held when it was attached: its producer had exited already, or
+    /// keeps no lock on it.
     Unheld,
-    /// The producer is gone, and did not say that the domain is.
+    /// The producer has exited without retiring the region.
     Dead,
-    /// Another region stands where this one was: attach anew.
+    /// Another region replaced this one: reattach.
     Restarted,
-    /// The domain is gone; its last values are final.
+    /// The domain has ended; its last values are final.
     Retired,
     /// The memory went away; there are no values.
     Lost(Truncated),
@@ -58,7 +58,7 @@ impl Liveness {
         matches!(self, Self::Live | Self::Stale { .. } | Self::Stalled(_))
     }
 
-    /// Whether attaching anew can help: [`Liveness::Dead`], [`Liveness::Restarted`] and
+    /// Whether reattaching can help: [`Liveness::Dead`], [`Liveness::Restarted`] and
     /// [`Liveness::Lost`].
     #[must_use]
     pub const fn is_over(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Whether the memory that was mapped is still the file's.
+//! Truncation of mapped files: detection after each read.
 
 use std::os::fd::AsFd;
 

@@ -1,5 +1,5 @@
-//! A daemon of a fleet. What it serves is told, not asked for: once it is connected to, only
-//! attaching to what is new waits for an answer.
+//! Connection of a fleet to a daemon, which pushes its list of domains: only attaching to new
+//! domains waits for an answer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,9 +39,9 @@ pub(super) struct Daemon {
     patient: bool,
     /// Connections so far on which it said welcome.
     connected: u64,
-    /// Whether it has told everything that it serves.
+    /// Whether its list of domains is complete.
     listed: bool,
-    /// What it serves, and what it served until it was gone.
+    /// What it serves, and what it served until it was lost.
     names: BTreeMap<String, Served>,
     error: Option<AttachError>,
     pub(super) seen: bool,
@@ -51,8 +51,8 @@ pub(super) struct Daemon {
 #[derive(Clone, Copy)]
 pub(super) struct Served {
     pub(super) incarnation: u64,
-    /// Whether it was told on this connection.
-    pub(super) told: bool,
+    /// Whether the daemon listed it on this connection.
+    pub(super) listed: bool,
 }
 
 /// When something is tried again.
@@ -153,7 +153,7 @@ impl Daemon {
                     if self.names.is_empty() {
                         self.error = None;
                     }
-                    self.names.values_mut().for_each(|served| served.told = false);
+                    self.names.values_mut().for_each(|served| served.listed = false);
                 }
                 Err(error) => self.failed(error),
             },
@@ -172,8 +172,8 @@ impl Daemon {
         self.patient && self.follower.is_some()
     }
 
-    /// Takes in what it has told since. One that has just said welcome is waited for until
-    /// `until`, or until it has told all that it serves.
+    /// Takes in what it has sent since. One that has just said welcome is waited for until
+    /// `until`, or until its list is complete.
     pub(super) fn listen(&mut self, until: Instant, end: Instant) {
         let mut budget = MESSAGES;
         while let Some(follower) = &mut self.follower {
@@ -205,7 +205,7 @@ impl Daemon {
     fn take(&mut self, change: Change) {
         match change {
             Change::Added(offered) => {
-                let served = Served { incarnation: offered.incarnation, told: true };
+                let served = Served { incarnation: offered.incarnation, listed: true };
                 self.names.insert(offered.name, served);
                 if self.names.len() > MAX_DOMAINS {
                     let why = "its list has no end";
@@ -222,7 +222,7 @@ impl Daemon {
             Change::Listed => {
                 (self.listed, self.error) = (true, None);
                 self.pauses.reset();
-                self.names.retain(|_, served| served.told);
+                self.names.retain(|_, served| served.listed);
             }
         }
     }
@@ -234,7 +234,7 @@ impl Daemon {
             self.pauses.failed();
         }
         (self.follower, self.asking, self.listed) = (None, None, false);
-        self.names.values_mut().for_each(|served| served.told = false);
+        self.names.values_mut().for_each(|served| served.listed = false);
         self.silences.reset();
         self.error = Some(error);
     }
@@ -254,7 +254,7 @@ impl Daemon {
         AttachError::NoDaemon { path: self.path.clone(), source: Arc::new(kind.into()) }
     }
 
-    /// Why nothing can be said of what it serves; `None` if that can be.
+    /// Why its list of domains is not known; `None` if it is.
     pub(super) fn trouble(&self) -> Option<AttachError> {
         let silent = || AttachError::TimedOut { path: self.path.clone(), deadline: ANSWER };
         (!self.listed).then(|| self.error.as_ref().map_or_else(silent, AttachError::clone))

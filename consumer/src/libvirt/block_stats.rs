@@ -1,4 +1,4 @@
-//! A block device's statistics as libvirt hands them out: structures that only grow at their end,
+//! Block statistics as structures of libvirt, which only grow at their end,
 //! and a size that says which one the caller was compiled with.
 
 use domstat_layout::latest::{BlkIo, BlkIoTimes};
@@ -56,7 +56,7 @@ pub enum BlockStatsError {
         /// Bytes of [`BlockStats`].
         newest: usize,
     },
-    /// The writer is stopped or gone, or the memory went away.
+    /// The writer was stopped or exited, or the memory went away.
     #[error(transparent)]
     Read(#[from] ReadError),
 }

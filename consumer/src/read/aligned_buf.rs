@@ -1,4 +1,4 @@
-//! A buffer of words for whole records.
+//! Cache-line aligned buffer for whole records.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -1,4 +1,4 @@
-//! A whole domain, copied into a buffer that is used again.
+//! Snapshots: copies of whole domains in reusable buffers.
 
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::geometry::Array;

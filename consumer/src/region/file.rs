@@ -44,7 +44,7 @@ pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
 /// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
 /// neither by shortening it nor by a hole in it. Nor can it grow, which would add what has no memory
 /// yet before its length is looked at. A hole that was there before it was sealed is
-/// filled by whoever reads it, and where there is no memory for that, the read is a SIGBUS.
+/// filled when it is read, and where there is no memory for that, the read is a SIGBUS.
 pub(crate) fn is_lasting(file: impl AsFd) -> bool {
     let file = file.as_fd();
     let is_kept = is_unwritable(file)
@@ -74,7 +74,7 @@ pub(crate) fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {
     fd.as_fd().try_clone_to_owned().map_err(|e| AttachError::os("duplicate a descriptor", e))
 }
 
-/// What tells one file from another: its device and inode.
+/// Identity of a file: its device and inode.
 pub(crate) type FileId = (u64, u64);
 
 /// The file that a path leads to.

@@ -1,4 +1,4 @@
-//! Mapped files, before anything in them is believed.
+//! Mapped files, not validated yet.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! The statistics that a Xen hypervisor itself writes, mapped through /dev/xen/privcmd.
+//! Statistics that a Xen hypervisor itself writes, mapped through /dev/xen/privcmd.
 #![allow(unsafe_code)]
 
 use std::fs::File;

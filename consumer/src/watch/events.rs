@@ -1,4 +1,4 @@
-//! One descriptor that becomes readable when something happens in any of many regions.
+//! Events of many regions, on one descriptor.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ use crate::error::AttachError;
 use crate::region::Region;
 use crate::region::file::duplicate;
 
-/// Words that one thread waits for beside its own; the kernel takes 128 at a time.
+/// Words that one thread waits for in addition to its own; the kernel takes 128 at a time.
 const PER_THREAD: usize = 127;
 /// The number of the eventfd; those of regions are below it.
 const BELL: u64 = u64::MAX;
@@ -29,7 +29,7 @@ const BELL: u64 = u64::MAX;
 pub enum Event {
     /// The producer announced something: a change of state, a threshold, a job's end.
     Notified(u64),
-    /// The producer is gone. Told once.
+    /// The producer has exited. Reported once.
     ProducerExited(u64),
 }
 
@@ -64,15 +64,15 @@ pub struct Events {
     added: HashMap<u64, Added>,
     /// The number of what was added under each key.
     numbers: HashMap<u64, u64>,
-    /// The next number. None is given twice: what comes late of something that was replaced is
-    /// nobody else's.
+    /// The next number. None is given twice: an event of a replaced region that arrives late
+    /// belongs to no other.
     next: u64,
 }
 
 /// A region whose events are waited for.
 struct Added {
     key: u64,
-    /// What tells of its producer's end; nothing once that was told.
+    /// What becomes ready when its producer exits; empty once that was reported.
     fds: Vec<OwnedFd>,
 }
 
@@ -176,7 +176,7 @@ impl Events {
     }
 
     /// Takes descriptors out of the epoll. To close them would not do: the attachment holds what
-    /// they are duplicates of, and for as long as that is open the epoll tells of it.
+    /// they are duplicates of, and as long as that is open the epoll reports it.
     fn unregister(&self, fds: &[OwnedFd]) {
         for fd in fds {
             let _ = epoll::delete(&self.epoll, fd);
@@ -202,7 +202,7 @@ impl Events {
         }
     }
 
-    /// What happened; waits for it until `timeout` is over (`None`: for ever), and returns nothing
+    /// What happened; waits for it until `timeout` is over (`None`: without end), and returns nothing
     /// then.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl Events {
             events.extend(keys.map(Event::Notified));
         }
         for number in numbers.into_iter().filter(|number| *number != BELL) {
-            // A connection and a process may both have told it.
+            // A connection and a process may both report it.
             events.extend(self.end(number).map(Event::ProducerExited));
         }
         Ok(events)

@@ -1,4 +1,4 @@
-//! Waiting for a region's notify word, which its producer bumps on discrete events: a change of
+//! Futex waits for a region's notify word, which its producer bumps on discrete events: a change of
 //! state, a threshold, a job's end.
 
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Region {
     }
 
     /// Waits, without polling, until the producer announces an event after the `seen`th, or for
-    /// `timeout` (`None`: for ever). Returns at once if it has already.
+    /// `timeout` (`None`: without end). Returns at once if it has already.
     ///
     /// A producer that is killed announces nothing: to be woken by that, too, use
     /// [`Events`](super::Events), or wait with a timeout.
@@ -67,8 +67,8 @@ pub(crate) fn region_wait(word: *const u32, seen: u32) -> futex::Wait {
     wait
 }
 
-/// Waits until one of the words is no longer as it was, or was announced, or the time has come, or
-/// for no reason; the caller looks what it was.
+/// Waits until one of the words changes, is announced or the deadline passes. May return for no
+/// reason: the caller checks.
 pub(crate) fn wait_for(words: &[futex::Wait], until: Option<Instant>) {
     let deadline = until.map(on_the_clock);
     let waited = futex::waitv(words, WaitvFlags::empty(), deadline.as_ref(), ClockId::Monotonic);

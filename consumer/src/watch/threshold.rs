@@ -1,4 +1,4 @@
-//! One-shot watches: told once when a field goes past a threshold.
+//! One-shot watches: each fires once, when a field exceeds a threshold.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::percent::{self, part_of};
@@ -66,7 +66,7 @@ impl Threshold {
 /// What a look at a watched field saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThresholdEvent {
-    /// Nothing to tell: disarmed, no update since the last look, or not past the threshold.
+    /// Nothing to report: disarmed, no update since the last look, or not past the threshold.
     Quiet,
     /// The field is past the threshold; the watch is disarmed.
     Exceeded {
@@ -97,7 +97,7 @@ pub enum ThresholdError {
     /// Parts of what?
     #[error("a threshold in thousandths of a percent needs a capacity field: use bytes")]
     NoCapacity,
-    /// The capacity is no number now.
+    /// The capacity is not a number now.
     #[error("the capacity is not known ({found}): use bytes")]
     CapacityUnknown {
         /// What the field says.
@@ -207,7 +207,7 @@ impl ThresholdWatch {
         }
         let value = match word.get() {
             Stat::Value(value) => value,
-            // At least as much as can be said.
+            // The largest number that a word can hold, at least.
             Stat::Saturated => u64::MAX - 1,
             Stat::NotProduced | Stat::GroupInactive => return Ok(ThresholdEvent::Quiet),
         };
