@@ -38,7 +38,7 @@ const NOW: &str = "
 Now your own:
   domstat run qemu --qmp-dir DIR &   publish each VM with a QMP socket in DIR
   domstat run process --pid PID &    publish the threads of a process
-  domstat run kvm --name vm1 &       a micro-VM as in this demo, until it is stopped
+  domstat run kvm --name vm1 &       a micro-VM, until it is stopped
   domstat top                        a live view of all domains
   domstat export                     serve them to Prometheus
 ";
@@ -123,7 +123,7 @@ fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
         let running = sample.running_ns.value().unwrap_or(0);
         write!(
             stdout(),
-            "vCPU {}: running {} s, its thread's CPU time {} s",
+            "vCPU {}: running {} s, its thread {} s of CPU time",
             vcpu.index(),
             seconds(running),
             seconds(counts.cpu_ns),
@@ -132,9 +132,7 @@ fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
             stats.into_iter().find(|s| s.name == "halt_exits")?.values.first().copied()
         });
         match halts {
-            Some(kvm) => {
-                writeln!(stdout(), "; halts: {} seen, {kvm} counted by KVM", counts.hlt_exits)?
-            }
+            Some(kvm) => writeln!(stdout(), "; halts: {} seen, {kvm} by KVM", counts.hlt_exits)?,
             None => writeln!(stdout(), "; halts: {} seen", counts.hlt_exits)?,
         }
     }
