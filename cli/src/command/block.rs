@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::control::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::output::json::Safe;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -184,11 +185,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 }
 
 fn pretty(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
-    writeln!(out, "{}", serde_json::to_string_pretty(value)?)
+    writeln!(out, "{}", Safe(&serde_json::to_string_pretty(value)?))
 }
 
 fn compact(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
-    writeln!(out, "{}", serde_json::to_string(value)?)
+    writeln!(out, "{}", Safe(&serde_json::to_string(value)?))
 }
 
 /// Waits until the threshold that was set has fired.

@@ -13,6 +13,7 @@ use domstat_layout::{Clock, DomHeader, ReadMem};
 use super::show::seconds;
 use crate::error::Failure;
 use crate::locate::{self, Located, Places};
+use crate::output::json::Safe;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let mut out = std::io::stdout().lock();
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-        writeln!(out, "{json}")?;
+        writeln!(out, "{}", Safe(&json))?;
     } else {
         write!(out, "{report}")?;
     }

@@ -12,6 +12,7 @@ use domstat_sources::control::{EventLine, line};
 use crate::control::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::output::json::Safe;
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 /// One event, as a line.
 pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> std::io::Result<()> {
     if as_json {
-        return out.write_all(line(event).as_bytes());
+        return write!(out, "{}", Safe(&line(event)));
     }
     write!(out, "{}  {}", output::printable(&event.domain), event.event.name())?;
     let mut text = |key: &str, value: &str| match value {

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::error::Failure;
 use crate::locate::{self, Entry, Places};
 use crate::output::human::{clip, duration, or_absent};
+use crate::output::json::Safe;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{Screen, terminal_size};
 use crate::output::{self, Seen, entry_name, identity, plain, printable};
@@ -46,13 +47,16 @@ pub(crate) struct Args {
     /// Print the names of domains only, one a line
     #[arg(long, conflicts_with_all = ["json", "watch", "prune"])]
     names: bool,
-    /// List again and again
+    /// Repeat the list until Ctrl-C
     #[arg(long, conflicts_with = "prune")]
     watch: bool,
     /// Time between two lists
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = super::show::seconds, requires = "watch")]
     interval: Duration,
     /// Remove entries and sockets that producers left behind when they exited, and say which
+    ///
+    /// An entry names its producer by process id. Do not prune a directory that containers with
+    /// process ids of their own share.
     #[arg(long, conflicts_with = "json")]
     prune: bool,
     /// When to use colors
@@ -91,8 +95,8 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         if args.json {
             let list: Value = looks.iter().map(Look::json).collect();
             match args.watch {
-                true => writeln!(out, "{list}")?,
-                false => writeln!(out, "{list:#}")?,
+                true => writeln!(out, "{}", Safe(&list))?,
+                false => writeln!(out, "{:#}", Safe(&list))?,
             }
         } else if looks.is_empty() {
             let hint = "publish one with domstat run, or try domstat demo";

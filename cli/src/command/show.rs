@@ -10,6 +10,7 @@ use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
 use crate::error::Failure;
 use crate::locate::{Located, Places};
 use crate::output::Seen;
+use crate::output::json::Safe;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
 use crate::rows::Interval;
@@ -56,10 +57,10 @@ pub(crate) struct Args {
     /// Images that back a disk, too, as `virsh domstats --backing`
     #[arg(long, requires = "format")]
     backing: bool,
-    /// Show again and again until the domain is gone
+    /// Repeat the sample until the domain ends
     #[arg(long)]
     watch: bool,
-    /// When the producer is gone, wait for the next one instead of ending
+    /// When the producer exits, wait for the next one instead of ending
     #[arg(long, requires = "watch")]
     reattach: bool,
     /// Time between two samples
@@ -118,7 +119,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if let Some(Format::Domstats) = args.format {
         domstats::print(&mut out, region, &snapshot, args.backing)?;
     } else if args.json {
-        writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
+        writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
     } else {
         let interval = Interval::new(&snapshot, None, &seen.liveness, STALE);
         let styles = Styles::new(args.color);
@@ -131,7 +132,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
 
 /// From this age of the newest number on, a domain is stale.
 pub(crate) const STALE: Duration = Duration::from_secs(10);
-/// How often a producer that is gone is looked for.
+/// How often a producer that has exited is looked for.
 const RETRY: Duration = Duration::from_millis(100);
 
 fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
@@ -165,7 +166,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             return Err(Failure::ProducerGone { name: args.domain.clone() });
         }
         if args.json {
-            writeln!(out, "{}", output::json::sample(region, &snapshot, seen))?;
+            writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
         } else {
             let then = comparable.then_some(&before);
             let interval = Interval::new(&snapshot, then, &seen.liveness, STALE);

@@ -1,5 +1,7 @@
 //! Samples as JSON. A field without a value is null, never 0.
 
+use std::fmt::{self, Display, Write as _};
+
 use domstat_consumer::{Fields, Reading, Region, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::{FieldDesc, Kind};
 use domstat_layout::latest::{BLK_GROUPS, DOM_GROUPS, NET_GROUPS, VCPU_GROUPS};
@@ -7,6 +9,36 @@ use domstat_layout::{GroupDesc, Name, Ns, Stat, State, Uuid, Word};
 use serde_json::{Map, Value, json};
 
 use super::{Seen, identity};
+
+/// JSON whose strings are safe to print: the control characters that JSON itself leaves as they
+/// are, U+007F to U+009F, are escaped. Outside of strings there are none.
+pub(crate) struct Safe<'a, T>(pub(crate) &'a T);
+
+impl<T: Display> Display for Safe<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alternate = f.alternate();
+        let mut out = Escaping(f);
+        if alternate { write!(out, "{:#}", self.0) } else { write!(out, "{}", self.0) }
+    }
+}
+
+struct Escaping<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_left = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+        for part in text.split_inclusive(is_left) {
+            match part.chars().next_back().filter(|c| is_left(*c)) {
+                Some(last) => {
+                    self.0.write_str(part.strip_suffix(last).unwrap_or(part))?;
+                    write!(self.0, "\\u{:04x}", u32::from(last))?;
+                }
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A whole sample, by name.
 pub(crate) fn sample(region: &Region, snapshot: &Snapshot, seen: Seen) -> Value {
@@ -113,5 +145,20 @@ fn field(desc: &FieldDesc, bytes: &[u8]) -> Value {
     match <[u8; 128]>::try_from(bytes) {
         Ok(name) => json!(Name(name).as_str()),
         Err(_) => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        let value = json!({ "na\u{9b}me": "a\u{7f}\u{85}b\u{9f}", "plain": "\u{a0}ü\u{1b}" });
+        for text in [Safe(&value).to_string(), format!("{:#}", Safe(&value))] {
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        }
+        assert!(Safe(&json!("\u{9b}")).to_string().contains("\\u009b"));
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::error::Failure;
 use crate::output;
+use crate::output::json::Safe;
 use crate::signals::Stop;
 
 /// One look at every record.
@@ -63,7 +64,7 @@ fn show(
     before: Option<&Sample>,
 ) -> io::Result<()> {
     if args.json {
-        writeln!(out, "{}", as_json(region, sample))
+        writeln!(out, "{}", Safe(&as_json(region, sample)))
     } else {
         text(out, region, sample, before)
     }

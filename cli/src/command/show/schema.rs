@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Failure;
 use crate::output;
+use crate::output::json::Safe;
 
 pub(super) fn print(
     out: &mut impl Write,
@@ -200,7 +201,8 @@ fn json(out: &mut impl Write, region: &Region, schema: &Schema<'_>) -> io::Resul
     let mut separator = "{";
     let mut print = |record: Option<(String, Map<String, Value>)>| match record {
         Some((at, groups)) => {
-            let written = write!(out, "{separator}{}:{}", json!(at), Value::Object(groups));
+            let written =
+                write!(out, "{separator}{}:{}", Safe(&json!(at)), Safe(&Value::Object(groups)));
             separator = ",";
             written
         }

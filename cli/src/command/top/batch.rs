@@ -12,6 +12,7 @@ use super::sampler::{Row, Sampler};
 use super::settings::Settings;
 use super::table::{Grid, TableRow, sort};
 use crate::error::Failure;
+use crate::output::json::Safe;
 use crate::signals::Stop;
 
 /// Least width of the columns, with one that holds every name.
@@ -44,7 +45,7 @@ pub(super) fn run(
         sort(&mut rows, &DOMAINS, &settings.order);
         if as_json {
             let rows: Vec<Value> = rows.iter().map(|row| json(row)).collect();
-            writeln!(out, "{}", Value::Array(rows))?;
+            writeln!(out, "{}", Safe(&Value::Array(rows)))?;
         } else {
             if shown > 0 {
                 writeln!(out)?;
