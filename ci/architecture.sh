@@ -35,4 +35,5 @@ done
 unsafe=$(git ls-files '*.rs' | grep -vE '^(bench|fuzz)/|(^|/)tests(/|\.rs$)' | xargs grep -lE 'allow\(unsafe_code' | sort)
 listed=$(sed -n '/^## Where unsafe code is/,$p' ARCHITECTURE.md | grep -oE '^\| `[^`]+`' | tr -d '|` ' | sort)
 diff <(echo "$unsafe") <(echo "$listed") || fail "files with unsafe code (<) are not the listed ones (>)"
+ci/circles.py
 echo "ARCHITECTURE.md matches the tree"

@@ -76,7 +76,7 @@
 //! ## Compatibility
 //!
 //! Revisions only append, and a revision is frozen when it lands: one module each ([`r1`] and so
-//! on), plus [`latest`]; [`revision`] says what it takes to add one. `revision` in the header is
+//! on), plus [`latest`]; CONTRIBUTING.md says what it takes to add one. `revision` in the header is
 //! information; sizes and bits decide what is read. An incompatible change would be a new magic.
 //!
 //! ## Twins

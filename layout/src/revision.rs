@@ -1,15 +1,7 @@
 //! List of the revisions, for code that chooses one at run time: producers that write as an older
 //! build would, checkers, generators.
 //!
-//! # Adding revision N
-//!
-//! 1. `rN.rs` in the shape of the last one: only the new groups, at the end of their record and
-//!    with the next bit; re-export the older ones; list all groups of each record that grew.
-//! 2. Declare the module, point [`crate::latest`] at it, and list it in [`REVISIONS`].
-//! 3. `ci/generated.sh --fix` writes the tables, the C header and the golden regions,
-//!    `ci/frozen.sh --add` freezes them.
-//! 4. The peers of the cross-revision matrix get to know the new groups by name: `abi/c/fields.h`,
-//!    `abi/c/producer.c` and `tests/src/peer.rs`. Until they do, the matrix fails.
+//! CONTRIBUTING.md has the recipe for one more.
 
 use crate::descriptor::{GroupDesc, Revision};
 use crate::record::TwinSpans;

@@ -12,6 +12,7 @@
 //! | 4.19, 4.20 | 0x15 | 0x17 | 112 | 120 |
 //! | after 4.20 | 0x15, 0x16 | 0x17, 0x18 | 112 | 120 |
 
+use std::io;
 use std::ops::RangeInclusive;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -23,6 +24,23 @@ pub const DOMCTL_VERSIONS: RangeInclusive<u32> = 0x14..=0x18;
 
 const SYSCTL_GETDOMAININFOLIST: u32 = 6;
 const DOMCTL_GETVCPUINFO: u32 = 14;
+
+/// The hypercalls, each of an interface version.
+pub(super) trait Calls {
+    /// XEN_SYSCTL_getdomaininfolist.
+    fn domain_infos(
+        &mut self,
+        version: u32,
+        first: u16,
+        most: usize,
+    ) -> io::Result<Vec<DomainInfo>>;
+
+    /// XEN_DOMCTL_getvcpuinfo.
+    fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo>;
+
+    /// XENVER_version: the major in the upper 16 bits.
+    fn xen_version(&mut self) -> io::Result<u32>;
+}
 
 /// `struct xen_domctl_getdomaininfo`: what Xen says of a domain.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::domctl::{DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
+use super::domctl::{Calls, DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
 use super::privcmd::{MOST_DOMAINS, Privcmd};
 use crate::SourceError;
 
@@ -51,23 +51,6 @@ pub trait Hypervisor: Send {
             }
         }
     }
-}
-
-/// The hypercalls, each of an interface version.
-pub(super) trait Calls {
-    /// XEN_SYSCTL_getdomaininfolist.
-    fn domain_infos(
-        &mut self,
-        version: u32,
-        first: u16,
-        most: usize,
-    ) -> io::Result<Vec<DomainInfo>>;
-
-    /// XEN_DOMCTL_getvcpuinfo.
-    fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo>;
-
-    /// XENVER_version: the major in the upper 16 bits.
-    fn xen_version(&mut self) -> io::Result<u32>;
 }
 
 /// The interface versions that a Xen accepts.

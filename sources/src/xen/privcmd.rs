@@ -11,8 +11,7 @@ use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{_IOC_NONE, ioctl_expr, ioctl_with_ref};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::domctl::{DomainInfo, DomainInfoList, Domctl, Sysctl, VcpuInfo};
-use super::hypervisor::Calls;
+use super::domctl::{Calls, DomainInfo, DomainInfoList, Domctl, Sysctl, VcpuInfo};
 
 /// IOCTL_PRIVCMD_HYPERCALL of Linux' xen/privcmd.h.
 const IOCTL_PRIVCMD_HYPERCALL: libc::c_ulong = ioctl_expr(_IOC_NONE, b'P' as u32, 0, CALL_LEN);
