@@ -79,7 +79,7 @@ impl Spread {
     }
 }
 
-/// Something to be timed: does its work as often as it is told.
+/// Something to be timed: repeats its work a given number of times.
 pub type Subject<'a> = Box<dyn FnMut(u64) + 'a>;
 
 /// A subject that does one thing again and again.

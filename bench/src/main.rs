@@ -35,7 +35,7 @@ Examples:
 
 Leave the machine alone meanwhile: what else runs on it is in the figures.";
 
-/// Measure domstat as ratios to a floor, and beside its peers, in one run
+/// Measure domstat as ratios to a floor, next to its peers, in one run
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Args {

@@ -23,7 +23,7 @@ const COLORS: [RGBColor; 10] = [
     RGBColor(127, 127, 127),
 ];
 
-/// What stands beside the axes.
+/// Labels of the axes.
 pub struct Labels<'a> {
     /// Above the plot.
     pub title: &'a str,

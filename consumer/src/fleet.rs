@@ -33,7 +33,7 @@ const ATTACHING: Duration = Duration::from_secs(1);
 ///
 /// A daemon that does not answer holds up a refresh once, for a fraction of a second, however many
 /// there are of that kind; it is listened to, and not waited for, in those that follow. When a
-/// daemon is gone its domains are members with the error [`AttachError::NoDaemon`] until it is
+/// daemon has exited its domains are members with the error [`AttachError::NoDaemon`] until it is
 /// back or its socket has left the directory. A daemon that cannot be connected to and of which
 /// nothing is known is one member with the name of its socket.
 pub struct Fleet {
@@ -163,7 +163,7 @@ impl Fleet {
     }
 
     /// Makes members of what daemons serve: what one serves comes before what another one served
-    /// until it was gone, and what is served at `NAME.sock` before what another serves as `NAME`.
+    /// until it exited, and what is served at `NAME.sock` before what another serves as `NAME`.
     fn take_in(&mut self) {
         for (listed, own) in [(true, true), (true, false), (false, true), (false, false)] {
             for daemon in self.daemons.values_mut() {

@@ -27,7 +27,7 @@ pub enum State {
     Initializing = 0,
     /// Being written.
     Live = 1,
-    /// The domain is gone; nothing changes any more.
+    /// The domain has ended; nothing changes any more.
     Retired = 2,
 }
 

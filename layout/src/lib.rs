@@ -81,7 +81,7 @@
 //!
 //! ## Twins
 //!
-//! A group takes updates at up to about a million a second; beside a writer that never pauses, a
+//! A group takes updates at up to about a million a second; next to a writer that never pauses, a
 //! reader of a group can run into its bound, and a writer that dies in mid-update takes the group
 //! with it. A hot group can therefore have a twin, a second copy with a `seq` and a bit of its own
 //! ([`twins`], which writers reach by [`WriteMem::twins`] and readers by [`ReadMem::twins`]). The

@@ -22,7 +22,7 @@ pub(crate) fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
         .map_err(|e| os(|| "create a memfd".into())(e.into()))?;
     let file = File::from(fd);
     allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
-    // Readable by whoever may open it, writable by nobody who opens it anew.
+    // Any process that may open it can read it; no descriptor opened later can write it.
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
         .map_err(|e| os(|| "set the memfd's mode".into())(e.into()))?;
     Ok(file)

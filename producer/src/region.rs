@@ -109,7 +109,7 @@ impl Unpublished {
     }
 }
 
-/// A live region. [`retire`](Region::retire) it when the domain is gone; dropping it retires it
+/// A live region. [`retire`](Region::retire) it when the domain has ended; dropping it retires it
 /// too, so that no consumer takes old values for live ones.
 pub struct Region {
     dom: Piece,
@@ -140,7 +140,7 @@ impl Region {
         Ok(())
     }
 
-    /// Says that the domain is gone: `state` becomes retired, waiters are woken, a file is
+    /// Reports that the domain has ended: `state` becomes retired, waiters are woken, a file is
     /// removed. Mappings that consumers hold stay valid.
     pub fn retire(mut self) {
         self.retire_once();
@@ -220,7 +220,7 @@ impl Region {
     /// Makes the region known as `name` in the directory `dir`, for as long as the result lives.
     ///
     /// The entry is a link to this process's descriptor, so it dangles as soon as the producer
-    /// is gone, however it went.
+    /// has exited, however it ended.
     ///
     /// # Errors
     /// [`AnnounceError`], for example if a live region has the name.

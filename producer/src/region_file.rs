@@ -65,7 +65,7 @@ pub(crate) fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
     Err(os(action)(io::ErrorKind::Interrupted.into()))
 }
 
-/// Removes files under temporary names whose producers are gone. What cannot be removed stays.
+/// Removes files under temporary names whose producers have exited. What cannot be removed stays.
 pub(crate) fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -99,12 +99,12 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Fails if `path` holds anything but a region whose producer is gone.
+/// Fails if `path` holds anything but a region whose producer has exited.
 pub(crate) fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
     claim(path).map(|_| ())
 }
 
-/// The region at `path` whose producer is gone, locked, so that nobody else replaces it; `None` if
+/// The region at `path` whose producer has exited, locked, so that nobody else replaces it; `None` if
 /// nothing is there.
 fn claim(path: &Path) -> Result<Option<File>, CreateError> {
     let not_a_region = || CreateError::NotARegion { path: path.to_owned() };
@@ -145,7 +145,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Puts the file at `path`: where nothing is, or in place of a region whose producer is gone. Of
+/// Puts the file at `path`: where nothing is, or in place of a region whose producer has exited. Of
 /// several that try, one gets the path, and the others find it in use.
 pub(crate) fn put(mut temp: NamedTempFile, path: &Path) -> Result<File, CreateError> {
     let action = || format!("put the region at {}", path.display());

@@ -146,7 +146,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Most connections at one time; default 4096. Further ones are told that the daemon is busy.
+    /// Most connections at one time; default 4096. Further ones get the answer "busy".
     /// Half of the files that the process may open when the server starts are left to the rest of
     /// it, whatever is set here. Some places are for root and the process's own user only.
     #[must_use]
@@ -230,7 +230,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     entries: BTreeMap<String, Arc<Entry>>,
-    /// What followers have not been told yet.
+    /// Changes that followers have not received yet.
     changes: Vec<Change>,
 }
 
@@ -241,7 +241,7 @@ struct Entry {
     fds: Vec<OwnedFd>,
 }
 
-/// What is told of a domain without its memory.
+/// A domain as followers see it, without its memory.
 #[derive(Clone)]
 struct Brief {
     name: Arc<str>,
@@ -318,7 +318,7 @@ impl Server {
 }
 
 /// The same memory behind a description of its own, opened for reading: what is handed out can
-/// neither be written through nor mapped writable, whoever has it.
+/// neither be written through nor mapped writable, in any process.
 fn for_reading(fd: BorrowedFd<'_>) -> Result<OwnedFd, ServeError> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -36,7 +36,7 @@ pub fn inherited() -> io::Result<Inherited> {
         return Ok(inherited);
     }
     for (fd, name) in sd_notify::listen_fds_with_names()? {
-        // SAFETY: passed to this process by who started it, for whoever asks; nobody does so twice,
+        // SAFETY: passed to this process by the process that started it, for the first caller; nobody does so twice,
         // and nothing else in the process knows of it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         if sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET) {
@@ -79,7 +79,7 @@ pub fn forget(name: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
 }
 
-/// As [`forget`], of a region that was [`keep`]t by this process: its domain is gone.
+/// As [`forget`], of a region that was [`keep`]t by this process: its domain has ended.
 ///
 /// # Errors
 /// What the operating system says.

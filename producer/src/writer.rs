@@ -207,12 +207,12 @@ array_writer! {
     VcpuWriter, VcpuGroup, RecordKind::Vcpu
 }
 array_writer! {
-    /// Writes one block device's record. `Send`; there is one per slot, for whoever serves the
+    /// Writes one block device's record. `Send`; there is one per slot, for the code that serves the
     /// device.
     BlkWriter, BlkGroup, RecordKind::Blk
 }
 array_writer! {
-    /// Writes one network interface's record. `Send`; there is one per slot, for whoever serves
+    /// Writes one network interface's record. `Send`; there is one per slot, for the code that serves
     /// the interface.
     NetWriter, NetGroup, RecordKind::Net
 }

@@ -85,7 +85,7 @@ impl Drop for Guard {
 }
 
 impl Slot {
-    /// Changes the range; only whoever took the slot does.
+    /// Changes the range; only the owner of the slot does.
     fn set(&self, base: usize, len: usize) {
         // ORDERING: a seqlock whose reader is the handler, as `domstat_layout::seqlock`.
         let odd = self.seq.load(Ordering::Relaxed).wrapping_add(1);
@@ -134,7 +134,7 @@ fn free_slot() -> &'static Slot {
         next: AtomicPtr::new(ptr::null_mut()),
     }));
     // ORDERING: relaxed, here and below where the exchange fails: a head that is out of date makes it
-    // fail. `next` is seen by whoever sees the slot.
+    // fail. A thread that sees the slot sees `next`.
     let mut first = SLOTS.load(Ordering::Relaxed);
     loop {
         slot.next.store(first, Ordering::Relaxed);
@@ -216,7 +216,7 @@ fn map_zeros(base: usize, len: usize, writable: bool) -> bool {
     unsafe { rustix::mm::mmap_anonymous(at, len, protection, flags) }.is_ok()
 }
 
-/// Hands a SIGBUS that is not ours to whoever handled it before us.
+/// Hands a SIGBUS that is not ours to the handler that was there before.
 fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let before = BEFORE.get();
     let handler = before.map_or(libc::SIG_DFL, |before| before.sa_sigaction);

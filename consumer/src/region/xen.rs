@@ -41,7 +41,7 @@ impl MappedFile {
     /// Whoever is the first to ask makes it write them. `dev` is /dev/xen.
     ///
     /// Mapping costs hypercalls; reading what is mapped costs none. The frames stay valid when the
-    /// domain is gone, and Xen keeps what is left of it until they are unmapped.
+    /// domain has ended, and Xen keeps what is left of it until they are unmapped.
     ///
     /// # Errors
     /// [`AttachError::Xen`], which says what to do.

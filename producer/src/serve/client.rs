@@ -50,7 +50,7 @@ pub(super) enum Turn {
     Writes,
     /// Others have to read first: it is tried again a little later.
     Later,
-    /// It is gone, or is sent away.
+    /// It has closed the connection, or is disconnected.
     Over,
 }
 
@@ -58,7 +58,7 @@ enum Outgoing {
     Welcome,
     /// Without a pidfd.
     BareWelcome,
-    /// Who never reads these keeps no memory of domains that are gone.
+    /// A client that never reads these costs no memory for domains that have ended.
     Listed {
         domain: Brief,
         id: u32,
@@ -205,7 +205,7 @@ impl Client {
     /// Gives its send buffer the size that it had, for messages that are many.
     fn widen(&mut self) {
         if let Some(size) = self.was.take() {
-            // What is set is doubled, and the doubled size is what is told.
+            // The kernel doubles the size that is set, and reports the doubled one.
             let _ = sockopt::set_socket_send_buffer_size(&self.fd, size / 2);
         }
     }

@@ -124,7 +124,7 @@ impl Daemon {
                     return self.pause(true);
                 }
                 Err(Errno::AGAIN) => return,
-                // That one is gone already; the next may not be.
+                // That one has closed already; the next may not have.
                 Err(_) => {}
             }
         }
