@@ -49,7 +49,7 @@ fn tables_plots_and_figures_are_written() {
     let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
     let page = read("performance.md");
     assert!(page.contains("cargo run --release -p domstat-bench") && page.contains("| memcpy |"));
-    for plot in ["performance-size.svg", "performance-vcpus.svg"] {
+    for plot in ["performance-read.svg", "performance-write.svg", "performance-vcpus.svg"] {
         assert!(page.contains(plot));
         assert!(read(plot).contains("<polyline"), "{plot} has lines");
     }
