@@ -1,5 +1,6 @@
 //! Rows of a domain: its vCPUs, disks and interfaces, with rates between two snapshots.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use domstat_consumer::rates::{Rates, per_second};
@@ -18,6 +19,70 @@ pub(crate) struct Interval<'a> {
     now: &'a Snapshot,
     then: Option<&'a Snapshot>,
     rates: Rates<'a>,
+    held: Option<&'a HeldRates>,
+}
+
+/// Rates of one group between two writes.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    generation: u32,
+    /// When the later write was, and the time between the two in nanoseconds.
+    updated: Ns,
+    spacing: u64,
+    rates: [Option<f64>; 4],
+}
+
+/// Rates of groups between their last two writes, for producers that write less often than a reader
+/// looks: no write in an interval is no news, not 0.
+#[derive(Debug, Default)]
+pub(crate) struct HeldRates(HashMap<(u32, u32, u32), Measured>);
+
+/// Whether a group that is written every `spacing` nanoseconds, and is as old as `age`, misses a
+/// write: its rate is then no longer known.
+pub(crate) const fn is_overdue(age: u64, spacing: u64) -> bool {
+    age / 2 > spacing
+}
+
+/// Record, group and index: what a rate is of.
+fn key<G: Group>(index: u32) -> (u32, u32, u32) {
+    (G::DESC.record.number(), G::DESC.bit, index)
+}
+
+impl HeldRates {
+    /// Notes the rates of all groups that were written between two snapshots.
+    pub(crate) fn note(&mut self, then: &Snapshot, now: &Snapshot) {
+        if then.incarnation() != now.incarnation() {
+            return self.0.clear();
+        }
+        let interval = Interval { now, then: Some(then), rates: Rates::new(now), held: None };
+        for index in 0..now.nr_vcpus() {
+            let exits = interval.vcpu::<Exits>(index);
+            self.add::<Exits>(index, exits.as_ref().and_then(exit_rates));
+        }
+        for index in 0..now.nr_blks() {
+            let io = interval.blk::<BlkIo>(index);
+            let times = interval.blk::<BlkIoTimes>(index);
+            let latencies = times.as_ref().zip(io.as_ref()).and_then(|(t, io)| latencies(t, io));
+            self.add::<BlkIo>(index, io.as_ref().and_then(blk_rates));
+            self.add::<BlkIoTimes>(index, latencies);
+        }
+        for index in 0..now.nr_nets() {
+            let io = interval.net::<NetIo>(index);
+            self.add::<NetIo>(index, io.as_ref().and_then(net_rates));
+        }
+    }
+
+    fn add<G: Group>(&mut self, index: u32, measured: Option<Measured>) {
+        if let Some(measured) = measured {
+            self.0.insert(key::<G>(index), measured);
+        }
+    }
+
+    /// The rates as of `now`, if they are of its last write.
+    fn get<G: Group>(&self, index: u32, now: &Sample<G>) -> Option<&Measured> {
+        let is_last = |m: &&Measured| m.updated == now.updated && m.generation == now.generation;
+        self.0.get(&key::<G>(index)).filter(is_last)
+    }
 }
 
 /// A group now and then, if both are of the same tenant.
@@ -43,14 +108,45 @@ impl<G> Pair<G> {
         field(&self.now.group).value()?.checked_sub(field(&then.group).value()?)
     }
 
-    /// Growth per second of the time between the two writes; 0 if there was none in between.
-    fn rate(&self, field: impl Fn(&G) -> Word) -> Option<f64>
-    where
-        G: Group,
-    {
-        let then = self.then.as_ref()?;
-        per_second(then, &self.now, &field).or_else(|| self.growth(field).map(|_| 0.0))
+    /// Rates between the two writes, if there were two.
+    fn measure(
+        &self,
+        rates: impl FnOnce(&Sample<G>, &Sample<G>) -> [Option<f64>; 4],
+    ) -> Option<Measured> {
+        let (then, now) = (self.then.as_ref()?, &self.now);
+        let (generation, updated) = (now.generation, now.updated);
+        let spacing = updated.since(then.updated);
+        (spacing > 0).then(|| Measured { generation, updated, spacing, rates: rates(then, now) })
     }
+}
+
+fn exit_rates(exits: &Pair<Exits>) -> Option<Measured> {
+    exits.measure(|then, now| [per_second(then, now, |e| e.exits), None, None, None])
+}
+
+/// Bytes read and written, reads and writes.
+fn blk_rates(io: &Pair<BlkIo>) -> Option<Measured> {
+    let fields: [fn(&BlkIo) -> Word; 4] =
+        [|io| io.rd_bytes, |io| io.wr_bytes, |io| io.rd_req, |io| io.wr_req];
+    io.measure(|then, now| fields.map(|field| per_second(then, now, field)))
+}
+
+/// Nanoseconds for one read and for one write.
+fn latencies(times: &Pair<BlkIoTimes>, io: &Pair<BlkIo>) -> Option<Measured> {
+    let latency = |time: fn(&BlkIoTimes) -> Word, requests: fn(&BlkIo) -> Word| {
+        let requests = io.growth(requests).filter(|n| *n > 0)?;
+        Some(times.growth(time)? as f64 / requests as f64)
+    };
+    let read = latency(|t| t.rd_total_ns, |io| io.rd_req);
+    let write = latency(|t| t.wr_total_ns, |io| io.wr_req);
+    times.measure(|_, _| [read, write, None, None])
+}
+
+/// Bytes received and sent, packets received and sent.
+fn net_rates(io: &Pair<NetIo>) -> Option<Measured> {
+    let fields: [fn(&NetIo) -> Word; 4] =
+        [|io| io.rx_bytes, |io| io.tx_bytes, |io| io.rx_packets, |io| io.tx_packets];
+    io.measure(|then, now| fields.map(|field| per_second(then, now, field)))
 }
 
 /// A vCPU.
@@ -201,7 +297,13 @@ impl<'a> Interval<'a> {
         let is_up = matches!(liveness, Liveness::Live | Liveness::Stalled(_));
         let same = |then: &&Snapshot| is_up && then.incarnation() == now.incarnation();
         let then = then.filter(same);
-        Self { now, then, rates: then.map_or(rates, |then| rates.since(then)) }
+        Self { now, then, rates: then.map_or(rates, |then| rates.since(then)), held: None }
+    }
+
+    /// Adds the rates of groups that were not written in the interval.
+    pub(crate) const fn holding(mut self, held: &'a HeldRates) -> Self {
+        self.held = Some(held);
+        self
     }
 
     pub(crate) const fn now(&self) -> &'a Snapshot {
@@ -233,6 +335,22 @@ impl<'a> Interval<'a> {
         self.pair(|snapshot| active(snapshot.net(index)?.net_group::<G>()))
     }
 
+    /// Rates between the last two writes of a group, as long as the next one is not overdue.
+    fn rates_of<G: Group>(
+        &self,
+        index: u32,
+        group: Option<&Pair<G>>,
+        measured: Option<Measured>,
+    ) -> [Option<f64>; 4] {
+        let rates = || {
+            let now = &group.filter(|_| self.has_rates())?.now;
+            let measured = measured.as_ref().or_else(|| self.held?.get(index, now))?;
+            let overdue = is_overdue(self.age(now.updated)?, measured.spacing);
+            (!overdue).then_some(measured.rates)
+        };
+        rates().unwrap_or_default()
+    }
+
     /// The vCPUs that are present or cannot be read.
     pub(crate) fn vcpus(self) -> impl Iterator<Item = VcpuRow> + use<'a> {
         (0..self.now.nr_vcpus()).filter_map(move |index| self.vcpu_row(index))
@@ -250,7 +368,12 @@ impl<'a> Interval<'a> {
             times: rates.map_or([Word::NOT_PRODUCED; 4], |vcpu| vcpu.times),
             shares: rates.map_or([None; 4], |vcpu| vcpu.shares),
             steal: rates.and_then(|vcpu| vcpu.steal),
-            exits: self.vcpu::<Exits>(index).and_then(|p| p.rate(|e| e.exits)),
+            exits: {
+                let group = self.vcpu::<Exits>(index);
+                let measured = group.as_ref().and_then(exit_rates);
+                let [exits, ..] = self.rates_of(index, group.as_ref(), measured);
+                exits
+            },
             age: rates.and_then(|vcpu| self.age(vcpu.updated)),
             error: error.map(|e| e.to_string()),
         })
@@ -270,20 +393,20 @@ impl<'a> Interval<'a> {
             return None;
         }
         let times = self.blk::<BlkIoTimes>(index);
-        let rate = |field: fn(&BlkIo) -> Word| io.as_ref().and_then(|p| p.rate(field));
-        let latency = |time: fn(&BlkIoTimes) -> Word, requests: fn(&BlkIo) -> Word| {
-            let time = times.as_ref()?.growth(time)?;
-            time.checked_div(io.as_ref()?.growth(requests)?)
-        };
+        let [read, written, reads, writes] =
+            self.rates_of(index, io.as_ref(), io.as_ref().and_then(blk_rates));
+        let measured = times.as_ref().zip(io.as_ref()).and_then(|(t, io)| latencies(t, io));
+        let [read_latency, write_latency, ..] =
+            self.rates_of(index, times.as_ref(), measured).map(|ns| ns.map(whole));
         Some(BlkRow {
             index,
             name: device(identity.map(|p| p.now.group.name), index),
-            read: rate(|io| io.rd_bytes),
-            written: rate(|io| io.wr_bytes),
-            reads: rate(|io| io.rd_req),
-            writes: rate(|io| io.wr_req),
-            read_latency: latency(|t| t.rd_total_ns, |io| io.rd_req),
-            write_latency: latency(|t| t.wr_total_ns, |io| io.wr_req),
+            read,
+            written,
+            reads,
+            writes,
+            read_latency,
+            write_latency,
             age: io.as_ref().and_then(|p| self.age(p.now.updated)),
             io: io.map(|p| p.now.group),
             allocation: extent.and_then(|e| e.allocation_bytes.value()),
@@ -304,14 +427,15 @@ impl<'a> Interval<'a> {
         if identity.is_none() && io.is_none() {
             return None;
         }
-        let rate = |field: fn(&NetIo) -> Word| io.as_ref().and_then(|p| p.rate(field));
+        let [received, sent, packets_in, packets_out] =
+            self.rates_of(index, io.as_ref(), io.as_ref().and_then(net_rates));
         Some(NetRow {
             index,
             name: device(identity.map(|p| p.now.group.name), index),
-            received: rate(|io| io.rx_bytes),
-            sent: rate(|io| io.tx_bytes),
-            packets_in: rate(|io| io.rx_packets),
-            packets_out: rate(|io| io.tx_packets),
+            received,
+            sent,
+            packets_in,
+            packets_out,
             age: io.as_ref().and_then(|p| self.age(p.now.updated)),
             io: io.map(|p| p.now.group),
         })
@@ -354,6 +478,13 @@ pub(crate) fn records(now: &Snapshot) -> [(&'static str, Vec<SnapshotRecord<'_>>
     ]
 }
 
+/// Nanoseconds without their fraction.
+#[allow(clippy::cast_possible_truncation, reason = "what does not fit becomes the largest")]
+#[allow(clippy::cast_sign_loss, reason = "it is not negative")]
+const fn whole(ns: f64) -> u64 {
+    ns as u64
+}
+
 /// The sum of what is known.
 pub(crate) fn sum(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     match (a, b) {
@@ -366,3 +497,6 @@ fn device(name: Option<Name>, index: u32) -> String {
     let name = name.as_ref().and_then(Name::as_str).filter(|name| !name.is_empty());
     name.map_or_else(|| format!("#{index}"), printable)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,16 @@ use clap::Args as ClapArgs;
 use domstat_consumer::attach::Truncated;
 use domstat_invariant_checker::{Books, Options, Report, Subject, rfc_v3, watch_steps};
 use domstat_layout::{Clock, DomHeader, ReadMem};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
 
 use super::show::seconds;
 use crate::error::Failure;
 use crate::locate::{self, Located, Places};
 use crate::output::json::Safe;
+use crate::output::paint::{Styles, When};
+use crate::output::screen::terminal_size;
+use crate::view::View;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,9 +87,42 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
         writeln!(out, "{}", Safe(&json))?;
     } else {
-        write!(out, "{report}")?;
+        match terminal_size() {
+            Some((width, _)) => {
+                let view = View { styles: Styles::new(When::Auto), width };
+                view.styles.print(&mut out, &lines(&report.to_string(), view))?;
+            }
+            None => write!(out, "{report}")?,
+        }
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Columns before a rule's title: its id and its outcome.
+const TITLE: usize = 20;
+
+/// A report in lines of a terminal's width.
+fn lines(report: &str, view: View) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for line in report.lines() {
+        let is_rule = line.starts_with(['I', 'R']) && line.is_char_boundary(TITLE);
+        let (first, text) = match (is_rule, line.trim_start()) {
+            (true, _) => line.split_at(TITLE),
+            (false, text) => line.split_at(line.len() - text.len()),
+        };
+        let style = match first.split_whitespace().nth(1) {
+            Some("pass") => view.styles.good(),
+            Some("fail") => view.styles.bad(),
+            _ => Style::new(),
+        };
+        let inner = View { width: view.width.saturating_sub(first.len()).max(20), ..view };
+        for (nth, mut line) in inner.words(text).into_iter().enumerate() {
+            let before = if nth == 0 { first.to_owned() } else { " ".repeat(first.len()) };
+            line.spans.insert(0, Span::styled(before, style));
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// The region to judge.
@@ -148,4 +186,26 @@ fn judge(
     // After a truncation, the bytes that were judged were not the region's.
     intact().map_err(|source| Failure::Lost { domain: what.name.to_owned(), source })?;
     report.map_err(|source| Failure::NotAttachable { path: what.name.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_keeps_its_columns_on_a_narrow_terminal() {
+        let report = "I21  pass           every active group was published before the region became visible\n\
+                      I26  not checkable  no vCPU runs longer than its thread\n     use --against PID\n\
+                      PASS: 25 rules passed\n";
+        let shown = lines(report, View { styles: Styles::new(When::Never), width: 60 });
+        let shown: Vec<_> = shown.iter().map(Line::to_string).collect();
+        let expected = [
+            "I21  pass           every active group was published before",
+            "                    the region became visible",
+            "I26  not checkable  no vCPU runs longer than its thread",
+            "     use --against PID",
+            "PASS: 25 rules passed",
+        ];
+        assert_eq!(shown, expected);
+    }
 }

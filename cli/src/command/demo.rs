@@ -13,7 +13,7 @@ use domstat_sources::process::ProcessSource;
 
 use crate::error::Failure;
 use crate::locate;
-use crate::output::human::seconds;
+use crate::output::human::{nr, seconds};
 use crate::publish::{Place, Published};
 use crate::signals::Stop;
 
@@ -61,16 +61,17 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 
     writeln!(
         stdout(),
-        "domstat publishes statistics of VMs through shared memory; tools read them without asking\n\
-         the VM, its process or the kernel. This demo publishes one VM and reads it elsewhere.\n"
+        "domstat publishes statistics of VMs through shared memory. Tools read them there,\n\
+         without asking the VM, its process or the kernel. This demo publishes one VM\n\
+         and reads it in another process.\n"
     )?;
     let place = Place::Directory(dir.clone());
     let (mut published, probe, _threads) = match KvmSource::available() {
         Ok(()) => {
             writeln!(
                 stdout(),
-                "domstat demo: a micro-VM with {} vCPUs runs through /dev/kvm",
-                args.vcpus
+                "domstat demo: a micro-VM with {} runs through /dev/kvm",
+                nr(args.vcpus, "vCPU")
             )?;
             let options =
                 KvmOptions { nr_vcpus: args.vcpus, name: name.clone(), ..KvmOptions::default() };
@@ -123,7 +124,7 @@ fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
         let running = sample.running_ns.value().unwrap_or(0);
         write!(
             stdout(),
-            "vCPU {}: running {} s, its thread {} s of CPU time",
+            "vCPU {}: ran {} s, its thread {} s",
             vcpu.index(),
             seconds(running),
             seconds(counts.cpu_ns),
@@ -132,8 +133,8 @@ fn cross_check(published: &Published, probe: &KvmProbe) -> Result<(), Failure> {
             stats.into_iter().find(|s| s.name == "halt_exits")?.values.first().copied()
         });
         match halts {
-            Some(kvm) => writeln!(stdout(), "; halts: {} seen, {kvm} by KVM", counts.hlt_exits)?,
-            None => writeln!(stdout(), "; halts: {} seen", counts.hlt_exits)?,
+            Some(kvm) => writeln!(stdout(), "; halts: {}, {kvm} by KVM", counts.hlt_exits)?,
+            None => writeln!(stdout(), "; halts: {}", counts.hlt_exits)?,
         }
     }
     Ok(())

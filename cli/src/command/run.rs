@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::output::human::nr;
 use crate::output::printable;
 use crate::publish::{End, Kept, Place, Published};
 use crate::signals::Stop;
@@ -189,7 +190,7 @@ fn once<S>(source: S) -> impl FnMut() -> Result<S, SourceError> {
 /// A warning about threads for which there is no slot.
 fn not_shown(probe: &ProcessProbe) -> Option<String> {
     let count = probe.threads_not_shown();
-    (count > 0).then(|| format!("{count} threads have no slot and are not shown: use --max-vcpus"))
+    (count > 0).then(|| format!("threads without a slot, not shown: {count}; use --max-vcpus"))
 }
 
 /// A filter that lets no thread pass, and what there is to choose from.
@@ -286,11 +287,11 @@ fn serve<S: Source>(
         let mut published =
             Published::start(source, common.placement.placement(), &place, kept.take())?;
         eprintln!(
-            "domstat: {} {} ({}, {} vCPU slots) at {}; stop with Ctrl-C",
+            "domstat: {} {} ({}, {}) at {}; stop with Ctrl-C",
             if published.continues() { "continuing" } else { "publishing" },
             description.name,
             description.source,
-            description.nr_vcpus,
+            nr(description.nr_vcpus, "vCPU slot"),
             published.path().display(),
         );
         if let Some(warning) = warning() {

@@ -13,7 +13,7 @@ use crate::output::Seen;
 use crate::output::json::Safe;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
-use crate::rows::Interval;
+use crate::rows::{HeldRates, Interval};
 use crate::signals::Stop;
 use crate::view::View;
 use crate::{locate, output};
@@ -144,6 +144,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let mut screen = Screen::new(out.is_terminal() && !args.json, Styles::new(args.color));
     let (mut shown, mut comparable) = (0, false);
+    let mut held = HeldRates::default();
     loop {
         if let Some(found) = attachment.refresh().reattached {
             comparable = found != Reattached::Restarted;
@@ -169,7 +170,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
         } else {
             let then = comparable.then_some(&before);
-            let interval = Interval::new(&snapshot, then, &seen.liveness, STALE);
+            let interval = Interval::new(&snapshot, then, &seen.liveness, STALE).holding(&held);
             screen.draw(&mut out, |styles, width| {
                 text::lines(region, interval, seen, true, View { styles, width })
             })?;
@@ -179,6 +180,9 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         let ended = seen.liveness == Liveness::Retired;
         if ended || args.count.is_some_and(|n| shown >= n) || stop.wait(args.interval) {
             return Ok(ExitCode::SUCCESS);
+        }
+        if comparable {
+            held.note(&before, &snapshot);
         }
         std::mem::swap(&mut snapshot, &mut before);
         comparable = true;

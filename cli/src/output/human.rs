@@ -24,6 +24,13 @@ fn scaled(value: f64, base: f64, units: &[&str]) -> String {
     }
 }
 
+/// `n` things, in the right number.
+pub(crate) fn nr(n: impl std::fmt::Display, what: &str) -> String {
+    let n = n.to_string();
+    let s = if n == "1" { "" } else { "s" };
+    format!("{n} {what}{s}")
+}
+
 /// How many.
 pub(crate) fn count(value: f64) -> String {
     scaled(value, 1000.0, &["", "k", "M", "G", "T", "P"])
@@ -89,6 +96,7 @@ mod tests {
 
     #[test]
     fn numbers_fit() {
+        assert_eq!((nr(0, "row"), nr(1, "row")), ("0 rows".to_owned(), "1 row".to_owned()));
         assert_eq!(count(0.0), "0");
         assert_eq!(count(7.0), "7");
         assert_eq!(count(0.25), "0.25");

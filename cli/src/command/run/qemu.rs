@@ -13,6 +13,7 @@ use crate::command::show::seconds;
 use crate::control::{self, Hub, Server};
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::output::human::nr;
 use crate::publish::{Notes, Place, Regions};
 use crate::signals::Stop;
 
@@ -109,9 +110,12 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     systemd::ready()
         .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
     eprintln!(
-        "domstat: {} QMP sockets and {} directories; control socket {}; stop with Ctrl-C",
-        args.qmp.len(),
-        args.qmp_dir.len(),
+        "domstat: {} and {}; control socket {}; stop with Ctrl-C",
+        nr(args.qmp.len(), "QMP socket"),
+        match args.qmp_dir.len() {
+            1 => "1 directory".to_owned(),
+            n => format!("{n} directories"),
+        },
         path.display()
     );
     let mut discovery = Discovery::new(options, args.qmp_dir.clone());
@@ -129,7 +133,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     drop(server);
     let left = fleet.clear(END);
     if left > 0 {
-        eprintln!("domstat: {left} VMs did not end in time");
+        eprintln!("domstat: {} did not end in time", nr(left, "VM"));
     }
     hub.close();
     Ok(ExitCode::SUCCESS)

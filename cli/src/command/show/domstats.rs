@@ -205,15 +205,15 @@ fn blks<W: Write>(
     backing: bool,
 ) -> std::io::Result<()> {
     let records = (0..snapshot.nr_blks()).filter_map(|i| snapshot.blk(i));
-    let shown: Vec<_> = records
+    let named: Vec<_> = records
         .filter_map(|r| Some((blk::<BlkIdentity>(&r)?.name.as_str()?.to_owned(), r)))
         .filter(|(name, _)| backing || !name.ends_with(']'))
         .collect();
+    let shown = by_disk(named);
     keys.text("block.count", &shown.len().to_string())?;
     for (n, (name, record)) in shown.iter().enumerate() {
         let key = |key: &str| format!("block.{n}.{key}");
-        let split = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
-        let (disk, index) = split.map_or((name.as_str(), None), |(disk, i)| (disk, Some(i)));
+        let (disk, index) = disk_and_image(name);
         keys.text(&key("name"), disk)?;
         if let Some(index) = index {
             keys.text(&key("backingIndex"), index)?;
@@ -245,10 +245,41 @@ fn blks<W: Write>(
     Ok(())
 }
 
+/// The disk of an image, and which image of its chain it is if it backs another: `vda[1]`.
+fn disk_and_image(name: &str) -> (&str, Option<&str>) {
+    let split = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    split.map_or((name, None), |(disk, index)| (disk, Some(index)))
+}
+
+/// Disks in the order of their slots, each followed by the images that back it, as libvirt lists
+/// them. Slots alone do not do: an image that a snapshot adds gets the next free one.
+fn by_disk<R>(mut named: Vec<(String, R)>) -> Vec<(String, R)> {
+    let disks: Vec<_> = named.iter().map(|(name, _)| disk_and_image(name).0.to_owned()).collect();
+    named.sort_by_cached_key(|(name, _)| {
+        let (disk, index) = disk_and_image(name);
+        let first = disks.iter().position(|other| other == disk);
+        (first, index.map(|index| index.parse::<u64>().unwrap_or(u64::MAX)))
+    });
+    named
+}
+
 fn vcpu<G: VcpuGroup>(record: &SnapshotRecord<'_>) -> Option<G> {
     record.vcpu_group::<G>().ok()?.active().map(|sample| sample.group)
 }
 
 fn blk<G: BlkGroup>(record: &SnapshotRecord<'_>) -> Option<G> {
     record.blk_group::<G>().ok()?.active().map(|sample| sample.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_follow_their_disk_whatever_their_slots() {
+        let slots = ["vda", "vdb", "vdb[1]", "vda[10]", "vda[2]", "hdc", "vda[1]"];
+        let named = slots.map(|name| (name.to_owned(), ())).to_vec();
+        let names: Vec<_> = by_disk(named).into_iter().map(|(name, ())| name).collect();
+        assert_eq!(names, ["vda", "vda[1]", "vda[2]", "vda[10]", "vdb", "vdb[1]", "hdc"]);
+    }
 }

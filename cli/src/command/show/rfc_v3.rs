@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Args;
 use crate::error::Failure;
 use crate::output;
+use crate::output::human::nr;
 use crate::output::json::Safe;
 use crate::signals::Stop;
 
@@ -90,8 +91,8 @@ fn text(
     let g = region.geometry();
     writeln!(
         out,
-        "layout RFC v3 (legacy, vCPUs only)  {} records fit  size {}  stride {}",
-        g.nr_records(),
+        "layout RFC v3 (legacy, vCPUs only)  room for {}  size {}  stride {}",
+        nr(g.nr_records(), "record"),
         g.size(),
         g.stride(),
     )?;
@@ -129,9 +130,9 @@ fn text(
     if written.len() < sample.len() {
         writeln!(
             out,
-            "{} records never written: no such vCPU, or none that changed its state since the \
+            "{} never written: no such vCPU, or none that changed its state since the \
              pages were cleared",
-            sample.len() - written.len(),
+            nr(sample.len() - written.len(), "record"),
         )?;
     }
     if is_scaled(&g, written) {

@@ -3,6 +3,7 @@
 use domstat_consumer::{Liveness, Region};
 use ratatui::text::{Line, Span};
 
+use crate::output::human::nr;
 use crate::output::{ABSENT, Seen, identity, printable};
 use crate::rows::Interval;
 use crate::view::{Section, Vcpus, View};
@@ -26,9 +27,9 @@ pub(super) fn lines(
     let vcpus = if watching { Vcpus::SharesAndTimes } else { Vcpus::Times };
     let present = interval.vcpus().count();
     let of = if present == usize::try_from(slots).unwrap_or(0) {
-        format!("{present} vCPUs")
+        nr(present, "vCPU")
     } else {
-        format!("{present} of {slots} vCPUs")
+        format!("{present} of {}", nr(slots, "vCPU"))
     };
     let mut lines = view.flow([
         Span::styled(name.unwrap_or_else(|| ABSENT.to_owned()), styles.title()),

@@ -333,11 +333,15 @@ impl App {
             return Line::from(format!("filter by name, UUID or state: {}_", self.settings.filter));
         }
         let direction = if order.reverse { ", reversed" } else { "" };
-        let text = format!(
-            "1 domains 2 disks 3 nets  Enter open  / filter  F6 sort: {}{direction}  h help  q quit",
-            order.column
-        );
-        Line::styled(text, self.styles.dim())
+        let foot = |order: &str| {
+            format!(
+                "1:domains 2:disks 3:nets  Enter open  / filter  F6 sort{order}  h help  q quit"
+            )
+        };
+        let text = foot(&format!(": {}{direction}", order.column));
+        // An arrow at its head shows the order, too.
+        let fits = text.len() <= usize::from(self.area.width);
+        Line::styled(if fits { text } else { foot("") }, self.styles.dim())
     }
 }
 

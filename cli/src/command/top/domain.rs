@@ -10,7 +10,7 @@ use ratatui::{Frame, widgets::Paragraph};
 use super::events::Events;
 use super::graph;
 use super::sampler::Row;
-use crate::output::human::{bytes, clip, count, duration, or_absent};
+use crate::output::human::{bytes, clip, count, duration, nr, or_absent};
 use crate::output::paint::Styles;
 use crate::rows::records;
 use crate::view::{Section, Vcpus, View};
@@ -115,7 +115,7 @@ impl Domain<'_> {
             first.push(Span::styled("PAUSED", self.styles.warn()));
         }
         if let Some(vcpus) = row.vcpus() {
-            first.push(Span::raw(format!("{vcpus} of {} vCPUs", row.slots)));
+            first.push(Span::raw(format!("{vcpus} of {}", nr(row.slots, "vCPU"))));
             first.push(Span::raw(format!("newest write {} ago", or_absent(row.age, duration))));
         }
         let mut lines = view.flow(first);
@@ -213,7 +213,7 @@ impl Domain<'_> {
             .collect();
         if never > 0 {
             lines.push(Line::styled(
-                format!("{never} other kinds never happened"),
+                format!("{} never happened", nr(never, "other kind")),
                 self.styles.dim(),
             ));
         }

@@ -9,6 +9,7 @@ use domstat_layout::schema::{FieldKind, FieldUnit};
 use domstat_layout::{Group, Ns, RecordKind, Schema, Word};
 
 use crate::output::printable;
+use crate::rows::is_overdue;
 
 /// Name of the group in which KVM's own statistics are published.
 const KVM: &str = "kvm";
@@ -28,11 +29,12 @@ pub(super) struct Event {
     pub(super) rate: Option<f64>,
 }
 
-/// Counters of the domain that is looked at, now and before.
-#[derive(Default)]
+/// Counters of the domain that is looked at, now and before, and when they were written.
+#[derive(Debug, Default)]
 pub(super) struct Events {
     entry: String,
     incarnation: u64,
+    taken: Ns,
     now: Option<(Ns, Totals)>,
     middle: Option<(Ns, Totals)>,
     base: Option<(Ns, Totals)>,
@@ -45,11 +47,18 @@ impl Events {
             *self = Self { entry: entry.to_owned(), incarnation, ..Self::default() };
         }
         let Some(taken) = snapshot.taken() else { return };
-        let totals = by_schema(region).unwrap_or_else(|| by_group(snapshot));
-        let now = (taken, totals);
+        self.taken = taken;
+        if let Some((updated, totals)) = by_schema(region).or_else(|| by_group(snapshot)) {
+            self.add(updated, totals);
+        }
+    }
+
+    /// Totals, and when they were written: some producers write them less often than a screen looks.
+    fn add(&mut self, updated: Ns, totals: Totals) {
+        let now = (updated, totals);
         match &self.middle {
             None => (self.base, self.middle) = (Some(now.clone()), Some(now.clone())),
-            Some((then, _)) if taken.since(*then) >= WINDOW_NS => {
+            Some((then, _)) if updated.since(*then) >= WINDOW_NS => {
                 self.base = self.middle.replace(now.clone());
             }
             Some(_) => {}
@@ -65,12 +74,14 @@ impl Events {
     /// Events that ever happened, the most frequent first, `exits` before all; and the number of
     /// kinds that never did.
     pub(super) fn list(&self, live: bool) -> (Vec<Event>, usize) {
-        let Some((taken, totals)) = &self.now else { return (Vec::new(), 0) };
+        let Some((updated, totals)) = &self.now else { return (Vec::new(), 0) };
+        let age = self.taken.since(*updated);
         let rate = |name: &str, total: u64| {
             let (then, before) = self.base.as_ref().filter(|_| live)?;
-            let elapsed = taken.since(*then) as f64 / 1e9;
+            let elapsed = updated.since(*then);
             let growth = total.checked_sub(*before.get(name)?)? as f64;
-            (elapsed > 0.0).then(|| growth / elapsed)
+            let known = elapsed > 0 && !is_overdue(age, elapsed);
+            known.then(|| growth * 1e9 / elapsed as f64)
         };
         let (some, none): (Vec<_>, Vec<_>) = totals.iter().partition(|(_, total)| **total > 0);
         let mut events: Vec<Event> = some
@@ -90,8 +101,13 @@ impl Events {
     }
 }
 
-/// KVM's counters, where the region describes them.
-fn by_schema(region: &Region) -> Option<Totals> {
+/// Whether KVM's own statistics, as the region describes them, have the sum of all exits.
+pub(super) fn describes_exits(region: &Region) -> bool {
+    by_schema(region).is_some_and(|(_, totals)| totals.contains_key(EXITS))
+}
+
+/// KVM's counters, where the region describes them, and when the newest of them were written.
+fn by_schema(region: &Region) -> Option<(Ns, Totals)> {
     let bytes = region.copy_schema()?;
     let schema = Schema::parse(&bytes).ok()?;
     let is_vcpu = |kind: u32| kind == RecordKind::ArchVcpu.number();
@@ -101,10 +117,12 @@ fn by_schema(region: &Region) -> Option<Totals> {
         return None;
     }
     let (mut totals, mut reader) = (Totals::new(), region.schema_reader());
+    let mut newest = Ns(0);
     for index in 0..record.nr {
         let reading = reader.read(&record, index, &group);
         let Ok(Reading::Active(sample)) = reading else { continue };
         let words = sample.words;
+        newest = newest.max(sample.updated);
         for field in schema.fields(&group) {
             let is_count = field.shape.kind == FieldKind::CUMULATIVE
                 && matches!(field.shape.unit, FieldUnit::NONE | FieldUnit::EVENTS)
@@ -117,14 +135,15 @@ fn by_schema(region: &Region) -> Option<Totals> {
             }
         }
     }
-    (!totals.is_empty()).then_some(totals)
+    (!totals.is_empty()).then_some((newest, totals))
 }
 
-/// The exits that every producer can publish.
-fn by_group(snapshot: &Snapshot) -> Totals {
-    let mut totals = Totals::new();
+/// The exits that every producer can publish, and when the newest of them were written.
+fn by_group(snapshot: &Snapshot) -> Option<(Ns, Totals)> {
+    let (mut totals, mut newest) = (Totals::new(), None);
     for vcpu in (0..snapshot.nr_vcpus()).filter_map(|index| snapshot.vcpu(index)) {
         let Ok(Reading::Active(fields)) = vcpu.fields(Exits::DESC) else { continue };
+        newest = newest.max(Some(fields.updated));
         for (field, bytes) in fields.iter() {
             let word = <[u8; 8]>::try_from(bytes).map(u64::from_ne_bytes).ok();
             if let Some(value) = word.and_then(|raw| Word::from_raw(raw).value()) {
@@ -133,5 +152,32 @@ fn by_group(snapshot: &Snapshot) -> Totals {
             }
         }
     }
-    totals
+    Some((newest?, totals))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// The rate of exits as of a moment, in seconds.
+    fn rate(events: &mut Events, taken: u64) -> Option<f64> {
+        events.taken = Ns(taken * SECOND);
+        events.exits(true)
+    }
+
+    #[test]
+    fn rates_are_over_the_time_between_writes() {
+        let mut events = Events::default();
+        for (second, total) in [(100, 7), (130, 30_007)] {
+            assert_eq!(rate(&mut events, second), None, "one write");
+            events.add(Ns(second * SECOND), Totals::from([(EXITS.to_owned(), total)]));
+        }
+        for second in [131, 150, 189] {
+            assert_eq!(rate(&mut events, second), Some(1000.0), "at {second} s");
+        }
+        assert_eq!(rate(&mut events, 200), None, "the next write is overdue");
+        assert_eq!(events.exits(false), None);
+    }
 }

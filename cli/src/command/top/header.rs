@@ -6,13 +6,16 @@ use ratatui::text::{Line, Span};
 
 use super::host::Host;
 use super::sampler::Row;
-use crate::output::human::{bytes, count, or_absent};
+use crate::output::human::{bytes, count, nr, or_absent};
 use crate::output::paint::Styles;
 use crate::rows::sum;
 use crate::view::View;
 
 /// Lines of the header.
 pub(super) const HEIGHT: u16 = 3;
+
+/// Below this width every column is needed.
+const NARROW: usize = 100;
 
 /// What the header is made of.
 pub(super) struct Header<'a> {
@@ -32,11 +35,6 @@ pub(super) struct Header<'a> {
     pub(super) notice: Option<&'a str>,
 }
 
-/// `n` things, in the right number.
-pub(super) fn nr(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 /// CPUs' worth of time.
 fn cpus(value: f64) -> String {
     format!("{value:.2} CPUs")
@@ -46,20 +44,21 @@ impl Header<'_> {
     pub(super) fn lines(&self, width: usize) -> Vec<Line<'static>> {
         let view = View { styles: self.styles, width };
         let first = |parts| view.flow(parts).into_iter().next().unwrap_or_default();
-        vec![first(self.domains()), first(self.on_host(width)), first(self.standings())]
+        vec![first(self.domains(width)), first(self.on_host(width)), first(self.standings())]
     }
 
-    fn domains(&self) -> Vec<Span<'static>> {
+    fn domains(&self, width: usize) -> Vec<Span<'static>> {
         let total =
             |value: fn(&Row) -> Option<f64>| self.rows.iter().map(|row| value(row)).fold(None, sum);
         let vcpus: u32 = self.rows.iter().filter_map(|row| row.vcpus()).sum();
-        let mut parts = vec![Span::styled("domstat top", self.styles.title())];
+        let title = if width < NARROW { "top" } else { "domstat top" };
+        let mut parts = vec![Span::styled(title, self.styles.title())];
         if self.paused {
             parts.push(Span::styled("PAUSED", self.styles.warn()));
         }
         parts.extend([
             Span::raw(nr(self.rows.len(), "domain")),
-            Span::raw(nr(usize::try_from(vcpus).unwrap_or(usize::MAX), "vCPU")),
+            Span::raw(nr(vcpus, "vCPU")),
             Span::raw(format!("running {}", or_absent(total(|r| r.sums.running), cpus))),
             Span::raw(format!("steal {}", or_absent(total(|r| r.sums.steal), cpus))),
             Span::raw(format!("exits {}", or_absent(total(|r| r.sums.exits), |n| count(n) + "/s"))),
@@ -76,7 +75,7 @@ impl Header<'_> {
             host.used.zip(host.memory).map(|(used, all)| used as f64 / all.max(1) as f64);
         let meter =
             |share: Option<f64>| if width >= 120 { meter(share, 20) } else { String::new() };
-        let nr_cpus = host.cpus.map_or_else(|| "CPUs".to_owned(), |n| nr(n as usize, "CPU"));
+        let nr_cpus = host.cpus.map_or_else(|| "CPUs".to_owned(), |n| nr(n, "CPU"));
         let mut parts = vec![
             Span::styled("host", self.styles.title()),
             Span::raw(format!("{nr_cpus} {}{busy} busy", meter(host.busy))),

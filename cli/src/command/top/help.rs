@@ -24,7 +24,8 @@ COLUMNS
  EXIT/s  exits from the domain's code         MEM   resident, else given
  AGE     since the newest write               given host memory given to domains
  -       not known: not produced, or not yet; never shown as 0
- Rates are over one second or one interval. What is not live has no rates.
+ Rates are over one second or one interval, or between the last two writes of
+ a group that is written less often. What is not live or overdue has none.
 
 STATES
  live       written recently                  stale     no update for --stale

@@ -8,9 +8,10 @@ use domstat_consumer::fleet::Fleet;
 use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::{Identity, Memory};
 
+use super::events::{self, Events};
 use super::table::TableRow;
 use crate::output::{entry_name, printable};
-use crate::rows::{BlkRow, Interval, NetRow, Sums, memory};
+use crate::rows::{BlkRow, HeldRates, Interval, NetRow, Sums, memory};
 
 /// Rates are over this time, or over one interval if that is longer.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -48,6 +49,9 @@ pub(super) struct Row {
     middle: Snapshot,
     base: Snapshot,
     has_base: bool,
+    held: HeldRates,
+    /// Exits that are in KVM's own statistics only; `None` if the region does not describe them.
+    kvm: Option<Events>,
     stale: Duration,
     incarnation: u64,
     seen: bool,
@@ -184,6 +188,8 @@ impl Row {
             middle: Snapshot::new(),
             base: Snapshot::new(),
             has_base: false,
+            held: HeldRates::default(),
+            kvm: None,
             stale: Duration::ZERO,
             incarnation: 0,
             seen: true,
@@ -214,7 +220,7 @@ impl Row {
     pub(super) fn interval(&self) -> Interval<'_> {
         let then = self.has_base.then_some(&self.base);
         let liveness = self.liveness.unwrap_or(Liveness::Dead);
-        Interval::new(&self.now, then, &liveness, self.stale)
+        Interval::new(&self.now, then, &liveness, self.stale).holding(&self.held)
     }
 
     pub(super) const fn snapshot(&self) -> &Snapshot {
@@ -243,6 +249,8 @@ impl Row {
         if self.incarnation != incarnation {
             self.incarnation = incarnation;
             self.has_base = false;
+            self.held = HeldRates::default();
+            self.kvm = events::describes_exits(region).then(Events::default);
             self.running.clear();
             self.steal.clear();
             let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
@@ -258,9 +266,12 @@ impl Row {
         if !self.has_numbers() {
             return self.forget(Some(liveness));
         }
-        self.rebase(window);
+        let rebased = self.rebase(window);
         self.slots = self.now.nr_vcpus();
         self.sums = self.interval().sums();
+        if self.sums.exits.is_none() && self.kvm.is_some() {
+            self.sums.exits = self.kvm_exits(region, rebased);
+        }
         self.memory = memory(&self.now);
         let group = self.now.dom().dom_group::<Memory>().ok().and_then(Reading::active);
         self.given = group.and_then(|m| m.current_bytes.value()).or(self.memory);
@@ -273,8 +284,19 @@ impl Row {
         }
     }
 
-    /// Keeps a snapshot to compare with that is one window old at least, and two at most.
-    fn rebase(&mut self, window: Duration) {
+    /// Exits per second, from KVM's own statistics, which are looked at once a window.
+    fn kvm_exits(&mut self, region: &Region, look: bool) -> Option<f64> {
+        let live = self.interval().has_rates();
+        let kvm = self.kvm.as_mut()?;
+        if look {
+            kvm.sample(&self.entry, region, &self.now);
+        }
+        kvm.exits(live)
+    }
+
+    /// Keeps a snapshot to compare with that is one window old at least, and two at most. Returns
+    /// whether a window began.
+    fn rebase(&mut self, window: Duration) -> bool {
         let is_old = |then: &Snapshot| match self.now.taken().zip(then.taken()) {
             Some((now, then)) => u128::from(now.since(then)) >= window.as_nanos(),
             None => true,
@@ -283,9 +305,15 @@ impl Row {
             self.base.clone_from(&self.now);
             self.middle.clone_from(&self.now);
             self.has_base = true;
+            true
         } else if is_old(&self.middle) {
             std::mem::swap(&mut self.base, &mut self.middle);
+            // Between the last two bases: what was not written since the new one.
+            self.held.note(&self.middle, &self.base);
             self.middle.clone_from(&self.now);
+            true
+        } else {
+            false
         }
     }
 }
