@@ -52,6 +52,18 @@ pub fn c_header(revision: &Revision) -> String {
 
 struct Out(String);
 
+/// The name of a kind's structure in C, without `struct domstat_`. Those of kinds that no header has
+/// words for end in `_record`: `blk_queue` is the group `queue` of a block device.
+#[must_use]
+pub fn c_record_name(kind: RecordKind) -> String {
+    let suffix = if RecordKind::OPTIONAL.contains(&kind) { "_record" } else { "" };
+    format!("{}{suffix}", kind.name())
+}
+
+/// Meaning of an array record's magic in the headers of revisions 1 to 4, which are frozen: a list of
+/// all magics that there were.
+const MAGICS_BEFORE_5: &str = "of its kind: \"VCP\", \"BLK\", \"NET\" or \"ARC\", and 1";
+
 impl Out {
     fn line(&mut self, text: &str) {
         self.0.push_str(text);
@@ -86,6 +98,8 @@ impl Out {
             }
         };
         for (offset, ty, word, meaning) in known_words(rows, revision) {
+            let listed = revision < 5 && name == "record_header" && *word == "magic";
+            let meaning = if listed { MAGICS_BEFORE_5 } else { meaning };
             fill(&mut self.0, &mut at, *offset);
             let (ty, width) = if *ty == "u64" { ("uint64_t", 8) } else { ("uint32_t", 4) };
             let _ = writeln!(self.0, "    {ty} {word}; /* {meaning} */");
@@ -133,6 +147,7 @@ impl Out {
     fn field(&mut self, f: &FieldDesc) {
         let member = match (f.kind, f.width) {
             (_, 8) => format!("uint64_t {}", f.name),
+            (Kind::LogHistogram, width) => format!("uint64_t {}[{}]", f.name, width / 8),
             (Kind::Text, width) => format!("char {}[{width}]", f.name),
             (_, width) => format!("uint8_t {}[{width}]", f.name),
         };
@@ -150,17 +165,18 @@ impl Out {
         let header = if kind == RecordKind::Dom { "dom_header" } else { "record_header" };
         let since = REVISIONS.iter().find(|r| !r.groups(kind).is_empty()).map_or(0, |r| r.number);
         let _ = writeln!(self.0, "\n/* The {name} record. Since revision {since}. */");
-        let _ = writeln!(self.0, "struct domstat_{name} {{\n    struct domstat_{header} header;");
+        let of = c_record_name(kind);
+        let _ = writeln!(self.0, "struct domstat_{of} {{\n    struct domstat_{header} header;");
         for g in revision.groups(kind) {
             let line = format!("struct domstat_{name}_{0} {0}; /* since {1} */", g.name, g.since);
             let _ = writeln!(self.0, "    {line}");
         }
         self.line("};");
         for g in revision.groups(kind) {
-            let place = format!("offsetof(struct domstat_{name}, {}) == {}", g.name, g.offset);
+            let place = format!("offsetof(struct domstat_{of}, {}) == {}", g.name, g.offset);
             self.check(&format!("record_{name}_{}", g.name), &place);
         }
         let size = revision.size(kind);
-        self.check(&format!("record_{name}"), &format!("sizeof(struct domstat_{name}) == {size}"));
+        self.check(&format!("record_{name}"), &format!("sizeof(struct domstat_{of}) == {size}"));
     }
 }

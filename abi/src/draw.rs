@@ -31,13 +31,14 @@ fn parts(abi: &Abi, shape: Shape) -> Vec<Part> {
     for record in &abi.records {
         let nr = match record.name.as_str() {
             "dom" => 1,
-            "vcpu" => shape.nr_vcpus,
+            "labels" => 1,
+            "vcpu" | "vcpu_hist" => shape.nr_vcpus,
             _ => shape.nr_devices,
         };
         for i in 0..nr {
             at = at.next_multiple_of(align);
-            let name = if record.name == "dom" {
-                "dom".to_owned()
+            let name = if matches!(record.name.as_str(), "dom" | "labels") {
+                record.name.clone()
             } else {
                 format!("{}[{i}]", record.name)
             };

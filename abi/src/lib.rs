@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use c_header::c_header;
+pub use c_header::{c_header, c_record_name};
 pub use c_matrix::{MatrixError, MatrixReport, check_c_matrix};
 pub use c_parse::{HeaderError, parse_c_header};
 pub use c_struct::{

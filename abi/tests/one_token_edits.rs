@@ -242,8 +242,13 @@ fn revision_4() {
 }
 
 #[test]
+fn revision_5() {
+    try_all(5);
+}
+
+#[test]
 fn every_revision_is_tried() {
-    assert_eq!(REVISIONS.len(), 4, "add a test of the new one");
+    assert_eq!(REVISIONS.len(), 5, "add a test of the new one");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn structs_of_other_projects_are_compared_by_a_compiler() {
 #[test]
 fn a_printed_layout_can_be_compared() {
     let dir = tempfile::tempdir().unwrap();
-    for n in 1..=4 {
+    for n in 1..=5 {
         let rev = n.to_string();
         let shown = |how: &str| output(dir.path(), &["abi", "show", "--rev", &rev, how]).stdout;
         assert_eq!(shown("--header"), fs::read(header(n)).unwrap());

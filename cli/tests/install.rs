@@ -97,7 +97,7 @@ fn c_programs_find_the_headers() {
     };
     assert!(flags.status.success(), "{}", stderr(&flags));
     let program = root.path().join("reader.c");
-    let text = "#include <domstat/r4.h>\n#include <domstat/read.h>\nint main(void) { return 0; }\n";
+    let text = "#include <domstat/r5.h>\n#include <domstat/read.h>\nint main(void) { return 0; }\n";
     std::fs::write(&program, text).unwrap();
     let compile = |flags: &str| {
         Command::new("cc")

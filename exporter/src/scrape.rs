@@ -222,7 +222,8 @@ pub(crate) fn nr_records(snapshot: &Snapshot, kind: RecordKind) -> u32 {
         RecordKind::Vcpu => snapshot.nr_vcpus(),
         RecordKind::Blk => snapshot.nr_blks(),
         RecordKind::Net => snapshot.nr_nets(),
-        _ => 1,
+        RecordKind::Dom => 1,
+        _ => 0,
     }
 }
 
@@ -237,6 +238,6 @@ pub(crate) fn record(
         RecordKind::Vcpu => snapshot.vcpu(index),
         RecordKind::Blk => snapshot.blk(index),
         RecordKind::Net => snapshot.net(index),
-        RecordKind::ArchDom | RecordKind::ArchVcpu => None,
+        _ => None,
     }
 }

@@ -42,18 +42,18 @@ fn main() -> io::Result<()> {
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(name), data)
     };
-    for revision in 1..=4 {
+    for revision in 1..=5 {
         let region = fs::read(golden.join(format!("r{revision}-packed.bin")))?;
         put("region", &format!("r{revision}"), &Input::encode(&region, &[]))?;
         put("region", &format!("r{revision}-header-changes"), &Input::encode(&region, &header))?;
         put("region", &format!("r{revision}-group-changes"), &Input::encode(&region, &group))?;
-        if revision == 4 {
+        if revision >= 4 {
             let at = |offset: usize| {
                 let bytes = region.get(offset..offset + 4).and_then(|b| b.try_into().ok());
                 bytes.map_or(0, u32::from_le_bytes) as usize
             };
             let (offs, size) = (at(dom::SCHEMA_OFFS), at(dom::SCHEMA_SIZE));
-            put("schema", "r4", region.get(offs..offs + size).unwrap_or_default())?;
+            put("schema", &format!("r{revision}"), region.get(offs..offs + size).unwrap_or_default())?;
         }
     }
     for (name, kind, width, nr) in [

@@ -14,6 +14,11 @@ pub enum Kind {
     Cumulative,
     /// May go up and down.
     Instant,
+    /// The largest value so far; never decreases within an incarnation and generation.
+    Peak,
+    /// A row of counters: word `i` counts values whose bit length is `i`, the last all above
+    /// ([`crate::histogram`]).
+    LogHistogram,
     /// One of the named values, in order from 0.
     State(&'static [&'static str]),
     /// Identifies something; constant within an incarnation.
@@ -29,10 +34,18 @@ impl Kind {
         match self {
             Self::Cumulative => "cumulative",
             Self::Instant => "instant",
+            Self::Peak => "peak",
+            Self::LogHistogram => "log_histogram",
             Self::State(_) => "state",
             Self::Id => "id",
             Self::Text => "text",
         }
+    }
+
+    /// Whether no word of such a field decreases within an incarnation and generation.
+    #[must_use]
+    pub const fn never_decreases(self) -> bool {
+        matches!(self, Self::Cumulative | Self::Peak | Self::LogHistogram)
     }
 }
 
@@ -163,6 +176,16 @@ pub trait VcpuGroup: Group {}
 pub trait BlkGroup: Group {}
 /// A group of the net record.
 pub trait NetGroup: Group {}
+/// A group of a vCPU's distributions.
+pub trait VcpuHistGroup: Group {}
+/// A group of a block device's distributions.
+pub trait BlkHistGroup: Group {}
+/// A group of the labels record.
+pub trait LabelsGroup: Group {}
+/// A group of one writer's share of a block device.
+pub trait BlkQueueGroup: Group {}
+/// A group of one writer's share of a network interface.
+pub trait NetQueueGroup: Group {}
 
 /// One 64-bit field of group `G`, for reading or updating it alone.
 pub struct Field<G> {
@@ -194,33 +217,40 @@ impl<G> Field<G> {
 pub struct Revision {
     /// Its number.
     pub number: u32,
-    /// Groups of the dom record, in order of their bits.
-    pub dom: &'static [&'static GroupDesc],
-    /// Groups of the vcpu record.
-    pub vcpu: &'static [&'static GroupDesc],
-    /// Groups of the blk record; none before revision 2.
-    pub blk: &'static [&'static GroupDesc],
-    /// Groups of the net record; none before revision 4.
-    pub net: &'static [&'static GroupDesc],
+    /// The kinds of record that it has, in order of their numbers, and the groups of each in order
+    /// of their bits. Arch slots have none that a table could list.
+    pub records: &'static [RecordGroups],
     /// Whether it has arch slots and a schema.
     pub arch_and_schema: bool,
 }
 
+/// A kind of record, and its groups in order of their bits.
+pub type RecordGroups = (RecordKind, &'static [&'static GroupDesc]);
+
 impl Revision {
-    /// Groups of a kind of record, in order of their bits; arch slots have none that a table
-    /// could list.
+    /// Groups of a kind of record, in order of their bits; none of a kind that it does not have,
+    /// and of arch slots.
     #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "the index is below the length")]
     pub const fn groups(&self, kind: RecordKind) -> &'static [&'static GroupDesc] {
-        match kind {
-            RecordKind::Dom => self.dom,
-            RecordKind::Vcpu => self.vcpu,
-            RecordKind::Blk => self.blk,
-            RecordKind::Net => self.net,
-            RecordKind::ArchDom | RecordKind::ArchVcpu => &[],
+        let mut i = 0;
+        while i < self.records.len() {
+            if self.records[i].0.number() == kind.number() {
+                return self.records[i].1;
+            }
+            i += 1;
         }
+        &[]
     }
 
-    /// Length of a kind of record as this revision builds it; 0 for one that it does not have.
+    /// Whether it has records of this kind.
+    #[must_use]
+    pub fn has(&self, kind: RecordKind) -> bool {
+        self.records.iter().any(|(known, _)| *known == kind)
+    }
+
+    /// Length of a kind of record as this revision builds it; 0 for one that it does not have,
+    /// and for arch slots.
     #[must_use]
     pub const fn size(&self, kind: RecordKind) -> usize {
         match self.groups(kind).last() {
@@ -231,12 +261,12 @@ impl Revision {
 
     /// Every group, record by record.
     pub fn all_groups(&self) -> impl Iterator<Item = &'static GroupDesc> {
-        [self.dom, self.vcpu, self.blk, self.net].into_iter().flatten().copied()
+        self.records.iter().flat_map(|(_, groups)| groups.iter().copied())
     }
 }
 
 mod declare;
-pub(crate) use declare::{assert_appended, groups, twin_fields, twins};
+pub(crate) use declare::{assert_appended, copied_fields, copies, groups, twins};
 
 #[cfg(test)]
 mod tests;

@@ -273,6 +273,7 @@ impl Geometry {
                 let nr = if size == 0 { 0 } else { self.vcpus.nr };
                 Array { offs: self.vcpus.offs + offs, size, stride: self.vcpus.stride, nr }
             }
+            _ => Array { offs: 0, size: 0, stride: 0, nr: 0 },
         }
     }
 

@@ -7,8 +7,9 @@ use crate::mem::ReadMem;
 use crate::record::RecordKind;
 
 pub use crate::record::{
-    ARCH_MAGIC, BLK_MAGIC, DOM_HEADER_LEN, DOM_MAGIC, NET_MAGIC, RECORD_HEADER_LEN, SCHEMA_MAGIC,
-    VCPU_MAGIC, array as record, dom,
+    ARCH_MAGIC, BLK_HIST_MAGIC, BLK_MAGIC, BLK_QUEUE_MAGIC, DOM_HEADER_LEN, DOM_MAGIC,
+    FIRST_PRIVATE_KIND, HOST_KIND, LABELS_MAGIC, NET_MAGIC, NET_QUEUE_MAGIC, RECORD_HEADER_LEN,
+    SCHEMA_MAGIC, VCPU_HIST_MAGIC, VCPU_MAGIC, array as record, dom,
 };
 
 /// Most vCPUs that a region may describe (rule I07); far above what any hypervisor offers today.

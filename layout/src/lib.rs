@@ -102,6 +102,8 @@ pub mod directory;
 pub mod geometry;
 pub mod handover;
 pub mod header;
+pub mod histogram;
+pub mod labels;
 pub mod markdown;
 mod mem;
 pub mod percent;
@@ -109,12 +111,14 @@ pub mod r1;
 pub mod r2;
 pub mod r3;
 pub mod r4;
+pub mod r5;
 mod record;
 pub mod revision;
 pub mod rfc_v3;
 mod rule;
 pub mod schema;
 pub mod seqlock;
+pub mod share;
 pub mod sink;
 mod sync;
 pub mod twins;
@@ -123,22 +127,25 @@ mod value;
 pub use bulk_copy::{CopiedGroups, RecordArray};
 pub use copy::CopyWidth;
 pub use descriptor::{
-    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, RecordKind, Revision, VcpuGroup,
+    BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, Field, Group, GroupDesc, LabelsGroup,
+    NetGroup, NetQueueGroup, RecordKind, Revision, VcpuGroup, VcpuHistGroup,
 };
 pub use geometry::{Geometry, GeometryError};
 pub use header::{
     Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, State, VCPU_MAGIC,
 };
+pub use histogram::HistogramGroup;
 pub use mem::{ReadGroup, ReadMem, ReadTwins, WriteGroup, WriteMem, WriteTwins};
 pub use record::{GroupSpan, TwinSpans};
 pub use revision::REVISIONS;
 pub use rule::Rule;
 pub use schema::{Schema, SchemaError};
+pub use share::Share;
 pub use twins::Busy;
 pub use value::{Name, Ns, Stat, Uuid, Word};
 
 /// The newest revision that this build knows.
 pub mod latest {
-    pub use crate::r4::*;
+    pub use crate::r5::*;
 }
 const _: () = assert!(latest::REVISION == revision::NEWEST.number);

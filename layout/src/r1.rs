@@ -3,7 +3,9 @@
 //! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
 //! meaning here changes again.
 
-use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
+use crate::descriptor::{
+    Group, GroupDesc, Kind, RecordKind, Revision, Unit, assert_appended, groups,
+};
 use crate::value::{Name, Uuid, Word};
 
 /// Names of [`Runstate::state`]'s values.
@@ -80,10 +82,7 @@ pub const VCPU_SIZE: usize = 96;
 /// This revision as a value.
 pub const REV: &Revision = &Revision {
     number: REVISION,
-    dom: DOM_GROUPS,
-    vcpu: VCPU_GROUPS,
-    blk: &[],
-    net: &[],
+    records: &[(RecordKind::Dom, DOM_GROUPS), (RecordKind::Vcpu, VCPU_GROUPS)],
     arch_and_schema: false,
 };
 

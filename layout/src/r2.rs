@@ -5,7 +5,9 @@
 
 pub use crate::r1::{Identity, Memory, RUNSTATE_NAMES, Runstate, VcpuState};
 
-use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
+use crate::descriptor::{
+    Group, GroupDesc, Kind, RecordKind, Revision, Unit, assert_appended, groups,
+};
 use crate::value::{Name, Word};
 
 groups! {
@@ -99,10 +101,11 @@ pub const BLK_SIZE: usize = 240;
 /// This revision as a value.
 pub const REV: &Revision = &Revision {
     number: REVISION,
-    dom: DOM_GROUPS,
-    vcpu: VCPU_GROUPS,
-    blk: BLK_GROUPS,
-    net: &[],
+    records: &[
+        (RecordKind::Dom, DOM_GROUPS),
+        (RecordKind::Vcpu, VCPU_GROUPS),
+        (RecordKind::Blk, BLK_GROUPS),
+    ],
     arch_and_schema: false,
 };
 

@@ -8,7 +8,9 @@ pub use crate::r2::{
     Runstate, Sched, VCPU_GROUPS, VCPU_SIZE, VcpuState,
 };
 
-use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups};
+use crate::descriptor::{
+    Group, GroupDesc, Kind, RecordKind, Revision, Unit, assert_appended, groups,
+};
 use crate::value::Word;
 
 /// Names of [`BlkJob::kind`]'s values.
@@ -98,10 +100,11 @@ pub const BLK_SIZE: usize = 464;
 /// This revision as a value.
 pub const REV: &Revision = &Revision {
     number: REVISION,
-    dom: DOM_GROUPS,
-    vcpu: VCPU_GROUPS,
-    blk: BLK_GROUPS,
-    net: &[],
+    records: &[
+        (RecordKind::Dom, DOM_GROUPS),
+        (RecordKind::Vcpu, VCPU_GROUPS),
+        (RecordKind::Blk, BLK_GROUPS),
+    ],
     arch_and_schema: false,
 };
 

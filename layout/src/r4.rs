@@ -9,7 +9,9 @@ pub use crate::r3::{
     Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, Runstate, Sched, VcpuState,
 };
 
-use crate::descriptor::{Group, GroupDesc, Kind, Revision, Unit, assert_appended, groups, twins};
+use crate::descriptor::{
+    Group, GroupDesc, Kind, RecordKind, Revision, Unit, assert_appended, groups, twins,
+};
 use crate::value::{Name, Word};
 
 twins! {
@@ -77,10 +79,14 @@ pub const NET_SIZE: usize = 256;
 /// This revision as a value.
 pub const REV: &Revision = &Revision {
     number: REVISION,
-    dom: DOM_GROUPS,
-    vcpu: VCPU_GROUPS,
-    blk: BLK_GROUPS,
-    net: NET_GROUPS,
+    records: &[
+        (RecordKind::Dom, DOM_GROUPS),
+        (RecordKind::Vcpu, VCPU_GROUPS),
+        (RecordKind::Blk, BLK_GROUPS),
+        (RecordKind::Net, NET_GROUPS),
+        (RecordKind::ArchDom, &[]),
+        (RecordKind::ArchVcpu, &[]),
+    ],
     arch_and_schema: true,
 };
 

@@ -2,65 +2,113 @@
 //!
 //! Everything else in this crate builds on these numbers; this module builds on nothing.
 
-/// Which record a group lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RecordKind {
-    /// The one record that starts the region.
-    Dom,
-    /// A record of the vCPU array.
-    Vcpu,
-    /// A record of the array of block devices (revision 2).
-    Blk,
-    /// A record of the array of network interfaces (revision 4).
-    Net,
-    /// The domain's arch slot: groups that are described at run time (revision 4).
-    ArchDom,
-    /// A vCPU's arch slot, which lies in the stride of its record (revision 4).
-    ArchVcpu,
+macro_rules! kinds {
+    ($( $(#[doc = $doc:literal])+ $kind:ident $number:literal $name:literal $magic:ident $(of $base:ident)?; )+) => {
+        /// Which record a group lies in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum RecordKind {
+            $( $(#[doc = $doc])+ $kind, )+
+        }
+
+        impl RecordKind {
+            /// Every kind that this build knows, in order of their numbers.
+            pub const ALL: [Self; [$($number),+].len()] = [$(Self::$kind),+];
+
+            /// The kind's number in a schema.
+            #[must_use]
+            pub const fn number(self) -> u32 {
+                match self { $( Self::$kind => $number, )+ }
+            }
+
+            /// The kind with this number in a schema, if this build knows it.
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $( $number => Some(Self::$kind), )+
+                    _ => None,
+                }
+            }
+
+            /// What a record of this kind starts with.
+            #[must_use]
+            pub const fn magic(self) -> u32 {
+                match self { $( Self::$kind => $magic, )+ }
+            }
+
+            /// The kind's name, such as `vcpu`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$kind => $name, )+ }
+            }
+
+            /// The kind that records of this one belong to: record `i` to record `i` of it.
+            #[must_use]
+            pub const fn base(self) -> Option<Self> {
+                match self { $( Self::$kind => kinds!(@base $($base)?), )+ }
+            }
+
+            /// What the kind is, for tables.
+            #[must_use]
+            pub const fn doc(self) -> &'static str {
+                match self { $( Self::$kind => concat!($($doc),+), )+ }
+            }
+        }
+    };
+    (@base) => { None };
+    (@base $base:ident) => { Some(Self::$base) };
 }
 
+kinds! {
+    /// The one record that starts the region.
+    Dom 1 "dom" DOM_MAGIC;
+    /// A record of the vCPU array.
+    Vcpu 2 "vcpu" VCPU_MAGIC;
+    /// A record of the array of block devices (revision 2).
+    Blk 3 "blk" BLK_MAGIC;
+    /// A record of the array of network interfaces (revision 4).
+    Net 4 "net" NET_MAGIC;
+    /// The domain's arch slot: groups that are described at run time (revision 4).
+    ArchDom 5 "arch_dom" ARCH_MAGIC of Dom;
+    /// A vCPU's arch slot, which lies in the stride of its record (revision 4).
+    ArchVcpu 6 "arch_vcpu" ARCH_MAGIC of Vcpu;
+    /// One writer's share of a block device (revision 5).
+    BlkQueue 7 "blk_queue" BLK_QUEUE_MAGIC;
+    /// One writer's share of a network interface (revision 5).
+    NetQueue 8 "net_queue" NET_QUEUE_MAGIC;
+    /// A block device's arch slot (revision 5).
+    ArchBlk 9 "arch_blk" ARCH_MAGIC of Blk;
+    /// A network interface's arch slot (revision 5).
+    ArchNet 10 "arch_net" ARCH_MAGIC of Net;
+    /// Distributions of a vCPU (revision 5).
+    VcpuHist 11 "vcpu_hist" VCPU_HIST_MAGIC of Vcpu;
+    /// Distributions of a block device (revision 5).
+    BlkHist 12 "blk_hist" BLK_HIST_MAGIC of Blk;
+    /// What the operator calls the domain by: one record (revision 5).
+    Labels 13 "labels" LABELS_MAGIC;
+}
+
+/// The number of the kind that is reserved for a host's own region; no build writes it yet.
+pub const HOST_KIND: u32 = 14;
+
+/// First number of the kinds that are never given out: whoever uses one names it in the schema.
+pub const FIRST_PRIVATE_KIND: u32 = 0x8000_0000;
+
 impl RecordKind {
-    /// Every kind that this build knows.
-    pub const ALL: [Self; 6] =
-        [Self::Dom, Self::Vcpu, Self::Blk, Self::Net, Self::ArchDom, Self::ArchVcpu];
+    /// The kinds that no header has words for: a schema's table of records alone announces them.
+    pub const OPTIONAL: [Self; 7] = [
+        Self::BlkQueue,
+        Self::NetQueue,
+        Self::ArchBlk,
+        Self::ArchNet,
+        Self::VcpuHist,
+        Self::BlkHist,
+        Self::Labels,
+    ];
 
-    /// The kind's number in a schema.
+    /// Whether the kind's groups are described at run time, so that no table lists them.
     #[must_use]
-    pub const fn number(self) -> u32 {
-        match self {
-            Self::Dom => 1,
-            Self::Vcpu => 2,
-            Self::Blk => 3,
-            Self::Net => 4,
-            Self::ArchDom => 5,
-            Self::ArchVcpu => 6,
-        }
-    }
-
-    /// The kind with this number in a schema, if this build knows it.
-    #[must_use]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Dom),
-            2 => Some(Self::Vcpu),
-            3 => Some(Self::Blk),
-            4 => Some(Self::Net),
-            5 => Some(Self::ArchDom),
-            6 => Some(Self::ArchVcpu),
-            _ => None,
-        }
-    }
-
-    /// What a record of this kind starts with.
-    #[must_use]
-    pub const fn magic(self) -> u32 {
-        match self {
-            Self::Dom => DOM_MAGIC,
-            Self::Vcpu => VCPU_MAGIC,
-            Self::Blk => BLK_MAGIC,
-            Self::Net => NET_MAGIC,
-            Self::ArchDom | Self::ArchVcpu => ARCH_MAGIC,
-        }
+    pub const fn is_arch(self) -> bool {
+        matches!(self, Self::ArchDom | Self::ArchVcpu | Self::ArchBlk | Self::ArchNet)
     }
 
     /// Bytes before the first group.
@@ -100,19 +148,6 @@ impl RecordKind {
             _ => offset == array::STATS_ACTIVE,
         }
     }
-
-    /// `dom`, `vcpu`, `blk`, `net`, `arch_dom` or `arch_vcpu`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dom => "dom",
-            Self::Vcpu => "vcpu",
-            Self::Blk => "blk",
-            Self::Net => "net",
-            Self::ArchDom => "arch_dom",
-            Self::ArchVcpu => "arch_vcpu",
-        }
-    }
 }
 
 /// `DOM` and the incompatible ABI version 1, as bytes in memory.
@@ -126,6 +161,16 @@ pub const BLK_MAGIC: u32 = u32::from_le_bytes(*b"BLK\x01");
 pub const NET_MAGIC: u32 = u32::from_le_bytes(*b"NET\x01");
 /// `ARC` and the incompatible ABI version 1, as bytes in memory: an arch slot (revision 4).
 pub const ARCH_MAGIC: u32 = u32::from_le_bytes(*b"ARC\x01");
+/// `BLQ` and the incompatible ABI version 1, as bytes in memory (revision 5).
+pub const BLK_QUEUE_MAGIC: u32 = u32::from_le_bytes(*b"BLQ\x01");
+/// `NTQ` and the incompatible ABI version 1, as bytes in memory (revision 5).
+pub const NET_QUEUE_MAGIC: u32 = u32::from_le_bytes(*b"NTQ\x01");
+/// `VCH` and the incompatible ABI version 1, as bytes in memory (revision 5).
+pub const VCPU_HIST_MAGIC: u32 = u32::from_le_bytes(*b"VCH\x01");
+/// `BLH` and the incompatible ABI version 1, as bytes in memory (revision 5).
+pub const BLK_HIST_MAGIC: u32 = u32::from_le_bytes(*b"BLH\x01");
+/// `LAB` and the incompatible ABI version 1, as bytes in memory (revision 5).
+pub const LABELS_MAGIC: u32 = u32::from_le_bytes(*b"LAB\x01");
 /// `SCH` and the incompatible ABI version 1, as bytes in memory: a schema (revision 4).
 pub const SCHEMA_MAGIC: u32 = u32::from_le_bytes(*b"SCH\x01");
 

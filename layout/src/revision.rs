@@ -5,10 +5,10 @@
 
 use crate::descriptor::{GroupDesc, Revision};
 use crate::record::TwinSpans;
-use crate::{r1, r2, r3, r4};
+use crate::{r1, r2, r3, r4, r5};
 
 /// Every revision, oldest first.
-pub const REVISIONS: &[&Revision] = &[r1::REV, r2::REV, r3::REV, r4::REV];
+pub const REVISIONS: &[&Revision] = &[r1::REV, r2::REV, r3::REV, r4::REV, r5::REV];
 
 impl Revision {
     /// The revision with this number, if this build knows it.

@@ -59,6 +59,35 @@ impl Word {
     pub const fn value(self) -> Option<u64> {
         self.get().value()
     }
+
+    /// The sum of two words: not produced if one of them is not, saturated if one of them is or a
+    /// word has no room for it.
+    #[inline]
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        match (self.get(), other.get()) {
+            (Stat::Value(a), Stat::Value(b)) => Self::new(a.saturating_add(b)),
+            (Stat::NotProduced, _) | (_, Stat::NotProduced) => Self::NOT_PRODUCED,
+            _ => Self::SATURATED,
+        }
+    }
+
+    /// The larger of two words: not produced if one of them is not, saturated if one of them is.
+    #[inline]
+    #[must_use]
+    pub const fn or_larger(self, other: Self) -> Self {
+        match (self.get(), other.get()) {
+            (Stat::Value(a), Stat::Value(b)) => {
+                if a >= b {
+                    self
+                } else {
+                    other
+                }
+            }
+            (Stat::NotProduced, _) | (_, Stat::NotProduced) => Self::NOT_PRODUCED,
+            _ => Self::SATURATED,
+        }
+    }
 }
 
 impl From<u64> for Word {

@@ -1,6 +1,6 @@
 //! Sinks whose counters do not go back when a region continues that of an earlier process.
 
-use domstat_layout::descriptor::{GROUP_HEADER_LEN, Kind};
+use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::latest::Runstate;
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{DomGroup, Group, Ns, Stat, VcpuGroup, Word};
@@ -83,10 +83,12 @@ impl<W> MonotonicSink<W> {
         if let (Some(last), Ok(words)) =
             (self.floors.get(at), <[u64]>::mut_from_bytes(group.as_mut_bytes()))
         {
-            let counters = || G::DESC.fields.iter().filter(|f| f.kind == Kind::Cumulative);
             let index = |offset: usize| (offset - G::DESC.offset - GROUP_HEADER_LEN) / 8;
-            for field in counters() {
-                let i = index(field.offset);
+            let counters = || {
+                let fields = G::DESC.fields.iter().filter(|f| f.kind.never_decreases());
+                fields.flat_map(|f| index(f.offset)..index(f.offset + f.width))
+            };
+            for i in counters() {
                 if let (Some(word), Some(floor)) = (words.get_mut(i), last.words.get(i)) {
                     owed = u64::saturating_add(owed, raise(word, *floor));
                 }
@@ -95,8 +97,7 @@ impl<W> MonotonicSink<W> {
                 // The times sum to the vCPU's age: what one is raised at is taken from those that
                 // went on. It only becomes less, so that none of them goes back.
                 let mut left = owed;
-                for field in counters() {
-                    let i = index(field.offset);
+                for i in counters() {
                     if let (Some(word), Some(floor)) = (words.get_mut(i), last.words.get(i)) {
                         left -= lower(word, *floor, left);
                     }

@@ -54,8 +54,8 @@ impl LayoutOptions {
         let found = self.revision;
         let revision = Revision::of(found).ok_or(PlanError::Revision { found, newest })?;
         let parts = [
-            ("block devices", self.nr_blks > 0, !revision.blk.is_empty()),
-            ("network interfaces", self.nr_nets > 0, !revision.net.is_empty()),
+            ("block devices", self.nr_blks > 0, revision.has(RecordKind::Blk)),
+            ("network interfaces", self.nr_nets > 0, revision.has(RecordKind::Net)),
             ("arch slots", self.arch_dom_size + self.arch_vcpu_size > 0, revision.arch_and_schema),
             ("schema", self.schema_size > 0, revision.arch_and_schema),
         ];

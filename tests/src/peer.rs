@@ -5,8 +5,9 @@ use std::fmt::Write;
 use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::{FieldDesc, Kind};
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, Exits, Memory, NetIdentity,
-    NetIo, Runstate, Sched,
+    Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
+    BlkLimits, BlkQueue, BlkVbd, Cpu, Exits, Limits, Lineage, Memory, Migration, NetIdentity,
+    NetIo, NetLimits, Pressure, Runstate, Sched, Status, Threads,
 };
 use domstat_layout::{
     BlkGroup, DomGroup, Group, GroupDesc, Name, NetGroup, Ns, RecordKind, Revision, Stat,
@@ -22,7 +23,7 @@ pub fn nr(kind: RecordKind) -> u32 {
         RecordKind::Dom | RecordKind::Net => 1,
         RecordKind::Vcpu => 3,
         RecordKind::Blk => 2,
-        RecordKind::ArchDom | RecordKind::ArchVcpu => 0,
+        _ => 0,
     }
 }
 
@@ -36,6 +37,9 @@ fn words(kind: RecordKind, index: u32, field: &FieldDesc) -> Vec<u64> {
     let bytes = match (field.kind, field.width) {
         (Kind::State(names), _) => return vec![u64::from(index) % names.len() as u64],
         (_, 8) => return vec![number + field.offset as u64],
+        (Kind::LogHistogram, width) => {
+            return (0..width / 8).map(|i| number + (field.offset + i * 8) as u64).collect();
+        }
         (Kind::Text, _) => Name::new(&format!("name-{}-{index}", kind.number())).0.to_vec(),
         (_, width) => vec![7; width],
     };
@@ -129,6 +133,13 @@ pub fn fill(created: &mut Created) {
     }
     dom::<Memory>(created);
     dom::<Cpu>(created);
+    dom::<Status>(created);
+    dom::<Threads>(created);
+    dom::<Limits>(created);
+    dom::<Pressure>(created);
+    dom::<Balloon>(created);
+    dom::<Migration>(created);
+    dom::<Lineage>(created);
     vcpu::<Runstate>(created);
     vcpu::<Sched>(created);
     vcpu::<Exits>(created);
@@ -138,8 +149,13 @@ pub fn fill(created: &mut Created) {
     blk::<BlkExtent>(created);
     blk::<BlkVbd>(created);
     blk::<BlkJob>(created);
+    blk::<BlkQueue>(created);
+    blk::<BlkDiscards>(created);
+    blk::<BlkFailures>(created);
+    blk::<BlkLimits>(created);
     net::<NetIdentity>(created);
     net::<NetIo>(created);
+    net::<NetLimits>(created);
 }
 
 /// Every field that `revision` knows, a line each, as read from `region`. Second copies are read

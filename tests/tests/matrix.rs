@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use domstat_layout::REVISIONS;
+use domstat_layout::{REVISIONS, RecordKind};
 use domstat_tests::peer;
 use domstat_tests::skip::skip;
 
@@ -201,7 +201,8 @@ fn rust_and_c_agree_on_every_offset_and_size() {
         for desc in revision.all_groups() {
             let record = desc.record.name();
             let group = format!("struct domstat_{record}_{}", desc.name);
-            ask(format!("offsetof(struct domstat_{record}, {})", desc.name), desc.offset);
+            let of = domstat_abi::c_record_name(desc.record);
+            ask(format!("offsetof(struct domstat_{of}, {})", desc.name), desc.offset);
             ask(format!("sizeof({group})"), desc.size);
             ask(
                 format!("(size_t)DOMSTAT_{}_{}_BIT", record, desc.name)
@@ -214,8 +215,9 @@ fn rust_and_c_agree_on_every_offset_and_size() {
                 ask(format!("sizeof((({group} *)0)->{})", field.name), field.width);
             }
         }
-        for kind in peer::KINDS.into_iter().filter(|kind| !revision.groups(*kind).is_empty()) {
-            ask(format!("sizeof(struct domstat_{})", kind.name()), revision.size(kind));
+        for kind in RecordKind::ALL.into_iter().filter(|kind| !revision.groups(*kind).is_empty()) {
+            let of = domstat_abi::c_record_name(kind);
+            ask(format!("sizeof(struct domstat_{of})"), revision.size(kind));
             let magic = format!("(size_t)DOMSTAT_{}_MAGIC", kind.name().to_uppercase());
             ask(magic, kind.magic() as usize);
         }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domstat_layout::RecordKind;
+
 use super::{Define, Member, Parts, Struct};
 use crate::{Abi, Field, Group, Header, HeaderError, HeaderWord, Record};
-
-/// Order of records in a region.
-const ORDER: [&str; 4] = ["dom", "vcpu", "blk", "net"];
 
 fn fault<T>(line: usize, what: impl Into<String>) -> Result<T, HeaderError> {
     Err(HeaderError { line, what: what.into() })
@@ -29,11 +28,13 @@ impl Parts {
             if self.structs.get(&name).is_some_and(is_record)
                 && let Some(record) = self.structs.remove(&name)
             {
-                records.push((name, record));
+                let kind = name.strip_suffix("_record").unwrap_or(&name);
+                records.push((kind.to_owned(), record));
             }
         }
         records.sort_by_key(|(name, _)| {
-            ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len())
+            let known = RecordKind::ALL.iter().position(|kind| kind.name() == name);
+            known.unwrap_or(RecordKind::ALL.len())
         });
         let mut used = BTreeSet::new();
         let mut abi = Abi { revision, constants: BTreeMap::new(), headers, records: Vec::new() };

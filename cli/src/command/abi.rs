@@ -17,7 +17,7 @@ use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
-  domstat abi diff include/domstat/r3.h include/domstat/r4.h
+  domstat abi diff include/domstat/r4.h include/domstat/r5.h
   domstat abi diff --struct shared_stats old/stats.h new/stats.h
                                              a struct of another project
   domstat abi show --rev 2                   the layout table and a map
@@ -47,8 +47,8 @@ enum Verb {
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
-  domstat abi diff r3.h r4.h
-  domstat abi diff layout.json r4.h          layout.json is from: domstat abi show --json
+  domstat abi diff r4.h r5.h
+  domstat abi diff layout.json r5.h          layout.json is from: domstat abi show --json
   domstat abi diff --struct ring v1/ring.h v2/ring.h
   domstat abi diff --struct ring --struct slot --may-grow v1/ring.h v2/ring.h
   domstat abi diff --struct ring --cc clang --cflag=-Iinclude --cflag=-m32 v1/ring.h v2/ring.h

@@ -1,9 +1,8 @@
-//! Monotonic counters: within an incarnation and a generation, they only grow.
+//! Monotonic counters, peaks and buckets: within an incarnation and a generation, they only grow.
 
 use super::{Look, RuleCheck, compare_looks, finding};
 use crate::{Outcome, WholeGroup};
 use domstat_layout::Rule;
-use domstat_layout::descriptor::Kind;
 use domstat_layout::{Stat, Word};
 
 pub(super) const RULE: RuleCheck =
@@ -15,9 +14,11 @@ fn check(look: &Look<'_>) -> Outcome {
             |(before, now): &(&WholeGroup, &WholeGroup)| before.generation == now.generation;
         let Some((before, now)) = pair.whole().filter(same_tenant) else { return };
         let desc = pair.now.desc;
-        for field in desc.fields.iter().filter(|f| f.kind == Kind::Cumulative) {
+        let counters = desc.fields.iter().filter(|f| f.kind.never_decreases());
+        let words = counters.flat_map(|field| (0..field.width / 8).map(move |i| (field, i)));
+        for (field, i) in words {
             let word = |group: &WholeGroup| {
-                let word = group.words(desc, field)?.first()?.to_le();
+                let word = group.words(desc, field)?.get(i)?.to_le();
                 Some(Word::from_raw(word).get())
             };
             let (Some(was), Some(is)) = (word(before), word(now)) else { continue };
@@ -27,8 +28,9 @@ fn check(look: &Look<'_>) -> Outcome {
                 _ => false,
             };
             if broken {
-                let at = pair.now.record.base + field.offset;
-                let what = format!("{}.{}", pair.now.name(), field.name);
+                let at = pair.now.record.base + field.offset + i * 8;
+                let bucket = if field.width > 8 { format!("[{i}]") } else { String::new() };
+                let what = format!("{}.{}{bucket}", pair.now.name(), field.name);
                 findings.push(finding(
                     RULE.rule,
                     at,

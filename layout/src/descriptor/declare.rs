@@ -42,12 +42,17 @@ pub(crate) const fn assert_appended(groups: &[&'static GroupDesc], header_len: u
 /// the field `domid` lies 16 bytes into the group. The numbers are the frozen ABI, written out so
 /// that a review sees them; a declaration whose numbers disagree with the types does not compile.
 ///
-/// `twins!` declares second copies of earlier groups.
+/// `twins!` declares second copies of earlier groups, `copies!` groups with the fields of another.
 macro_rules! groups {
     (@marker dom $g:ident) => { impl $crate::descriptor::DomGroup for $g {} };
     (@marker vcpu $g:ident) => { impl $crate::descriptor::VcpuGroup for $g {} };
     (@marker blk $g:ident) => { impl $crate::descriptor::BlkGroup for $g {} };
     (@marker net $g:ident) => { impl $crate::descriptor::NetGroup for $g {} };
+    (@marker vcpu_hist $g:ident) => { impl $crate::descriptor::VcpuHistGroup for $g {} };
+    (@marker blk_hist $g:ident) => { impl $crate::descriptor::BlkHistGroup for $g {} };
+    (@marker labels $g:ident) => { impl $crate::descriptor::LabelsGroup for $g {} };
+    (@marker blk_queue $g:ident) => { impl $crate::descriptor::BlkQueueGroup for $g {} };
+    (@marker net_queue $g:ident) => { impl $crate::descriptor::NetQueueGroup for $g {} };
     (@field Word, $field:ident, $offset:expr) => {
         #[doc = concat!("The field `", stringify!($field), "`, to read or update it alone.")]
         pub const $field: $crate::descriptor::Field<Self> = $crate::descriptor::Field::at($offset);
@@ -58,6 +63,11 @@ macro_rules! groups {
     (@kind vcpu) => { $crate::descriptor::RecordKind::Vcpu };
     (@kind blk) => { $crate::descriptor::RecordKind::Blk };
     (@kind net) => { $crate::descriptor::RecordKind::Net };
+    (@kind vcpu_hist) => { $crate::descriptor::RecordKind::VcpuHist };
+    (@kind blk_hist) => { $crate::descriptor::RecordKind::BlkHist };
+    (@kind labels) => { $crate::descriptor::RecordKind::Labels };
+    (@kind blk_queue) => { $crate::descriptor::RecordKind::BlkQueue };
+    (@kind net_queue) => { $crate::descriptor::RecordKind::NetQueue };
     ($(
         $(#[doc = $gdoc:literal])+
         $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
@@ -143,9 +153,9 @@ macro_rules! twins {
                 since: $since,
                 twin_of: Some(<$first as $crate::descriptor::Group>::DESC),
                 doc: concat!($($gdoc),+),
-                fields: &$crate::descriptor::twin_fields::<
+                fields: &$crate::descriptor::copied_fields::<
                     { <$first as $crate::descriptor::Group>::DESC.fields.len() },
-                >(<$first as $crate::descriptor::Group>::DESC, $at),
+                >(<$first as $crate::descriptor::Group>::DESC, $at, " As in the first copy."),
             };
             const NOT_PRODUCED: Self = Self(<$first as $crate::descriptor::Group>::NOT_PRODUCED);
         }
@@ -155,15 +165,73 @@ macro_rules! twins {
 }
 pub(crate) use twins;
 
-/// The fields of the second copy of `first`, which lies at `at`.
+/// Declares groups with the fields of another: `blk_queue 1 at 80 len 64 since 5 BlkQueueIo "io" as
+/// BlkIo;` reads as in `groups!`. Unlike a second copy, such a group is one in its own right: a
+/// writer's share of the other ([`crate::share`]).
+macro_rules! copies {
+    ($(
+        $(#[doc = $gdoc:literal])+
+        $record:ident $bit:literal at $at:literal len $len:literal since $since:literal
+        $group:ident $gname:literal as $of:ident;
+    )+) => { $(
+        $(#[doc = $gdoc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+        #[repr(transparent)]
+        pub struct $group(pub $of);
+
+        impl $crate::descriptor::Group for $group {
+            const DESC: &'static $crate::descriptor::GroupDesc = &$crate::descriptor::GroupDesc {
+                name: $gname,
+                record: $crate::descriptor::groups!(@kind $record),
+                bit: $bit,
+                offset: $at,
+                size: $len,
+                since: $since,
+                twin_of: None,
+                doc: concat!($($gdoc),+),
+                fields: &$crate::descriptor::copied_fields::<
+                    { <$of as $crate::descriptor::Group>::DESC.fields.len() },
+                >(
+                    <$of as $crate::descriptor::Group>::DESC,
+                    $at,
+                    concat!(" As in the `", $gname, "` of the device."),
+                ),
+            };
+            const NOT_PRODUCED: Self = Self(<$of as $crate::descriptor::Group>::NOT_PRODUCED);
+        }
+        $crate::descriptor::groups!(@marker $record $group);
+
+        impl $crate::share::Share for $group {
+            type Of = $of;
+
+            fn share(whole: $of) -> Self {
+                Self(whole)
+            }
+
+            fn whole(self) -> $of {
+                self.0
+            }
+        }
+
+        const _: () = assert!(size_of::<$group>() + $crate::descriptor::GROUP_HEADER_LEN == $len);
+    )+ };
+}
+pub(crate) use copies;
+
+/// The fields of `first`, as a group has them that lies at `at`.
 #[allow(clippy::indexing_slicing, reason = "runs in constant evaluation only")]
-pub(crate) const fn twin_fields<const N: usize>(first: &GroupDesc, at: usize) -> [FieldDesc; N] {
+pub(crate) const fn copied_fields<const N: usize>(
+    first: &GroupDesc,
+    at: usize,
+    doc: &'static str,
+) -> [FieldDesc; N] {
     let mut fields = [first.fields[0]; N];
     let mut i = 0;
     while i < N {
         fields[i] = FieldDesc {
             offset: at + (first.fields[i].offset - first.offset),
-            doc: " As in the first copy.",
+            doc,
             ..first.fields[i]
         };
         i += 1;

@@ -116,6 +116,10 @@ impl FieldShape {
         let (kind, nr) = match field.kind {
             Kind::Cumulative => (FieldKind::CUMULATIVE, 0),
             Kind::Instant => (FieldKind::INSTANT, 0),
+            Kind::Peak => (FieldKind::PEAK, 0),
+            Kind::LogHistogram => {
+                (FieldKind::LOG_HISTOGRAM, u32::try_from(field.width / 8).unwrap_or(0))
+            }
             Kind::State(names) => (FieldKind::STATE, u32::try_from(names.len()).unwrap_or(0)),
             Kind::Id => (FieldKind::ID, 0),
             Kind::Text => (FieldKind::TEXT, 0),
