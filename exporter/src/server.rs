@@ -163,10 +163,14 @@ async fn accept(
                 answer(stream, &handler, &admitted).await;
             };
             tokio::select! {
-                () = served => {}
+                // In this order, so that no answer begins on a connection that was closed.
+                biased;
                 () = over.over(reading) => {}
+                () = served => {}
             }
         });
+        // A head that has arrived is read before another connection can take its place.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -30,12 +30,10 @@ pub(crate) fn request(
 ) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(at)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    // Of HTTP/1.0, so that the answer comes as it is and ends with the connection.
-    write!(stream, "{method} {path} HTTP/1.0\r\n")?;
-    for line in head {
-        write!(stream, "{line}\r\n")?;
-    }
-    write!(stream, "\r\n")?;
+    // Of HTTP/1.0, so that the answer comes as it is and ends with the connection. In one piece, as
+    // other clients send it.
+    let lines: String = head.iter().map(|line| format!("{line}\r\n")).collect();
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\n{lines}\r\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::InvalidData)?;

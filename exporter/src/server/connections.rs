@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::slots::SLOW;
+
 /// Time for a TLS handshake together with the head of the first request, and for the head of any
 /// further request from its first byte on. A client that wants an answer sends these at once.
 pub(super) const HEAD: Duration = Duration::from_secs(5);
@@ -31,6 +33,8 @@ enum Stage {
     Head,
     /// A request is being answered.
     Answering,
+    /// The answer is complete, and the kernel has not taken all of it yet.
+    Sending,
     /// No request since the last permitted answer.
     Idle,
 }
@@ -68,17 +72,41 @@ impl Connection {
         (activity.stage, activity.since) = (stage, Instant::now());
     }
 
+    /// The address that it counts for.
+    pub(super) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// A head has arrived, and is permitted or not.
     pub(super) fn begin(&self, permitted: bool) {
         self.enter(Stage::Answering);
         self.lock().permitted |= permitted;
     }
 
-    /// The answer is complete. Without a permitted answer the connection stays no longer than a
-    /// new one.
+    /// The answer is complete.
     pub(super) fn end(&self) {
-        let permitted = self.lock().permitted;
-        self.enter(if permitted { Stage::Idle } else { Stage::Head });
+        self.enter(Stage::Sending);
+    }
+
+    /// All that was written is with the kernel. Without a permitted answer the connection stays no
+    /// longer than a new one.
+    fn flushed(&self) {
+        let Activity { stage, permitted, .. } = *self.lock();
+        if stage == Stage::Sending {
+            self.enter(if permitted { Stage::Idle } else { Stage::Head });
+        }
+    }
+
+    /// The place in the order of eviction, lower ones first; `None` for a connection whose answer
+    /// has begun and is being read.
+    fn eviction_rank(&self) -> Option<(u8, Instant)> {
+        let Activity { stage, since, blocked, permitted } = *self.lock();
+        match (stage, blocked) {
+            (Stage::Head | Stage::Idle, _) if !permitted => Some((0, since)),
+            (_, Some(blocked)) if blocked.elapsed() >= SLOW => Some((1, blocked)),
+            (Stage::Head | Stage::Idle, _) => Some((2, since)),
+            (Stage::Answering | Stage::Sending, _) => None,
+        }
     }
 
     /// Ends the connection.
@@ -96,6 +124,7 @@ impl Connection {
                 Stage::Head => since + HEAD,
                 Stage::Idle => since + IDLE,
                 Stage::Answering => now + LOOK,
+                Stage::Sending => since + reading,
             };
             let end = blocked.map_or(end, |blocked| end.min(blocked + reading));
             if end <= now {
@@ -146,8 +175,8 @@ impl Connections {
     }
 
     /// Admits a connection from `address`. If there are too many, the one that has been idle for
-    /// the longest is closed, first of those without a permitted request. `None` if all of them
-    /// are being answered.
+    /// the longest is closed, first of those without a permitted request, then one whose client
+    /// does not read its answer. `None` if all of them are being answered.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
         let address = network(address);
         let mut open = lock(&self.open);
@@ -176,9 +205,8 @@ impl Connections {
 
 fn evict(open: &mut Open, candidate: impl Fn(&Connection) -> bool) -> Option<()> {
     let idle = open.connections.iter().filter_map(|(id, connection)| {
-        let Activity { stage, since, permitted, .. } = *connection.lock();
-        let idle = stage != Stage::Answering && candidate(connection);
-        idle.then_some(((permitted, since), *id))
+        let rank = candidate(connection).then(|| connection.eviction_rank()).flatten()?;
+        Some((rank, *id))
     });
     let (_, id) = idle.min()?;
     open.connections.remove(&id)?.close();
@@ -257,7 +285,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let result = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.connection.flushed();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -279,12 +311,18 @@ mod tests {
         lock(&admitted.table.open).connections.contains_key(&admitted.id)
     }
 
+    /// The end of an answer that the client takes.
+    fn end(admitted: &Admitted) {
+        admitted.connection.end();
+        admitted.connection.flushed();
+    }
+
     #[test]
     fn the_longest_idle_is_closed_first_of_those_never_permitted() {
         let table = Connections::new(3);
         let [permitted, half_open, later] = [0, 1, 2].map(|n| table.admit(there(n)).unwrap());
         permitted.connection.begin(true);
-        permitted.connection.end();
+        end(&permitted);
         let fourth = table.admit(there(3)).unwrap();
         assert!(is_open(&permitted) && !is_open(&half_open) && is_open(&later));
         later.connection.begin(true);
@@ -300,8 +338,23 @@ mod tests {
         answered.iter().for_each(|admitted| admitted.connection.begin(true));
         assert!(table.admit(there(2)).is_none());
         answered[0].connection.end();
+        assert!(table.admit(there(2)).is_none(), "the client has not taken all of it");
+        answered[0].connection.flushed();
         assert!(table.admit(there(2)).is_some());
         assert!(!is_open(&answered[0]) && is_open(&answered[1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_makes_way() {
+        let table = Connections::new(1);
+        let unread = table.admit(there(0)).unwrap();
+        unread.connection.begin(true);
+        let stream = Observed::new((), Arc::clone(&unread.connection));
+        stream.taken(&Poll::Pending);
+        tokio::time::sleep(SLOW / 2).await;
+        assert!(table.admit(there(1)).is_none(), "it may still be read");
+        tokio::time::sleep(SLOW).await;
+        assert!(table.admit(there(1)).is_some());
     }
 
     #[test]

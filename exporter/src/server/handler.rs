@@ -1,10 +1,12 @@
 //! Request handler.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::{Channel, Either, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::{HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,7 +18,37 @@ use super::slots::{Slot, Slots};
 use crate::Exporter;
 use crate::openmetrics::{self, Format};
 
-pub(super) type Body = Either<Full<Bytes>, Channel<Bytes, Unread>>;
+/// Body of an answer. Its connection counts as being answered until all of it has been sent.
+pub(super) struct Body {
+    data: Either<Full<Bytes>, Channel<Bytes, Unread>>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.connection.end();
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.data).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.data.size_hint()
+    }
+}
 
 /// Answer to a path that is not served.
 const NOT_FOUND: &str = "not found; there are / (about), /metrics and /-/healthy\n";
@@ -61,35 +93,41 @@ impl Handler {
         if permitted
             && method == Method::GET
             && path == "/metrics"
-            && let Some(slot) = self.slots.take().await
+            && let Some(slot) = self.slots.take(connection.address()).await
         {
-            return self.scrape(request, slot, Arc::clone(connection));
+            return self.scrape(request, slot, connection);
         }
-        connection.end();
+        let plain = |status, text: Bytes, head| {
+            respond(status, Either::Left(Full::new(text)), head, connection)
+        };
         if !permitted {
             let head = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return plain(StatusCode::UNAUTHORIZED, "a bearer token is required\n", Some(head));
+            return plain(
+                StatusCode::UNAUTHORIZED,
+                "a bearer token is required\n".into(),
+                Some(head),
+            );
         }
         if method != Method::GET && method != Method::HEAD {
             let head = (ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", Some(head));
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into(), Some(head));
         }
         match path {
             "/metrics" if method == Method::HEAD => {
-                plain(StatusCode::OK, "", Some(content_type(request)))
+                plain(StatusCode::OK, "".into(), Some(content_type(request)))
             }
             "/metrics" => {
                 self.exporter.refuse();
                 let head = (RETRY_AFTER, HeaderValue::from_static("1"));
                 let text = "too many scrapes are in progress\n";
-                plain(StatusCode::SERVICE_UNAVAILABLE, text, Some(head))
+                plain(StatusCode::SERVICE_UNAVAILABLE, text.into(), Some(head))
             }
             "/" => {
                 let head = (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-                plain(StatusCode::OK, self.about(), Some(head))
+                plain(StatusCode::OK, self.about().into(), Some(head))
             }
-            "/-/healthy" => plain(StatusCode::OK, "healthy\n", None),
-            _ => plain(StatusCode::NOT_FOUND, NOT_FOUND, None),
+            "/-/healthy" => plain(StatusCode::OK, "healthy\n".into(), None),
+            _ => plain(StatusCode::NOT_FOUND, NOT_FOUND.into(), None),
         }
     }
 
@@ -127,13 +165,14 @@ impl Handler {
         &self,
         request: &Request<B>,
         slot: Slot,
-        connection: Arc<Connection>,
+        connection: &Arc<Connection>,
     ) -> Response<Body> {
         let format = accepted(request);
         let (mut pieces, body) = Channel::new(AHEAD);
         let (exporter, created) = (Arc::clone(&self.exporter), self.created);
         let runtime = Handle::current();
         let deadline = tokio::time::Instant::now() + self.timeout;
+        let closing = Arc::clone(connection);
         tokio::task::spawn_blocking(move || {
             let scrape = exporter.pass();
             let send = |piece| {
@@ -147,14 +186,14 @@ impl Handler {
             let written = openmetrics::write(&scrape, format, created, send);
             exporter.give_back(scrape);
             drop(slot);
-            connection.end();
             // Closes the connection, so that no client takes a part for the whole.
             if let Err(unread) = written {
-                connection.close();
+                closing.close();
                 pieces.abort(unread);
             }
         });
-        respond(StatusCode::OK, Either::Right(body), Some(content_type(request)))
+        let head = Some(content_type(request));
+        respond(StatusCode::OK, Either::Right(body), head, connection)
     }
 }
 
@@ -173,20 +212,13 @@ fn same(sent: &[u8], token: &[u8]) -> bool {
     std::hint::black_box(differ) == 0 && sent.len() == token.len()
 }
 
-fn plain(
-    status: StatusCode,
-    text: impl Into<Bytes>,
-    head: Option<(HeaderName, HeaderValue)>,
-) -> Response<Body> {
-    respond(status, Either::Left(Full::new(text.into())), head)
-}
-
 fn respond(
     status: StatusCode,
-    body: Body,
+    data: Either<Full<Bytes>, Channel<Bytes, Unread>>,
     head: Option<(HeaderName, HeaderValue)>,
+    connection: &Arc<Connection>,
 ) -> Response<Body> {
-    let mut response = Response::new(body);
+    let mut response = Response::new(Body { data, connection: Arc::clone(connection) });
     *response.status_mut() = status;
     if let Some((name, value)) = head {
         response.headers_mut().insert(name, value);

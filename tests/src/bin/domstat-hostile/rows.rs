@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use domstat_consumer::handover::Connection;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::Fallible;
 use crate::attack::{CONTROL, ENTRIES, FOREIGN, HANDOVER, HTTP};
@@ -307,10 +308,19 @@ pub(crate) fn served(setup: &Setup) -> Fallible<(Daemon, Watch, PathBuf, Attacke
     Ok((daemon, watch, socket, subject))
 }
 
-/// Scrapes; how long that took, and what came.
-pub(crate) fn scrape(address: &str) -> std::io::Result<(Duration, String)> {
+/// Where clients that behave scrape from: the attackers' own address, and another one.
+pub(crate) const SHARED: Ipv4Addr = Ipv4Addr::LOCALHOST;
+pub(crate) const APART: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Scrapes as a client at `from`; how long that took, and what came.
+pub(crate) fn scrape(from: Ipv4Addr, address: &str) -> std::io::Result<(Duration, String)> {
     let began = Instant::now();
-    let mut stream = TcpStream::connect(address)?;
+    let to: SocketAddrV4 = address.parse().map_err(std::io::Error::other)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrV4::new(from, 0))?;
+    connect(&socket, &to)?;
+    let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(2 * MOST_ANSWER))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
@@ -323,7 +333,7 @@ pub(crate) fn scrape_for(address: &str, time: Duration, wrong: &mut Vec<String>)
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     let mut failures = 0;
     while began.elapsed() < time {
-        match scrape(address) {
+        match scrape(SHARED, address) {
             Ok((took, text)) if text.contains("good0") => longest = longest.max(took),
             // Slots for scrapes are few, and Prometheus asks again.
             _ => failures += 1,
