@@ -186,3 +186,69 @@ fn no_more_frames_are_mapped_than_leave_mappings_for_others() {
     };
     assert!(found == 40_000 && most < found, "{found} {most}");
 }
+
+/// A region of revision 4 with `nr` vCPU records of `size` bytes, whose active groups are all in
+/// mid-update.
+fn short_records(size: usize, nr: u32) -> tempfile::NamedTempFile {
+    use domstat_layout::header::{VCPU_MAGIC, dom, record};
+    let mut created = RegionBuilder::new("p").vcpus(1).create_memfd().unwrap();
+    created.vcpus[0].write(&runstate(1), Ns(1));
+    let region = created.unpublished.publish().unwrap();
+    let file = std::fs::File::from(region.as_fd().unwrap().try_clone_to_owned().unwrap());
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();
+    let start = bytes.len().next_multiple_of(64);
+    bytes.resize(start + size * nr as usize, 0);
+    let put = |bytes: &mut Vec<u8>, at: usize, word: u32| {
+        bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    };
+    let word = |n: usize| u32::try_from(n).unwrap();
+    bytes[dom::SCHEMA_OFFS..dom::SCHEMA_OFFS + 8].fill(0);
+    for (at, value) in [
+        (dom::ALIGN, 8),
+        (dom::VCPU_OFFS, word(start)),
+        (dom::VCPU_SIZE, word(size)),
+        (dom::VCPU_STRIDE, word(size)),
+        (dom::NR_VCPUS, nr),
+    ] {
+        put(&mut bytes, at, value);
+    }
+    for index in 0..nr {
+        let at = start + size * index as usize;
+        put(&mut bytes, at + record::MAGIC, VCPU_MAGIC);
+        put(&mut bytes, at + record::INDEX, index);
+        put(&mut bytes, at + record::STATS_ACTIVE, u32::MAX);
+        for desc in domstat_layout::latest::VCPU_GROUPS.iter().filter(|g| g.end() <= size) {
+            put(&mut bytes, at + desc.offset, 3);
+        }
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    file
+}
+
+#[test]
+fn a_snapshot_of_short_records_takes_a_stated_multiple_of_the_region() {
+    use domstat_layout::Group as _;
+    let runstate = Runstate::DESC.end();
+    let lengths = [domstat_layout::header::RECORD_HEADER_LEN, runstate, VCPU_SIZE];
+    for (size, nr) in lengths.map(|size| (size, 20_000)) {
+        let file = short_records(size, nr);
+        let region = Region::open(file.path()).unwrap();
+        let mut snapshot = Snapshot::new();
+        region.snapshot(&mut snapshot);
+        let (len, memory) = (file.as_file().metadata().unwrap().len(), snapshot.memory() as u64);
+        println!("records of {size} bytes, region of {len}: {memory}");
+        assert!(memory <= Snapshot::MAX_MULTIPLE as u64 * len, "{size}: {memory} of {len}");
+        for index in [0, nr - 1] {
+            let read = snapshot.vcpu(index).unwrap().vcpu_group::<Runstate>();
+            if size < runstate {
+                assert_eq!(read, Ok(Reading::Unknown), "its bit says more than the record has");
+            } else {
+                let error = read.unwrap_err();
+                assert_eq!(error.stalled().map(|s| (s.index, s.seq)), Some((Some(index), 3)));
+            }
+        }
+        assert!(snapshot.vcpu(nr).is_none());
+    }
+}

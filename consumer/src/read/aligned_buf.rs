@@ -21,6 +21,11 @@ impl AlignedBuf {
         self.len = len;
     }
 
+    /// Memory that it takes, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.lines.capacity() * size_of::<Line>()
+    }
+
     pub(crate) fn get(&self) -> &[u64] {
         // Lines are made of words, so this never fails.
         let words = <[u64]>::ref_from_bytes(self.lines.as_bytes()).unwrap_or_default();

@@ -31,7 +31,8 @@ copied_groups!(NET, NET_NR, NET_WORDS, latest::NET_GROUPS);
 /// Every group of a domain that this build knows, each as of one write.
 ///
 /// The buffer is sized by the first [`Region::snapshot`] and used again by the next: taking a
-/// snapshot allocates nothing once the largest domain was seen.
+/// snapshot allocates nothing once the largest domain was seen. It takes at most
+/// [`Snapshot::MAX_MULTIPLE`] times as much memory as the largest region has.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     dom: Rows<DOM_WORDS, DOM_NR>,
@@ -48,11 +49,15 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Rows<const WORDS: usize, const GROUPS: usize> {
     /// The records as they lie in the region, one after the other, each as long as this build
-    /// knows it. Words of twins are not copied.
+    /// knows it, and no longer than it is in the region. Words of twins are not copied.
     words: AlignedBuf,
-    /// Records that could not be copied as a whole, by index, and how each of their groups went, by
-    /// its bit.
-    odd: Vec<(u32, [(u32, Meta); GROUPS])>,
+    /// Words of one record.
+    row: usize,
+    /// Records that could not be copied as a whole, by index, and where their groups begin in
+    /// `metas`.
+    odd: Vec<(u32, usize)>,
+    /// How each group of these records went, by its bit.
+    metas: Vec<(u32, Meta)>,
     /// How long the records are in the region.
     size: usize,
     nr: u32,
@@ -68,35 +73,52 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
         waiting: &mut Waiting,
     ) {
         let Array { offs, size, stride, nr } = region.geometry().array(kind);
-        self.words.resize(nr as usize * WORDS);
+        let row = WORDS.min(size / 8);
+        self.words.resize(nr as usize * row);
         self.odd.clear();
-        (self.size, self.nr) = (size, nr);
+        self.metas.clear();
+        (self.row, self.size, self.nr) = (row, size, nr);
         if nr == 0 {
             return;
         }
         let mem = region.mem();
         // The geometry proves that the array is inside.
         let Some(records) = mem.sub(offs, nr as usize * stride) else { return };
-        let odd = &mut self.odd;
-        let each = |i, words: &mut [u64; WORDS]| {
+        let Self { words, odd, metas, .. } = self;
+        let mut each = |i, words: &mut [u64; WORDS]| {
             let index = u32::try_from(i).ok();
             if let Some((index, record)) = index.and_then(|i| Some((i, region.record(kind, i)?))) {
-                odd.push((index, copy(record, groups.groups(), words, waiting)));
+                odd.push((index, metas.len()));
+                copy(record, groups.groups(), size, words, waiting, metas);
             }
         };
         let array = RecordArray { kind, size, stride };
-        records.copy_records(array, groups, self.words.get_mut(), each);
+        if row == WORDS {
+            return records.copy_records(array, groups, words.get_mut(), each);
+        }
+        for (i, row) in words.get_mut().chunks_exact_mut(row.max(1)).enumerate() {
+            let mut record = [0; WORDS];
+            if let Some(one) = records.sub(i * stride, size) {
+                one.copy_records(array, groups, &mut record, |_, words| each(i, words));
+            }
+            row.iter_mut().zip(record).for_each(|(to, from)| *to = from);
+        }
+    }
+
+    fn memory(&self) -> usize {
+        let odd = self.odd.capacity() * size_of::<(u32, usize)>();
+        self.words.memory() + odd + self.metas.capacity() * size_of::<(u32, Meta)>()
     }
 
     fn get(&self, index: u32, lost: Option<Truncated>) -> Option<SnapshotRecord<'_>> {
-        let at = index as usize * WORDS;
-        let odd = self.odd.binary_search_by_key(&index, |(odd, _)| *odd);
-        Some(SnapshotRecord {
-            words: self.words.get().get(at..at + WORDS)?,
-            size: self.size,
-            lost,
-            odd: odd.ok().and_then(|i| self.odd.get(i)).map(|(_, meta)| meta.as_slice()),
-        })
+        let at = index as usize * self.row;
+        let words = self.words.get().get(at..at + self.row).filter(|_| index < self.nr)?;
+        let odd = self.odd.binary_search_by_key(&index, |(odd, _)| *odd).ok().and_then(|i| {
+            let start = self.odd.get(i)?.1;
+            let end = self.odd.get(i + 1).map_or(self.metas.len(), |(_, next)| *next);
+            self.metas.get(start..end)
+        });
+        Some(SnapshotRecord { words, size: self.size, lost, odd })
     }
 }
 
@@ -134,16 +156,18 @@ impl Region {
     }
 }
 
-/// Copies a record's groups to the same offsets of `words`, one by one, waiting where a writer is
-/// in mid-update; returns how each went.
+/// Copies the groups of a record of `size` bytes to the same offsets of `words`, one by one, waiting
+/// where a writer is in mid-update; notes how each went.
 #[cold]
-fn copy<const GROUPS: usize>(
+fn copy(
     record: Record<'_>,
-    groups: &[&'static GroupDesc; GROUPS],
+    groups: &[&'static GroupDesc],
+    size: usize,
     words: &mut [u64],
     waiting: &mut Waiting,
-) -> [(u32, Meta); GROUPS] {
-    groups.map(|desc| {
+    metas: &mut Vec<(u32, Meta)>,
+) {
+    for desc in groups.iter().filter(|desc| desc.end() <= size) {
         let result = match payload_mut(words, desc) {
             Some(to) => record.copy(desc, to, waiting),
             None => Ok(Reading::Unknown),
@@ -156,8 +180,8 @@ fn copy<const GROUPS: usize>(
             Ok(Reading::Unknown) => Meta::Unknown,
             Err(error) => Meta::Failed(error),
         };
-        (desc.bit, meta)
-    })
+        metas.push((desc.bit, meta));
+    }
 }
 
 fn payload_mut<'w>(words: &'w mut [u64], desc: &GroupDesc) -> Option<&'w mut [u64]> {
@@ -166,10 +190,21 @@ fn payload_mut<'w>(words: &'w mut [u64], desc: &GroupDesc) -> Option<&'w mut [u6
 }
 
 impl Snapshot {
+    /// Memory of a snapshot at most, in multiples of the region's length: the words of the records,
+    /// and what is noted of each group that cannot be copied.
+    pub const MAX_MULTIPLE: usize = 4;
+
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Memory that it takes, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let rows = [self.dom.memory(), self.vcpus.memory(), self.blks.memory(), self.nets.memory()];
+        rows.iter().sum()
     }
 
     /// When it was taken, on the region's clock; `None` if this host cannot read that clock.
