@@ -160,6 +160,40 @@ fn a_reader_in_another_process_id_namespace_is_not_fooled() {
 }
 
 #[test]
+fn a_reader_in_another_time_namespace_knows_the_age() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its clocks are far ahead of the producers'.
+    let unshare = |program: &str, args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["-T", "--monotonic", "1000000", "--boottime", "2000000", program]);
+        command.args(args).env("DOMSTAT_DIR", dir.path()).output().unwrap()
+    };
+    if !Command::new("unshare").args(["-T", "true"]).output().is_ok_and(|o| o.status.success()) {
+        return skip("root", "no time namespace can be made here");
+    }
+    let child = Background::start(Command::new("sleep").arg("600"));
+    let pid = child.0.id().to_string();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (socket, file) = (at("s.sock"), at("file"));
+    let places = [("e", None), ("s", Some(["--socket", &socket])), ("f", Some(["--file", &file]))];
+    let _producers = places.map(|(name, place)| {
+        let mut producer = domstat(dir.path());
+        producer.args(["run", "process", "--pid", &pid, "--name", name]);
+        Background::start(producer.args(place.into_iter().flatten()))
+    });
+    for domain in ["e", "s", &file] {
+        show(dir.path(), domain);
+        let shown = unshare(env!("CARGO_BIN_EXE_domstat"), &["show", domain, "--json"]);
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        assert_eq!(shown["liveness"], "live", "{domain}: {shown}");
+    }
+    let listed = unshare(env!("CARGO_BIN_EXE_domstat"), &["ls", "--json"]);
+    let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    let live = |name: &str| listed.iter().any(|d| d["name"] == name && d["liveness"] == "live");
+    assert!(live("e") && live("s"), "{listed:?}");
+}
+
+#[test]
 fn a_file_is_not_handed_over() {
     let dir = tempfile::tempdir().unwrap();
     let refused = output(

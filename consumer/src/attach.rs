@@ -16,6 +16,7 @@ use crate::region::{MappedFile, Region};
 mod liveness;
 pub(crate) mod pidfd;
 mod producer_handle;
+pub(crate) mod time_namespace;
 pub(crate) mod truncation;
 
 pub use liveness::{Limits, Liveness};
@@ -107,10 +108,12 @@ impl Attachment {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AttachError> {
-        let attachment = Self::open_with(path.as_ref(), &mut Processes::default())?;
+        let path = path.as_ref();
+        let (mapped, producer) = producer_handle::open(path, &mut Processes::default())?;
+        let region = mapped.attach()?;
         // Now, while the lock's holder is certainly that of the file that was found.
-        attachment.producer.lock_holder(&attachment.region);
-        Ok(attachment)
+        producer.lock_holder(&region);
+        Ok(Self::new(region, producer, Origin::Path(path.to_owned())))
     }
 
     /// As [`Attachment::open`], for one of many regions whose producers share descriptors.
@@ -129,7 +132,11 @@ impl Attachment {
             return Ok(Self::from_region(mapped.attach()?, None));
         };
         match producer_handle::find(&path, &mapped, &mut Processes::default())? {
-            Some(producer) => Ok(Self::new(mapped.attach()?, producer, Origin::Path(path))),
+            Some(producer) => {
+                let region = mapped.attach()?;
+                producer.lock_holder(&region);
+                Ok(Self::new(region, producer, Origin::Path(path)))
+            }
             // The path leads to another file by now.
             None => Self::open(path),
         }
@@ -170,6 +177,7 @@ impl Attachment {
 
     fn new(region: Region, producer: ProducerHandle, origin: Origin) -> Self {
         let (limits, looks) = (Limits::default(), Looks::default());
+        let region = region.with_clocks(producer.clocks());
         Self { region: Arc::new(region), producer, origin, limits, looks, retry: None }
     }
 

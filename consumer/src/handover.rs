@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use domstat_layout::handover::{Buffer, Domain, MAX_FDS, MAX_MESSAGE, Reply, Request, is_name};
@@ -16,6 +16,7 @@ use rustix::net::{
 };
 
 use crate::attach::pidfd::{is_over, is_pidfd, timespec};
+use crate::attach::time_namespace::ProducerClocks;
 use crate::error::AttachError;
 use crate::region::Region;
 use crate::region::file::is_lasting;
@@ -29,6 +30,7 @@ pub struct Connection {
     path: PathBuf,
     /// The daemon's process, as the daemon says.
     pidfd: Option<OwnedFd>,
+    clocks: OnceLock<ProducerClocks>,
     deadline: Duration,
     /// Requests so far. Held during a request: one at a time.
     requests: Mutex<u32>,
@@ -119,7 +121,14 @@ impl Connection {
             .map_err(no_daemon)?;
         retry_on_intr(|| connect(&fd, &address)).map_err(no_daemon)?;
         let requests = Mutex::new(0);
-        Ok(Self { fd, path: path.to_owned(), pidfd: None, deadline, requests })
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            pidfd: None,
+            clocks: OnceLock::new(),
+            deadline,
+            requests,
+        })
     }
 
     /// Waits until `until` for the daemon to say welcome, which it does before anything else.
@@ -223,6 +232,15 @@ impl Connection {
     #[must_use]
     pub fn is_over(&self) -> bool {
         is_over(self.fds())
+    }
+
+    /// The daemon's clocks, looked at by `of` at the first call.
+    pub(crate) fn clocks(
+        &self,
+        of: impl FnOnce(BorrowedFd<'_>) -> Option<ProducerClocks>,
+    ) -> ProducerClocks {
+        let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
+        *self.clocks.get_or_init(|| pidfd.and_then(of).unwrap_or_default())
     }
 
     /// What becomes ready when the daemon exits, and the events to wait for.

@@ -6,6 +6,7 @@ use std::path::Path;
 use domstat_layout::header::dom;
 use domstat_layout::{Clock, CopyWidth, DomHeader, Geometry, GeometryError, Ns, ReadMem, State};
 
+use crate::attach::time_namespace::ProducerClocks;
 use crate::attach::truncation::{Shrinkable, Truncated};
 use crate::clock;
 use crate::error::AttachError;
@@ -36,6 +37,7 @@ pub struct Region {
     files: Vec<OwnedFd>,
     patience: SharedPatience,
     form: CopyWidth,
+    clocks: ProducerClocks,
 }
 
 /// The words of a region that change during its life, as they are now.
@@ -86,7 +88,8 @@ impl Region {
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
         intact().map_err(AttachError::Truncated)?;
         let patience = SharedPatience::new(Patience::default());
-        Ok(Self { shrinkable, mapping, header, geometry, backing, files, patience, form })
+        let clocks = ProducerClocks::default();
+        Ok(Self { shrinkable, mapping, header, geometry, backing, files, patience, form, clocks })
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
@@ -105,6 +108,12 @@ impl Region {
     #[must_use]
     pub fn with_form(mut self, form: CopyWidth) -> Self {
         self.form = form;
+        self
+    }
+
+    /// Sets the clocks by which the producer tells the time.
+    pub(crate) fn with_clocks(mut self, clocks: ProducerClocks) -> Self {
+        self.clocks = clocks;
         self
     }
 
@@ -175,10 +184,12 @@ impl Region {
         Clock::from_number(self.header.clock)
     }
 
-    /// Now on the region's clock; `None` if this host cannot read it.
+    /// Now on the region's clock; `None` if this host cannot read it. That of a producer in another
+    /// time namespace is its own, where [`Attachment`](crate::Attachment) knows the process.
     #[must_use]
     pub fn now(&self) -> Option<Ns> {
-        clock::now(self.clock())
+        let clock = self.clock();
+        self.clocks.at(clock, clock::now(clock)?)
     }
 
     /// What the bytes come from.

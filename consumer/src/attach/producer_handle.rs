@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::pidfd::{is_over, number, pid_of};
+use super::time_namespace::ProducerClocks;
 use crate::error::AttachError;
 use crate::handover::Connection;
 use crate::region::file::{is_held, is_same_file};
@@ -46,6 +47,25 @@ impl ProducerHandle {
             Self::Lock(_) => region.is_held() == Some(false),
             Self::Entry(path) => is_dangling(path),
             Self::NoLock | Self::Unknown => false,
+        }
+    }
+
+    /// The producer's clocks; this process's where the producer is not known as a process.
+    pub(crate) fn clocks(&self) -> ProducerClocks {
+        let of = |pidfd: BorrowedFd<'_>| {
+            let pid = pid_of(pidfd).ok().flatten()?;
+            let clocks = ProducerClocks::of(pid);
+            // Its number was its own meanwhile if it has not exited.
+            (!is_over([(pidfd, PollFlags::IN)])).then_some(clocks)
+        };
+        match self {
+            Self::Connection(connection) => connection.clocks(of),
+            Self::Process(pidfd) => of(pidfd.as_fd()).unwrap_or_default(),
+            Self::Lock(holder) => {
+                let holder = holder.get().and_then(Option::as_ref);
+                holder.and_then(|pidfd| of(pidfd.as_fd())).unwrap_or_default()
+            }
+            Self::Entry(_) | Self::NoLock | Self::Unknown => ProducerClocks::Own,
         }
     }
 
