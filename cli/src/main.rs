@@ -21,24 +21,24 @@ use crate::error::Failure;
 
 const AFTER_HELP: &str = "\
 Examples:
-  domstat demo                          boot a micro-VM, publish it, read it from another process
-  domstat run process --pid 4242 &      publish the threads of a process as vCPUs
-  domstat ls                            what is published on this host
+  domstat demo                          publish a micro-VM and read it
+  domstat run process --pid 4242 &      publish a process's threads
+  domstat ls                            what is published here
   domstat show web1 --watch             a live table
-  domstat check web1 --watch 10         check the layout's rules on the live region
+  domstat check web1 --watch 10         the layout's rules, on live data
   domstat top                           a live view of all domains
-  domstat export                        serve everything to Prometheus
-  domstat run qemu --qmp /run/vm1.qmp   publish a VM: vCPUs, disks, thresholds, jobs
-  domstat block threshold web1 vda 80%  one event when a write goes past it
+  domstat export                        serve all to Prometheus
+  domstat run qemu --qmp /run/vm1.qmp   publish a VM and its disks
+  domstat block threshold web1 vda 80%  one event past 80 % of the disk
   domstat events web1                   events as they come
-  domstat abi diff old.h new.h          whether builds of two layouts understand each other
+  domstat abi diff old.h new.h          do two layouts go together?
 
 Domains are found in $DOMSTAT_DIR; without it in /run/domstat for root and in
 $XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
 (*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked.
 
-Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible,
-            2 wrong usage, 3 a region cannot be attached or published, 4 anything else.";
+Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible, 2 wrong
+usage, 3 a region cannot be attached or published, 4 anything else.";
 
 /// Statistics of virtual machines, their vCPUs and devices through shared memory, read without a
 /// system call, a hypercall or a lock.
@@ -70,6 +70,7 @@ enum Command {
     Man(command::man::Args),
     Completions(command::completions::Args),
     /// Print the version
+    #[command(after_help = "Example:\n  domstat version")]
     Version,
     Block(command::block::Args),
     Events(command::events::Args),

@@ -24,8 +24,8 @@ Examples:
   domstat abi show --json > layout.json      saved for a later diff
   domstat abi check --cc clang
 
-Exit codes: 0 compatible, or all checks pass; 1 incompatible, or a check fails;
-            3 a file cannot be read or is not a layout; 4 any other error.";
+Exit codes: 0 compatible, or all checks pass; 1 incompatible, or a check fails; 3 a file cannot
+be read or is not a layout; 4 any other error.";
 
 /// Compare, show and check layouts
 #[derive(ClapArgs)]
@@ -48,10 +48,10 @@ enum Verb {
 const DIFF_EXAMPLES: &str = "\
 Examples:
   domstat abi diff r4.h r5.h
-  domstat abi diff layout.json r5.h          layout.json is from: domstat abi show --json
+  domstat abi diff layout.json r5.h      the output of abi show --json
   domstat abi diff --struct ring v1/ring.h v2/ring.h
-  domstat abi diff --struct ring --struct slot --may-grow v1/ring.h v2/ring.h
-  domstat abi diff --struct ring --cc clang --cflag=-Iinclude --cflag=-m32 v1/ring.h v2/ring.h
+  domstat abi diff --struct ring --struct slot --may-grow v1.h v2.h
+  domstat abi diff --struct ring --cc clang --cflag=-m32 v1.h v2.h
 
 Headers of domstat are compared whole: records, groups, fields, header words, magic numbers and
 every other constant. A header that contradicts itself is refused.
@@ -62,8 +62,8 @@ that moves, changes its length or type, or disappears breaks builds. A new membe
 unless it lies in bytes that a member named reserved, pad or unused had, or behind the old end
 with --may-grow.
 
-Exit codes: 0 compatible, 1 incompatible, 3 a file cannot be read or is not a layout,
-            4 any other error.";
+Exit codes: 0 compatible, 1 incompatible, 3 a file cannot be read or is not a layout, 4 any
+other error.";
 
 #[derive(ClapArgs)]
 #[command(after_help = DIFF_EXAMPLES)]

@@ -22,12 +22,12 @@ use crate::output::json::Safe;
 const EXAMPLES: &str = "\
 Examples:
   domstat block list web1
-  domstat block threshold web1 vda 80%          one event when a write goes past 80 % of the disk
+  domstat block threshold web1 vda 80%          one event past 80 %
   domstat block threshold web1 vda 10G --wait   and wait for it
-  domstat block threshold web1 'vda[1]' 0       disarm that of the first backing image
+  domstat block threshold web1 'vda[1]' 0       disarm a backing image's
   domstat block jobs web1
   domstat block job-abort web1 vda --timeout 30
-  domstat block job-abort web1 vda --async      return at once; `domstat events` reports the end
+  domstat block job-abort web1 vda --async      an event reports the end
 
 A threshold is one-shot: when it fires it is disarmed. A percentage is of the disk's capacity and
 rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk,

@@ -23,10 +23,10 @@ use crate::view::View;
 const EXAMPLES: &str = "\
 Examples:
   domstat check web1                 one look
-  domstat check web1 --watch 10      ten seconds of looks: adds the rules about change over time
+  domstat check web1 --watch 10      adds the rules about change
   domstat check web1 --watch 10 --against $(pidof web1-vmm)
-                                     also compare running times with the process's threads
-  domstat check ./some.region --json | jq '.rules[] | select(.outcome != \"pass\")'
+                                     compare with the process's threads
+  domstat check ./some.region --json | jq '.rules[].outcome'
 
 Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
 A rule that is not checkable here is reported as such and is not a failure.

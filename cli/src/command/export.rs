@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   domstat export
   curl -s http://127.0.0.1:9956/metrics | promtool check metrics
-  domstat export --listen '[::]:9956' --tls-cert host.pem --tls-key host.key --token-file token
+  domstat export --listen '[::]:9956' --token-file token \\
+      --tls-cert host.pem --tls-key host.key
 
 A scrape shows all domains of the host at one moment. Statistics that are not produced have no
 series; a removed domain has none from the next scrape on. `_created` of a counter changes when its
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9956")]
     listen: SocketAddr,
-    /// Concurrent scrapes; further ones are refused with status 503
+    /// Concurrent scrapes; further ones wait, and are refused with status 503 after 5 s
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     max_scrapes: u8,
     /// Time for a client to read its answer

@@ -28,7 +28,7 @@ Examples:
   domstat ls
   domstat ls --watch
   domstat ls --json | jq -r '.[] | select(.liveness == \"live\") | .entry'
-  domstat ls --prune                 remove the entries of producers that have exited
+  domstat ls --prune                 remove entries that were left behind
 
 STATE is live, stale (no write for 10 s), stalled (a writer stopped halfway through an update),
 unheld (a file without a producer), dead (the producer has exited), restarted, retired (the domain

@@ -1,7 +1,7 @@
 //! `domstat man`: manual pages.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap_mangen::Man;
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
+
+/// Date of the release; before one, of the pages' last change.
+const DATE: &str = "2026-11-24";
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("DOMSTAT_DIR", "Directory of regions and sockets; as --dir."),
@@ -53,48 +56,93 @@ pub(crate) fn run(args: &Args, command: clap::Command) -> Result<ExitCode, Failu
     std::fs::create_dir_all(&args.out).map_err(os("create the directory"))?;
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    write_pages(&command, "domstat", &[], &args.out).map_err(os("write manual pages"))?;
+    let pages = pages(&command, "domstat", "", &[]).map_err(os("write manual pages"))?;
+    for (name, page) in pages {
+        std::fs::write(args.out.join(name), page).map_err(os("write a manual page"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the page of a command, and those of its subcommands.
-fn write_pages(
+/// The page of a command and those of its subcommands, with their files' names. `examples` are those
+/// of the command above.
+fn pages(
     command: &clap::Command,
     name: &str,
+    examples: &str,
     others: &[String],
-    out: &Path,
-) -> io::Result<()> {
+) -> io::Result<Vec<(String, String)>> {
     let subcommands: Vec<_> = command.get_subcommands().filter(|c| !c.is_hide_set()).collect();
     let names: Vec<_> = subcommands.iter().map(|c| format!("{name}-{}", c.get_name())).collect();
     let mut see = names.clone();
     see.extend(others.iter().filter(|other| *other != name).cloned());
     let mut page = Vec::new();
-    render(command, name, &see, &mut page)?;
-    std::fs::write(out.join(format!("{name}.1")), page)?;
+    let after = command.get_after_long_help().or(command.get_after_help());
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    let own = match after.contains("Example") {
+        true => after.clone(),
+        false => examples_of(name, examples) + &after,
+    };
+    render(command, name, &own, &see, &mut page)?;
+    let page = without_double_breaks(&String::from_utf8_lossy(&page));
+    let mut all = vec![(format!("{name}.1"), page)];
     let mut others = vec![name.to_owned()];
     others.extend(names.iter().cloned());
     for (subcommand, name) in subcommands.into_iter().zip(&names) {
-        write_pages(subcommand, name, &others, out)?;
+        all.extend(pages(subcommand, name, &after, &others)?);
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Those of the examples that call this command, each with the lines that continue it.
+fn examples_of(name: &str, examples: &str) -> String {
+    let call = format!("  {} ", name.replace('-', " "));
+    let call = call.replace("job abort", "job-abort");
+    let mut text = String::from("Examples:\n");
+    let mut wanted = false;
+    for line in examples.lines().take_while(|line| !line.is_empty()) {
+        wanted = line.starts_with(&call) || wanted && line.starts_with("    ");
+        if wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    if text.lines().count() > 1 { text + "\n" } else { String::new() }
+}
+
+/// A page without line breaks next to vertical space, which says it already.
+fn without_double_breaks(page: &str) -> String {
+    let lines: Vec<&str> = page.lines().collect();
+    let is_space = |at: Option<usize>| {
+        at.and_then(|at| lines.get(at))
+            .is_some_and(|line| line.is_empty() || line.starts_with(".S"))
+    };
+    let kept = lines.iter().enumerate().filter(|(at, line)| {
+        **line != ".br" || !(is_space(at.checked_sub(1)) || is_space(Some(at + 1)))
+    });
+    kept.map(|(_, line)| format!("{line}\n")).collect()
 }
 
 fn render(
     command: &clap::Command,
     name: &str,
+    after: &str,
     see: &[String],
     page: &mut Vec<u8>,
 ) -> io::Result<()> {
     let version = concat!("domstat ", env!("CARGO_PKG_VERSION"));
     let own = command.clone().display_name(name).version(None::<&str>);
-    let man = Man::new(own).title(name.to_uppercase()).source(version).manual("domstat manual");
+    let man = Man::new(own)
+        .title(name.to_uppercase())
+        .date(DATE)
+        .source(version)
+        .manual("domstat manual");
     man.render_title(page)?;
     man.render_name_section(page)?;
     writeln!(page, ".SH SYNOPSIS")?;
     let usage = command.clone().render_usage().to_string();
-    for line in usage.trim_start_matches("Usage:").lines() {
-        writeln!(page, "{}\n.br", escaped(line.trim()))?;
-    }
+    let usage: Vec<_> =
+        usage.trim_start_matches("Usage:").lines().map(|line| escaped(line.trim())).collect();
+    writeln!(page, "{}", usage.join("\n.br\n"))?;
     man.render_description_section(page)?;
     if command.get_arguments().any(|argument| !argument.is_hide_set()) {
         man.render_options_section(page)?;
@@ -102,8 +150,7 @@ fn render(
     if command.get_subcommands().next().is_some() {
         man.render_subcommands_section(page)?;
     }
-    let after = command.get_after_long_help().or(command.get_after_help());
-    after_help(&after.map(ToString::to_string).unwrap_or_default(), page)?;
+    after_help(after, page)?;
     list("ENVIRONMENT", ENVIRONMENT, page)?;
     list("FILES", FILES, page)?;
     list("EXIT STATUS", EXIT_STATUS, page)?;
@@ -117,7 +164,8 @@ fn after_help(text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if line.is_empty() {
-            if !section.is_empty() && lines.peek().is_some() {
+            let goes_on = |next: &&str| next.starts_with(' ') || section == "NOTES";
+            if !section.is_empty() && lines.peek().is_some_and(goes_on) {
                 writeln!(page, ".PP")?;
             }
             continue;
@@ -162,4 +210,30 @@ fn list(title: &str, items: &[(&str, &str)], page: &mut Vec<u8>) -> io::Result<(
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
     if text.starts_with('.') { format!("\\&{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_page_has_every_section_and_fits_80_columns() {
+        let mut command = crate::Cli::command().disable_help_subcommand(true);
+        command.build();
+        let pages = pages(&command, "domstat", "", &[]).unwrap();
+        assert!(pages.len() > 20, "{}", pages.len());
+        for (name, page) in pages {
+            for section in ["EXAMPLES", "ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
+                assert!(page.contains(&format!(".SH {section}\n")), "{name} lacks {section}");
+            }
+            // Lines that are not filled, after an indentation of 7.
+            let kept = page.split(".EX\n").skip(1).filter_map(|text| text.split(".EE\n").next());
+            for line in kept.flat_map(str::lines) {
+                let shown = line.replace("\\e", "\\").replace("\\-", "-").replace("\\(aq", "'");
+                assert!(shown.len() <= 73, "{name}: {shown}");
+            }
+        }
+    }
 }

@@ -14,7 +14,8 @@ use crate::signals::Stop;
 const EXAMPLES: &str = "\
 Examples:
   domstat push
-  domstat push --to https://collector.example:4318/v1/metrics --token-file token --interval 60
+  domstat push --to https://collector.example:4318/v1/metrics \\
+      --token-file token --interval 60
   domstat push -n 1 && echo accepted
 
 Names are those of `domstat export` with dots and without units and `total`, for example

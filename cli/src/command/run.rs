@@ -25,12 +25,12 @@ mod xen;
 
 const EXAMPLES: &str = "\
 Examples:
-  domstat run process --pid $(pidof -s qemu-system-x86_64) --thread-name 'CPU '
+  domstat run process --pid 4242 --thread-name 'CPU '   a QEMU's vCPUs
   domstat run kvm --vcpus 4 --name test
-  domstat run qemu --qmp /run/vm1.qmp            disks, thresholds and jobs, too
-  domstat run xen                                in dom0: every domain, as they come and go
-  domstat run kvm --file /dev/shm/test.region    as a plain file, for any program to map
-  domstat run kvm --socket /run/vm.sock          to every user who may connect there";
+  domstat run qemu --qmp /run/vm1.qmp            disks and jobs, too
+  domstat run xen                                in dom0: every domain
+  domstat run kvm --file /dev/shm/test.region    as a plain file
+  domstat run kvm --socket /run/vm.sock          served at a socket";
 
 /// Publish the statistics of a domain until it ends
 #[derive(clap::Args)]

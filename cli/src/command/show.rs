@@ -30,8 +30,8 @@ Examples:
   domstat show web1 --all
   domstat show web1 --socket /run/domstat.sock
   domstat show web1 --format domstats
-  domstat show web1 --watch --reattach           goes on when the producer is started again
-  domstat show /dev/shm/test.region --json | jq '.vcpus[0].groups.runstate.fields.running_ns'
+  domstat show web1 --watch --reattach     goes on with the next one
+  domstat show web1 --json | jq '.vcpus[0].groups.runstate.fields'
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
 is not active has no fields: none of them is ever 0.

@@ -36,13 +36,14 @@ Examples:
   domstat top --sort steal --filter web
   domstat top --columns name,running,steal,memory
   domstat top -b -n 1
-  domstat top -b --json | jq -c '.[] | select(.steal > 0.2) | [.entry, .steal]'
+  domstat top -b --json | jq -c '.[] | select(.steal > 0.2) | .entry'
 
 On the screen, h explains keys, columns and states. What is not known is - (null in JSON), never 0.
 
 Files:
   $XDG_CONFIG_HOME/domstat/top.toml, else ~/.config/domstat/top.toml
-      interval, stale (seconds), sort, reverse, color, columns. W on the screen writes it.";
+      interval, stale (seconds), sort, reverse, color, columns;
+      W on the screen writes it.";
 
 /// Show what all domains of this host do, live
 #[derive(clap::Args)]

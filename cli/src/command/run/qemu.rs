@@ -20,9 +20,9 @@ use crate::signals::Stop;
 const EXAMPLES: &str = "\
 Examples:
   domstat run qemu --qmp /run/vm1.qmp --qmp /run/vm2.qmp
-  domstat run qemu --qmp-dir /run/vms        VMs come and go with their sockets
+  domstat run qemu --qmp-dir /run/vms    VMs come and go with sockets
   domstat run qemu --qmp-dir /run/vms --group monitoring
-  domstat run qemu --qmp-dir /run/vms --socket /run/domstat.sock   all VMs at one socket
+  domstat run qemu --qmp-dir /run/vms --socket /run/domstat.sock
 
 QEMU serves one QMP client at a time, so give domstat a socket of its own:
   qemu-system-x86_64 ... -qmp unix:/run/vms/web1.qmp,server=on,wait=off
