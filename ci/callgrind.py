@@ -42,7 +42,7 @@ def counted(program, path, calls):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fix", action="store_true", help="write ci/instructions.txt anew")
+    parser.add_argument("--fix", action="store_true", help="write ci/instructions.txt again")
     parser.add_argument("--margin", type=float, default=3, help="percent that a count may be off")
     options = parser.parse_args()
 

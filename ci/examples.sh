@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the programs that the documentation shows, each against the others: a region is published,
-# read in Rust and in C, and gone when its producer ends.
+# read in Rust and in C, and removed when its producer ends.
 source "$(dirname "$0")/common.sh"
 cargo build --quiet --locked --examples -p domstat-producer -p domstat-consumer
 bin=${CARGO_TARGET_DIR:-target}/debug/examples

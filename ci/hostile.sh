@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Hostile peers against the programs, and what the others notice of it:
 #   ci/hostile.sh                  a row for each behavior of each boundary, as Markdown
-#   ci/hostile.sh mixed [SECONDS]  all of them at once beside 20 well-behaved VMs (default 60)
+#   ci/hostile.sh mixed [SECONDS]  all of them at once next to 20 well-behaved VMs (default 60)
 # PROFILE=release gives the figures of docs/trust.md. As root, clients attack as another user.
 source "$(dirname "$0")/common.sh"
 profile=${PROFILE:-dev}

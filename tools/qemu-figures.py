@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Measures `domstat run qemu` on real QEMU processes and prints what docs/qemu.md shows.
 
-    tools/qemu-figures.py table             every published field beside QMP's value, taken in turn
+    tools/qemu-figures.py table             every published field next to QMP's value, taken in turn
     tools/qemu-figures.py firings [N]       N threshold firings, the QMP connection cut at random
     tools/qemu-figures.py chains [N]        N snapshots, commits and pivots, a threshold right after each
     tools/qemu-figures.py fleet [N]         N VMs, one of them stopped (SIGSTOP): ages
     tools/qemu-figures.py cost [N]          CPU time of the daemon per VM at 1 Hz
     tools/qemu-figures.py reader            system calls of a process that reads (needs strace)
-    tools/qemu-figures.py libvirt           beside `virsh domstats` (needs a libvirtd that runs)
+    tools/qemu-figures.py libvirt           next to `virsh domstats` (needs a libvirtd that runs)
 
 DOMSTAT is the command to measure (default: target/release/domstat), QEMU that which is observed. Exits with 1 if what was
 promised is not what was seen.
@@ -392,7 +392,7 @@ def firings(count=200):
     threading.Thread(target=listen, daemon=True).start()
     began = time.monotonic()
     refused, unknown, set_ok = {}, [], 0
-    # Each threshold is told from every other by its number of bytes.
+    # Each threshold differs from every other in its number of bytes.
     for number in range(1, count + 1):
         # Half of them fire while the connection is away.
         away = number % 2 == 0
@@ -427,7 +427,7 @@ def firings(count=200):
     doubled = [n for n in set(ours) if ours.count(n) > 1 + unknown.count(n)]
     counted = next(b["groups"]["extent"]["fields"]["threshold_events"] for b in show("fires")["blks"]
                    if b["groups"]["identity"].get("fields", {}).get("name") == "hda")
-    print(f"{set_ok} thresholds armed, {len(ours)} events told, {len(theirs)} emitted by QEMU "
+    print(f"{set_ok} thresholds armed, {len(ours)} events reported, {len(theirs)} emitted by QEMU "
           "to a connection that was never cut")
     print(f"{cutter.cuts} cuts of the connection in {time.monotonic() - began:.0f} s; "
           f"{sum(e['reconciled'] for e in seen)} events concluded from levels; threshold_events {counted}")

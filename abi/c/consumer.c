@@ -1,4 +1,4 @@
-/* Reads a region as a build of one revision does, whoever wrote it: consumer FILE. Prints a line for
+/* Reads a region as a build of one revision does, of any producer: consumer FILE. Prints a line for
  * each field that this revision knows, of as many records as the test has. `consumer FILE N` reads
  * vCPU 0's runstate N times instead and prints the nanoseconds that one read took. */
 #define _GNU_SOURCE

@@ -23,7 +23,7 @@ const NR_DOMAINS: usize = 10_000;
 const NR_VCPUS: u32 = 8;
 
 const ABOUT: &str = "Regions in the sealed memory of another process, 8 vCPUs each, found in a \
-directory. Attaching opens, maps, validates and touches a region. A pass takes a snapshot of every domain into one buffer, beside copying the \
+directory. Attaching opens, maps, validates and touches a region. A pass takes a snapshot of every domain into one buffer, compared with copying the \
 same bytes of the same files.";
 
 /// Fills the report.

@@ -25,7 +25,7 @@ enum Pace {
     Every(Duration),
 }
 
-/// What one run of a reader beside a writer found.
+/// What one run of a reader next to a writer found.
 struct Duel {
     reads_per_s: f64,
     retries_per_read: f64,
@@ -36,14 +36,14 @@ struct Duel {
 /// Fills the report.
 pub fn run(effort: Effort, report: &mut Report) {
     if nr_cpus() < 2 {
-        report.section("A reader beside a writer", "Not measured: it needs two CPUs.", &[""]);
+        report.section("A reader next to a writer", "Not measured: it needs two CPUs.", &[""]);
         return;
     }
     let noise = noise(effort);
     for (pace, title) in [
-        (Pace::FlatOut, "A reader beside a writer that never rests"),
-        (Pace::Every(Duration::from_micros(1)), "A reader beside a writer at 1 MHz"),
-        (Pace::Every(Duration::from_millis(1)), "A reader beside a writer at 1 kHz"),
+        (Pace::FlatOut, "A reader next to a writer that never rests"),
+        (Pace::Every(Duration::from_micros(1)), "A reader next to a writer at 1 MHz"),
+        (Pace::Every(Duration::from_millis(1)), "A reader next to a writer at 1 kHz"),
     ] {
         let mut all: Vec<(&str, Vec<Duel>)> = Vec::new();
         for _ in 0..effort.rounds {
@@ -280,10 +280,10 @@ const WRITES: &str = "Single writes of 128 bytes, timed as the reads above, whil
 read without pause on another CPU (two share it). A writer never waits for a reader; what is left \
 is the cost of taking the cache lines back, and the noise.";
 
-/// The writer's side, beside 0, 1 and 2 readers that never rest.
+/// The writer's side, next to 0, 1 and 2 readers that never rest.
 fn writers(effort: Effort, report: &mut Report) {
     report.section(
-        "A writer beside readers that never rest",
+        "A writer next to readers that never rest",
         WRITES,
         &["", "readers", "p50", "p99", "p99.9", "max"],
     );

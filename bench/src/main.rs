@@ -86,7 +86,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut report = Report::default();
     let stages: [(&str, Stage); 5] = [
         ("one thread alone", uncontended::run),
-        ("readers beside a writer", contended::run),
+        ("readers next to a writer", contended::run),
         ("snapshots", snapshot::run),
         ("10,000 domains", attach::run),
         ("what there is today", today::run),

@@ -37,7 +37,7 @@ impl Shared {
         self.write().as_read()
     }
 
-    /// Copies words out without any protocol, as C programs do: beside a writer they are torn.
+    /// Copies words out without any protocol, as C programs do: next to a writer they are torn.
     #[inline(always)]
     pub fn torn_copy<const N: usize>(self, offset: usize, to: &mut [u64; N]) {
         assert!(offset + N * 8 <= Self::LEN);

@@ -39,12 +39,12 @@ const TARGETS: &[(&str, &str, Bound)] = {
         ("write 128 B, portable form, x memcpy", "write_128_portable_over_memcpy", AtMost(2.7)),
         ("update of one field, ns", "one_field_update_ns", AtMost(2.0)),
         (
-            "reads/s beside a writer at 1 MHz, x torn memcpy",
+            "reads/s next to a writer at 1 MHz, x torn memcpy",
             "reads_beside_1mhz_writer_over_memcpy",
             AtLeast(0.9),
         ),
         (
-            "reads/s beside a writer at 1 MHz, x best peer",
+            "reads/s next to a writer at 1 MHz, x best peer",
             "reads_beside_1mhz_writer_over_best_peer",
             AtLeast(1.0),
         ),

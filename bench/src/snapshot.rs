@@ -40,7 +40,7 @@ impl Domain {
 }
 
 const ABOUT: &str = "Nanoseconds per vCPU for a snapshot of the whole domain into a buffer that is \
-used again, beside copying the same bytes of each vCPU's record, with the same stride, out of the \
+used again, compared with copying the same bytes of each vCPU's record, with the same stride, out of the \
 same pages. The ratio is one of bandwidths: 1 is the speed of memory. Cold is attaching to the \
 region and taking the first snapshot, page faults and all.";
 

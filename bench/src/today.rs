@@ -23,7 +23,7 @@ const KVM_GET_STATS_FD: libc::Ioctl = 0xaece as libc::Ioctl;
 
 const ABOUT: &str = "One vCPU's numbers, read by domstat and by what there is today: one pread of a \
 statistics descriptor of a vCPU that is kept open (KVM_GET_STATS_FD), which the VMM must have \
-passed on; the scheduler's books of a thread, opened and read anew because the file cannot be kept \
+passed on; the scheduler's books of a thread, opened and read each time because the file cannot be kept \
 across the thread's end; a system call that does nothing, \
 for scale; and the reader in C of `layout/include`, compiled by `cc -O2`, which copies word by word.";
 
@@ -82,7 +82,7 @@ pub fn run(effort: Effort, report: &mut Report) {
     }
     let (names, mut subjects): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
     let runs = race(effort, &mut subjects);
-    report.section("Beside what there is today", ABOUT, &["", "ns", "x domstat"]);
+    report.section("Next to what there is today", ABOUT, &["", "ns", "x domstat"]);
     for (name, times) in names.iter().zip(&runs) {
         let ratio = Spread::ratio(times, &runs[0]);
         report.row(vec![(*name).into(), spread(Spread::of(times)), spread(ratio)]);

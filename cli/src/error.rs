@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     NoDirectory,
     #[error("--name and --file are for one domain: choose it with --domid")]
     OneDomainOnly,
-    #[error("the producer of {name} is gone: its last values are no longer shown")]
+    #[error("the producer of {name} has exited: its last values are no longer shown")]
     ProducerGone { name: String },
     #[error(
         "{domain} does not describe itself: its producer's revision is {revision}, and 4 added it"

@@ -59,7 +59,7 @@ fn what_lies_at_the_path_is_replaced_only_if_it_is_a_dead_socket() {
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     assert!(link.is_symlink());
-    // A socket that listens is somebody's, whoever it is and whatever it speaks.
+    // A socket that listens is in use, whatever it speaks.
     let socket = dir.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
     let refused = run(&socket);
@@ -172,7 +172,7 @@ fn a_directory_that_cannot_be_read_is_reported() {
     command.args(["run", "qemu", "--for", "1", "--qmp-dir", missing.to_str().unwrap()]);
     let told = stderr(&command.output().unwrap());
     let lines = told.lines().filter(|line| line.contains("missing")).count();
-    assert_eq!(lines, 1, "it is said once: {told}");
+    assert_eq!(lines, 1, "it is printed once: {told}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_killed_daemon_ends_who_watches() {
     producer.0.wait().unwrap();
     let watched = watcher.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(3));
-    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("has exited"), "{}", stderr(&watched));
     // What it left in the filesystem hinders nobody.
     let (_child, mut again) = serve(dir.path(), socket, &[]);
     wait_for("the second", || {
@@ -156,7 +156,7 @@ fn a_reader_in_another_process_id_namespace_is_not_fooled() {
     let watched = watcher.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(3), "{}", stderr(&watched));
     assert!(stdout(&watched).contains("\"liveness\":\"live\""), "{}", stdout(&watched));
-    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("has exited"), "{}", stderr(&watched));
 }
 
 #[test]

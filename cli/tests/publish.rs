@@ -133,7 +133,7 @@ fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
     first.0.wait().unwrap();
     let watched = watcher.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(3));
-    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("has exited"), "{}", stderr(&watched));
     assert!(stderr(&output(dir.path(), &["show", "k"])).contains("has exited"));
     let mut second = start();
     let after = show(dir.path(), "k");
@@ -204,7 +204,7 @@ fn a_restart_under_the_same_name_ends_who_watched_the_first() {
     });
     let watched = watcher.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(3), "{}", stderr(&watched));
-    assert!(stderr(&watched).contains("gone"), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("has exited"), "{}", stderr(&watched));
     assert!(second.interrupt().success());
 }
 

@@ -192,7 +192,7 @@ fn real_jobs_end_as_they_were_asked_to() {
     assert_eq!(none.status.code(), Some(4));
     assert!(stderr(&none).contains("no block job"), "{}", stderr(&none));
 
-    // A mirror to a slow target: QEMU answers first and the job is gone later.
+    // A mirror to a slow target: QEMU answers first and the job ends later.
     vm.slow_target("slow", 1 << 20);
     let on =
         |id: &str| json!({ "job-id": id, "device": "ide0-hd0", "target": "slow", "sync": "full" });
@@ -249,7 +249,7 @@ fn real_jobs_end_as_they_were_asked_to() {
     assert!(stderr(&refused).contains("paused"), "{}", stderr(&refused));
     assert_eq!(abort(&["--force"])["outcome"], "canceled");
 
-    // Who waited was told by the answer: QEMU said five times that a job was canceled.
+    // The client that waited has its answer: QEMU said five times that a job was canceled.
     wait_for("QEMU's own events", || (vm.count("BLOCK_JOB_CANCELLED") == 5).then_some(()));
     let told: Vec<Value> = events.named("job_ended").iter().map(|e| e["job"].clone()).collect();
     assert_eq!(told, ["m2", "b1"]);

@@ -244,8 +244,8 @@ impl Member {
         limits: Limits,
     ) -> Self {
         if !served.listed {
-            let gone = || AttachError::Disconnected { path: daemon.path().to_owned() };
-            return Self::failed(daemon, daemon.trouble().unwrap_or_else(gone));
+            let disconnected = || AttachError::Disconnected { path: daemon.path().to_owned() };
+            return Self::failed(daemon, daemon.trouble().unwrap_or_else(disconnected));
         }
         let attachment = if Instant::now() < until {
             daemon.ask(|on| Ok(Attachment::from_handover(on.attach(name)?, on, name)))

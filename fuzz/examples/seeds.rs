@@ -8,7 +8,7 @@ use domstat_invariant_checker::{fixtures, rfc_v3};
 use domstat_layout::handover::{Domain, MAX_MESSAGE, Refusal, Reply, Request};
 use domstat_layout::header::{SCHEMA_MAGIC, dom};
 
-/// Fixtures that are kept, beside the golden regions: one of each kind of fault, not all.
+/// Fixtures that are kept, next to the golden regions: one of each kind of fault, not all.
 const FIXTURES: [&str; 8] = ["i01", "i03", "i06", "i07", "i10-net", "i16", "i22-name", "i23"];
 
 /// A schema of one record, one group and one field of this kind, width and number of buckets or

@@ -32,7 +32,7 @@
 //! A daemon says *welcome* to who connects, or sends an *error* and closes. It answers one request
 //! after the other, in their order: *list* by a *domain* for each, then *end*; *attach* by a
 //! *domain* with its descriptors, and as many *frames* as are needed for the rest. With the flag
-//! *follow* it goes on after *end*: a *domain* for each that is added, which may be told twice, *gone*
+//! *follow* it goes on after *end*: a *domain* for each that is added, which may be sent twice, *gone*
 //! for each that is taken away. A domain has one descriptor, of a memfd, or, if its records have frames of their
 //! own, that of the dom record, one for each vCPU, and one for what follows them.
 //!

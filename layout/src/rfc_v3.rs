@@ -312,7 +312,7 @@ impl Running {
 }
 
 /// Whether `written`, the records that were ever written, are what a producer leaves that scales
-/// the stride by the record's size, as the patches did when they were mailed: a record beside the
+/// the stride by the record's size, as the patches did when they were mailed: a record outside of the
 /// first, and none that is no multiple of the size.
 #[must_use]
 pub fn is_scaled(geometry: &Geometry, written: impl IntoIterator<Item = u32>) -> bool {

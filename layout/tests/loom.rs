@@ -348,7 +348,7 @@ fn one_word_of_twins_never_goes_back() {
 #[test]
 fn twins_of_a_killed_writer() {
     for nr_steps in 0..=TWINS_STEPS {
-        // Beside the writer, and when it is gone: what a second read returns.
+        // Next to the writer, and after it has ended: what a second read returns.
         let reached = outcomes(3, move || {
             let twins = Arc::new(TwoCopies::<2>::at(1));
             let (writer, reader) = (Arc::clone(&twins), Arc::clone(&twins));
@@ -367,7 +367,7 @@ fn twins_of_a_killed_writer() {
             assert_eq!((found.1, found.2), (first, second), "killed after {nr_steps} steps");
             assert_eq!(found.3, first.or(second), "killed after {nr_steps} steps");
         }
-        // Until the writer begins the second copy, nobody beside it is turned away.
+        // Until the writer begins the second copy, no reader is turned away.
         let turned_away = reached.iter().any(|found| found.0.is_none());
         assert_eq!(turned_away, nr_steps > COPY_STEPS, "busy beside {nr_steps} steps");
         let old = reached.iter().any(|found| found.0 == Some(1));
@@ -516,7 +516,7 @@ fn magic_is_stored_last() {
 
 #[test]
 fn a_group_that_was_never_written_is_not_read() {
-    // Published without the group, which is activated beside the reader.
+    // Published without the group, which is activated while the reader reads.
     let reached = outcomes(3, || {
         let record = Arc::new(Record::zero());
         let writer = Arc::clone(&record);

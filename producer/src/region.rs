@@ -123,7 +123,7 @@ pub struct Region {
 
 impl Region {
     /// Checks that what is written still reaches consumers: a plain file can be truncated by
-    /// whoever can write it, and then nothing does any more. One system call for a file, none
+    /// any process that can write it, and then nothing does any more. One system call for a file, none
     /// otherwise; call it now and then.
     ///
     /// # Errors

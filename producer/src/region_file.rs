@@ -1,7 +1,7 @@
 //! A region's file: made next to its path, put there when it is published.
 //!
 //! A producer holds a lock on its file for as long as it lives, also while the file has a temporary
-//! name. So a file without a lock is one that a producer left behind, and whoever gets its lock may
+//! name. So a file without a lock is one that a producer left behind, and the process that gets its lock may
 //! replace or remove it.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};

@@ -1,4 +1,4 @@
-//! A daemon that says what it is told to, for tests of what consumers refuse.
+//! A scripted daemon, for tests of what consumers refuse.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;

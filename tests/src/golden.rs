@@ -1,4 +1,4 @@
-//! Golden regions: what each revision's writer wrote, kept for ever, with a readable dump beside
+//! Golden regions: what each revision's writer wrote, kept for ever, with a readable dump next to
 //! each.
 
 use std::fmt::Write as _;

@@ -12,7 +12,7 @@ pub mod unguarded;
 use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::{Group, Ns, Word};
 
-/// Runstate number `n` of a vCPU: every field can be told from every other and from the same
+/// Runstate number `n` of a vCPU: every field differs from every other and from the same
 /// field of other numbers, and the times sum to `n * 10`.
 #[must_use]
 pub fn runstate(n: u64) -> Runstate {

@@ -41,7 +41,7 @@ impl Drop for Plain {
 }
 
 /// Tries everything that could change the memory behind `fd`, or its length; `anew` says that the
-/// descriptor was opened anew, for writing.
+/// descriptor was opened again, for writing.
 ///
 /// # Panics
 /// If anything succeeds.

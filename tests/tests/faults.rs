@@ -83,7 +83,7 @@ fn of_producers_that_publish_at_once_one_gets_the_path() {
             let rival = |_| {
                 scope.spawn(|| {
                     let created = RegionBuilder::new("rival").create_file(&path).unwrap();
-                    // Each has found the path free, or left behind by a producer that is gone.
+                    // Each has found the path free, or left behind by a producer that has exited.
                     ready.wait();
                     created.unpublished.publish()
                 })

@@ -31,7 +31,7 @@ fn published(name: &str) -> Region {
 
 /// A daemon whose socket stays where it is when the daemon goes, as one's that is killed.
 struct Killable {
-    // Goes first: that nothing is served any more is never told.
+    // Goes first: that nothing is served any more is never reported.
     _server: Server,
     _served: Vec<(Served, Region)>,
 }
@@ -135,7 +135,7 @@ fn a_daemon_that_adds_and_drops_domains_is_followed() {
     until(&mut fleet, "another first", |fleet| fleet.get("first").is_some_and(is_live));
     let memory_of_third = memory(&fleet, "first");
     assert_ne!(memory_of_third, memory_of_first);
-    // Both are told before the next look.
+    // Both are reported before the next look.
     drop(served);
     let fourth = published("first");
     let _served = server.serve(&fourth, "first").unwrap();
@@ -171,7 +171,7 @@ fn a_daemon_that_was_killed_is_no_longer_live_until_it_is_back() {
     let _again = Killable::at(&socket, &["p"]);
     until(&mut fleet, "the daemon", |fleet| fleet.get("p").is_some_and(is_live));
     assert_eq!(names(&fleet), ["p", "web1"]);
-    assert_ne!(memory(&fleet, "p"), before, "attached anew");
+    assert_ne!(memory(&fleet, "p"), before, "attached again");
 }
 
 #[test]

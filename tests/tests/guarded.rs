@@ -42,7 +42,7 @@ fn is_lost<T>(result: Result<T, ReadError>) -> Truncated {
     match result {
         Err(ReadError::Truncated(lost)) => lost,
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("a value was read from a file that is gone"),
+        Ok(_) => panic!("a value was read from a file that was truncated"),
     }
 }
 
@@ -144,7 +144,7 @@ fn readers_beside_truncations_see_whole_groups_or_an_error() {
             readers.into_iter().map(|r| r.join().unwrap()).sum::<usize>()
         });
     }
-    assert_eq!(lost, 2 * ROUNDS, "every reader was told");
+    assert_eq!(lost, 2 * ROUNDS, "every reader got an error");
 }
 
 #[test]

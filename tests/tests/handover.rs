@@ -266,7 +266,7 @@ fn the_end_of_the_daemon_is_no_longer_live() {
     let (region, mut vcpus) = published("web1", 1, false);
     let _served = server.serve(&region, "web1").unwrap();
     let mut attached = Attachment::connect(&path, "web1").unwrap();
-    // Written on no clock that can be told, so it is never stale.
+    // Written on no clock that is known, so it is never stale.
     assert_eq!(attached.liveness(), Liveness::Live);
     vcpus[0].write(&runstate(4), Ns(4));
     let ran =
@@ -371,7 +371,7 @@ fn a_daemon_that_hands_over_what_it_must_not_is_refused() {
     let memfd = sealed();
     let bytes = std::fs::read(format!("/proc/self/fd/{}", memfd.as_raw_fd())).unwrap();
     plain.write_all(&bytes).unwrap();
-    // Sealed, but a page of it would have to be found by whoever reads it.
+    // Sealed, but a page of it would have to be found by the reader.
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut holes = std::fs::File::from(memfd_create("holes", flags).unwrap());
     holes.write_all(&bytes).unwrap();

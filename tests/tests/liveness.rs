@@ -314,7 +314,7 @@ fn one_descriptor_tells_of_many_regions() {
         published[key].notify();
         wait_for("the descriptor", || readable(&events, 100).then_some(()));
         assert_eq!(events.wait(Some(Duration::ZERO)).unwrap(), [Event::Notified(key as u64)]);
-        assert!(!readable(&events, 1), "told once");
+        assert!(!readable(&events, 1), "reported once");
     }
     events.remove(128);
     published[128].notify();
@@ -375,7 +375,7 @@ fn the_end_of_an_old_connection_is_not_told_of_the_new_one() {
         assert_eq!(events.wait(Some(Duration::from_millis(50))).unwrap(), []);
     }
     assert_eq!(attachments[0].liveness(), Liveness::Live);
-    // The old connection's end is told anew of what is added anew, however often.
+    // The old connection's end is reported again for what is added again, however often.
     for _ in 0..2 {
         events.add(1, &attachments[1]).unwrap();
         let told = events.wait(Some(Duration::from_secs(60))).unwrap();
@@ -437,7 +437,7 @@ fn thresholds_fire_once_and_at_the_next_update() {
     assert_eq!(watch.threshold(), 0, "one shot");
     write(700, 4);
     assert_eq!(watch.check(&region), Ok(ThresholdEvent::Quiet));
-    // Past it already: told at the next update, not before.
+    // Past it already: reported at the next update, not before.
     watch.set(&region, Threshold::Bytes(100)).unwrap();
     assert_eq!(watch.check(&region), Ok(ThresholdEvent::Quiet));
     write(700, 5);

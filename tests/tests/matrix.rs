@@ -235,8 +235,8 @@ fn rust_and_c_agree_on_every_offset_and_size() {
     }
 }
 
-/// libvirt's discipline: each caller gets the structure that it was compiled with, whoever the
-/// producer is, and none that is newer than the reader.
+/// libvirt's discipline: each caller gets the structure that it was compiled with, from any
+/// producer, and none that is newer than the reader.
 #[test]
 fn block_statistics_by_size() {
     use domstat_consumer::Region;

@@ -175,7 +175,7 @@ fn counters_do_not_go_back_and_another_vcpu_is_another_tenant() {
         let ms = |word: Word| word.value().unwrap() / MS;
         (ms(sample.running_ns), ms(sample.blocked_ns), sample.generation)
     };
-    // The same vCPU, told a little differently.
+    // The same vCPU, described a little differently.
     sinks[0].write(&times(605 * MS, 397 * MS), Ns(1_502 * MS));
     assert_eq!(read(0), (602, 400, 0), "the times still sum to the age");
     sinks[0].write(&times(606 * MS, 401 * MS), Ns(1_507 * MS));

@@ -105,7 +105,7 @@ fn clock() -> Ns {
     now(Clock::Monotonic).unwrap()
 }
 
-/// Numbers that grow and can be told from each other.
+/// Numbers that grow and differ from each other.
 fn grown<const N: usize>(round: u64) -> [Word; N] {
     std::array::from_fn(|i| Word::from(round * (1000 + i as u64)))
 }
@@ -158,7 +158,7 @@ impl Writers {
         let extent = BlkExtent {
             allocation_bytes: Word::from(900),
             capacity_bytes: Word::from(1000),
-            // Crossed at each round, and armed anew.
+            // Crossed at each round, and armed again.
             threshold_bytes: Word::from(950),
             threshold_events: Word::from(round),
             ..BlkExtent::NOT_PRODUCED

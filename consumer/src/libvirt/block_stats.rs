@@ -81,8 +81,8 @@ pub(crate) fn signed(word: Word) -> i64 {
 }
 
 impl Blk<'_> {
-    /// Fills the structure that the caller knows: as many bytes as `buffer` has, whoever the
-    /// producer is. What it does not produce is -1.
+    /// Fills the structure that the caller knows: as many bytes as `buffer` has, from any
+    /// producer. What it does not produce is -1.
     ///
     /// # Errors
     /// [`BlockStatsError::TooLarge`] if the caller knows more than this build.

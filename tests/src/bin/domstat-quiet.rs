@@ -1,5 +1,5 @@
 //! Proves that reading and writing neither allocate nor call the system: the work is done under an
-//! allocator that counts, then under a seccomp filter that kills whoever makes a system call other
+//! allocator that counts, then under a seccomp filter that kills a process that makes a system call other
 //! than exit.
 //!
 //! ```text

@@ -2,7 +2,7 @@
 //! another reads them in every form and checks each value.
 //!
 //! ```text
-//! domstat-torn [--reads N]    read N values beside a writer that never rests (default 10000000)
+//! domstat-torn [--reads N]    read N values next to a writer that never rests (default 10000000)
 //! domstat-torn --kill N       kill a writer N times and look at what it left
 //! domstat-torn --no-check     the hunt's own test: read without the protocol, which must tear
 //!              [--dir DIR]    where the shared files lie (default /dev/shm)
@@ -187,7 +187,7 @@ impl Writer {
     fn is_alive(&mut self) -> Fallible<()> {
         match self.0.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(format!("the writer is gone: {status}").into()),
+            Some(status) => Err(format!("the writer has exited: {status}").into()),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Drop for Writer {
     }
 }
 
-/// The writing process: until it is killed, or its parent is gone.
+/// The writing process: until it is killed, or its parent has exited.
 fn write(dir: &Path, typed: bool) -> Fallible<bool> {
     let parent = std::os::unix::process::parent_id();
     let file = File::options().read(true).write(true).open(raw(dir))?;
@@ -320,7 +320,7 @@ impl Tally {
 const CASES: [&str; 4] = ["single", "twins", "runstate", "snapshot"];
 
 /// A case goes on until one read in so many was fresh, though not for longer than this: reads
-/// beside a writer that has no CPU prove little.
+/// next to a writer that has no CPU prove little.
 const FRESH: u64 = 20;
 const WAIT_FOR_FRESH: Duration = Duration::from_secs(5);
 

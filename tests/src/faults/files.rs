@@ -61,7 +61,7 @@ fn check(row: &mut Row, region: &Region, when: &str) {
     row.expect(pass.numbers().count() > 0, || format!("nothing to read {when}"));
 }
 
-/// Truncates files beside readers, at any length: whoever reads is told, and reads no wrong value
+/// Truncates files under readers, at any length: each reader gets an error, and no wrong value
 /// before.
 ///
 /// # Errors
@@ -104,7 +104,8 @@ pub fn truncation(place: &Place, times: u64) -> Fallible<Row> {
                     break now();
                 }
                 if base.elapsed() > HUNG {
-                    row.broken.push(format!("truncated to {len} bytes, and nobody was told"));
+                    row.broken
+                        .push(format!("truncated to {len} bytes, and no reader got an error"));
                     break 0;
                 }
             };

@@ -162,7 +162,7 @@ pub fn anything_anywhere(place: &Place, attaches: u64) -> Fallible<Row> {
     Ok(row)
 }
 
-/// A reader that spins at full speed: the writer beside it goes on as if alone.
+/// A reader that spins at full speed: the writer goes on as if alone.
 ///
 /// # Errors
 /// If the harness itself cannot go on.
@@ -191,12 +191,10 @@ pub fn spinning_reader(place: &Place, time: Duration) -> Fallible<Row> {
     }
     drop(writer);
     let beside = last - begin;
-    row.expect(alone > 0 && beside > 0, || {
-        format!("{alone} rounds alone, {beside} beside a reader")
-    });
+    row.expect(alone > 0 && beside > 0, || format!("{alone} rounds alone, {beside} with a reader"));
     let rate = |rounds: u64| rounds as f64 / time.as_secs_f64();
     row.note = format!(
-        "rounds of {} groups a second: {:.0} alone, {:.0} beside the reader",
+        "rounds of {} groups a second: {:.0} alone, {:.0} with the reader",
         row_groups(),
         rate(alone),
         rate(beside)

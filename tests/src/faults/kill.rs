@@ -71,7 +71,7 @@ struct Shared<'a> {
     done: AtomicBool,
     killed: Moment,
     stopped: Moment,
-    /// Kills that were noticed by asking, since no event told of them.
+    /// Kills that were noticed by asking, since no event reported them.
     asked: AtomicU64,
     /// What readers found, added up.
     sum: Mutex<Row>,
@@ -110,7 +110,7 @@ impl Shared<'_> {
         None
     }
 
-    /// A reader: checks every value until the end, and attaches anew when the producer is gone.
+    /// A reader: checks every value until the end, and attaches again when the producer has exited.
     fn read(&self, by_snapshot: bool) {
         let mut tally = Row { longest: Some(Took::default()), ..Row::default() };
         let mut snapshot = Snapshot::new();
@@ -239,7 +239,7 @@ pub fn run(place: &Place, faults: u64, how: &str) -> Fallible<[Row; 2]> {
          the process, which comes some time after the signal"
     );
     let asked = shared.asked.into_inner();
-    killed.expect(asked == 0, || format!("no event told of {asked} kills"));
+    killed.expect(asked == 0, || format!("no event reported {asked} kills"));
     let deadline = Patience::default().yielding + GRACE;
     let longest = killed.longest.unwrap_or_default();
     killed.expect(longest.own() < deadline, || format!("a call took {longest}"));

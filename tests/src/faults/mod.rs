@@ -120,7 +120,7 @@ impl Writer {
     /// Sends it a signal.
     ///
     /// # Errors
-    /// If it is gone.
+    /// If it has exited.
     pub fn signal(&self, signal: Signal) -> Fallible<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("no pid")?;
         Ok(kill_process(pid, signal)?)
@@ -129,7 +129,7 @@ impl Writer {
     /// Kills it.
     ///
     /// # Errors
-    /// If it is gone already.
+    /// If it has exited already.
     pub fn kill(mut self) -> Fallible<ExitStatus> {
         self.child.kill()?;
         Ok(self.child.wait()?)
@@ -144,7 +144,7 @@ impl Drop for Writer {
 }
 
 /// The writing process: publishes a region and writes it as fast as it can until it is killed, or
-/// whoever started it is gone. `torn` writes values that were never whole, which readers must find.
+/// the process that started it has exited. `torn` writes values that were never whole, which readers must find.
 ///
 /// # Errors
 /// If the region cannot be published.

@@ -15,9 +15,9 @@ pub struct Row {
     pub values: u64,
     /// Values that nobody wrote.
     pub wrong: u64,
-    /// Updates that were finished and are gone.
+    /// Updates that were finished and disappeared.
     pub lost: u64,
-    /// Reads that were told that the writer is stalled.
+    /// Reads that found the writer stalled.
     pub stalled: u64,
     /// The longest call of the library; `None` where none is timed.
     pub longest: Option<Took>,

@@ -140,8 +140,8 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Reads every group, the one that is written last first: whoever is at work meanwhile, no
-    /// group may then be older than one that was read before it.
+    /// Reads every group, the one that is written last first: whatever the writer does meanwhile,
+    /// no group may then be older than one that was read before it.
     #[must_use]
     pub fn read(mut way: Way<'_>) -> Self {
         let mut pass = Self { found: [Found::Wrong; NR_RANKS], longest: Took::default() };

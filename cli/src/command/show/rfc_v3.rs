@@ -71,7 +71,7 @@ fn show(
     }
 }
 
-/// Records that were ever written, as far as can be told: one in mid-update is being written.
+/// Records that were ever written, as far as is known: one in mid-update is being written.
 fn written(sample: &Sample) -> Vec<u32> {
     (0..)
         .zip(sample)
