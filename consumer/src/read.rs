@@ -128,17 +128,20 @@ impl Record<'_> {
         self.mem.load_u64(kind.active_offset()).unwrap_or(0) & mask != 0
     }
 
-    /// The generation of the slot, if that copy of the group is active: read while the copy's `seq`
-    /// guards both.
+    /// Whether that copy of the group is active: asked while the copy's `seq` guards the bit.
     #[inline(always)]
-    fn guarded(&self, kind: RecordKind, spans: TwinSpans, copy: TwinCopy) -> Option<u32> {
+    fn is_copy_active(&self, kind: RecordKind, spans: TwinSpans, copy: TwinCopy) -> Option<()> {
         let mask = match copy {
             TwinCopy::First => spans.first.mask,
             TwinCopy::Second => spans.second?.mask,
         };
-        if !self.is_active(kind, mask) {
-            return None;
-        }
+        self.is_active(kind, mask).then_some(())
+    }
+
+    /// As [`Record::is_copy_active`], and then the generation of the slot, which `seq` guards too.
+    #[inline(always)]
+    fn guarded(&self, kind: RecordKind, spans: TwinSpans, copy: TwinCopy) -> Option<u32> {
+        self.is_copy_active(kind, spans, copy)?;
         let at = kind.generation_offset();
         Some(at.and_then(|at| self.mem.load_u32(at)).unwrap_or(0))
     }
@@ -190,32 +193,35 @@ impl Record<'_> {
         waiting.retry(busy, attempt, stalled)
     }
 
-    /// Fails if the memory went away before or during a read.
-    #[cold]
-    #[inline(never)]
-    fn check_memory(&self) -> Result<(), ReadError> {
-        Ok(self.region.intact()?)
-    }
-
+    /// Reads a group. Of what a call finds nearly always, a first copy that is whole and active in
+    /// memory that stays, no more than the copy itself is done here; the rest is out of line.
     #[inline(always)]
     pub(crate) fn read<G: Group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
-        let (desc, spans) = (G::DESC, const { spans(G::DESC) });
+        let spans = const { spans(G::DESC) };
+        let mut fields = G::NOT_PRODUCED;
+        let guarded = |copy| self.guarded(G::DESC.record, spans, copy);
+        if let Some(twins) = self.mem.twins(spans)
+            && let Ok(words) = <[u64]>::mut_from_bytes(fields.as_mut_bytes())
+            && let Ok(Some((seq, updated_ns, generation))) = twins.try_first(words, guarded)
+            && !self.region.can_be_lost()
+        {
+            let updated = Ns(updated_ns);
+            return Ok(Reading::Active(Sample { group: fields, updated, seq, generation }));
+        }
+        self.read_whatever()
+    }
+
+    /// As [`Record::read`], of a group of any state.
+    #[cold]
+    #[inline(never)]
+    fn read_whatever<G: Group>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         let mut fields = G::NOT_PRODUCED;
         // Always so: a group is made of aligned words.
         let Ok(words) = <[u64]>::mut_from_bytes(fields.as_mut_bytes()) else {
             return Ok(Reading::Unknown);
         };
-        let reading = match self.attempt(desc.record, spans, words) {
-            Ok(reading) => reading,
-            Err(busy) => {
-                let waiting = &mut Waiting::new(self.region.patience());
-                self.copy_slowly(desc, busy, words, waiting)?
-            }
-        };
-        if self.region.can_be_lost() {
-            self.check_memory()?;
-        }
-        Ok(match reading {
+        let waiting = &mut Waiting::new(self.region.patience());
+        Ok(match self.copy(G::DESC, words, waiting)? {
             Reading::Active(Copied { seq, updated_ns, generation }) => {
                 Reading::Active(Sample { group: fields, updated: Ns(updated_ns), seq, generation })
             }
@@ -224,27 +230,30 @@ impl Record<'_> {
         })
     }
 
+    /// Reads a field; out of line is what is in [`Record::read`].
     #[inline(always)]
     pub(crate) fn stat<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-        if self.region.can_be_lost() { self.stat_guarded(field) } else { self.stat_now(field) }
+        let spans = const { spans(G::DESC) };
+        let index = (field.offset() - G::DESC.offset - GROUP_HEADER_LEN) / 8;
+        let guarded = |copy| self.is_copy_active(G::DESC.record, spans, copy);
+        if let Some(twins) = self.mem.twins(spans)
+            && let Ok(Some((raw, ()))) = twins.try_first_word(index, guarded)
+            && !self.region.can_be_lost()
+        {
+            return Ok(Word::from_raw(raw).get());
+        }
+        self.stat_whatever(G::DESC, index)
     }
 
-    /// As `stat_now`, of memory that can go away.
+    /// As [`Record::stat`], of a group of any state.
     #[cold]
-    fn stat_guarded<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-        let stat = self.stat_now(field)?;
-        self.region.intact()?;
-        Ok(stat)
-    }
-
-    #[inline(always)]
-    fn stat_now<G: Group>(&self, field: Field<G>) -> Result<Stat, ReadError> {
-        let (desc, spans) = (G::DESC, const { spans(G::DESC) });
-        let index = (field.offset() - desc.offset - GROUP_HEADER_LEN) / 8;
-        let reading = match self.attempt_word(desc.record, spans, index) {
+    #[inline(never)]
+    fn stat_whatever(&self, desc: &'static GroupDesc, index: usize) -> Result<Stat, ReadError> {
+        let reading = match self.attempt_word(desc.record, spans(desc), index) {
             Ok(reading) => reading,
             Err(busy) => self.word_slowly(desc, index, busy)?,
         };
+        self.region.intact()?;
         Ok(reading.stat(|word| *word))
     }
 
@@ -257,13 +266,7 @@ impl Record<'_> {
         index: usize,
     ) -> Result<Reading<Word>, Busy> {
         let Some(twins) = self.mem.twins(spans) else { return Ok(Reading::Unknown) };
-        let guarded = move |copy| {
-            let mask = match copy {
-                TwinCopy::First => spans.first.mask,
-                TwinCopy::Second => spans.second?.mask,
-            };
-            self.is_active(kind, mask).then_some(())
-        };
+        let guarded = move |copy| self.is_copy_active(kind, spans, copy);
         Ok(match twins.try_read_word(index, guarded)? {
             Some((raw, ())) => Reading::Active(Word::from_raw(raw)),
             None => Reading::Inactive,

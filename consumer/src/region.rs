@@ -104,7 +104,8 @@ impl Region {
         self.patience.set(patience);
     }
 
-    /// Sets how words are copied; the default is the widest form that this CPU has.
+    /// Sets how words are copied; the default is the widest form that this CPU has. Groups of fewer
+    /// than 64 bytes, read one by one, are copied in no wider form than the baseline.
     #[must_use]
     pub fn with_form(mut self, form: CopyWidth) -> Self {
         self.form = form;

@@ -34,6 +34,9 @@ enum Width {
 #[allow(unexpected_cfgs, reason = "not a cfg that Cargo knows")]
 const PORTABLE: bool = cfg!(domstat_portable);
 
+/// Fewer words than this are copied by themselves in no wider form than the baseline.
+const WIDE_WORDS: usize = 8;
+
 impl CopyWidth {
     /// Relaxed atomic words, on every architecture.
     pub const WORDS: Self = Self(Width::Words);
@@ -103,8 +106,17 @@ impl CopyWidth {
     /// Copies words out of shared memory, as many as both sides have.
     #[inline(always)]
     pub fn load(self, from: &[AtomicU64], to: &mut [u64]) {
-        self.load_unsettled(from, to);
-        self.settle(from.len().min(to.len()));
+        let n = from.len().min(to.len());
+        let form = self.worth(n);
+        form.load_unsettled(from, to);
+        form.settle(n);
+    }
+
+    /// The form that a copy of `n` words by itself is worth: wide registers, and clearing them, pay
+    /// from [`WIDE_WORDS`] on.
+    #[inline(always)]
+    fn worth(self, n: usize) -> Self {
+        if n < WIDE_WORDS { self.min(Self::BASELINE) } else { self }
     }
 
     /// As [`CopyWidth::load`], for one of many copies after which [`CopyWidth::settle`] is called once.
@@ -112,10 +124,21 @@ impl CopyWidth {
     pub(crate) fn load_unsettled(self, from: &[AtomicU64], to: &mut [u64]) {
         let n = from.len().min(to.len());
         let (src, dst) = (from.as_ptr().cast::<u8>(), to.as_mut_ptr().cast::<u8>());
-        // SAFETY: both sides have n words; `to` is borrowed mutably, so it does not overlap.
-        let done = unsafe { self.vectors(src, dst, n) };
-        if let (Some(from), Some(to)) = (from.get(done..n), to.get_mut(done..n)) {
-            seqlock::load_words(from, to);
+        let mut rest = |done: usize| {
+            if let (Some(from), Some(to)) = (from.get(done..n), to.get_mut(done..n)) {
+                seqlock::load_words(from, to);
+            }
+        };
+        // Each form copies its own rest, so that of a length that the compiler knows none is left.
+        match self.0 {
+            Width::Words => rest(0),
+            // SAFETY: both sides have n words; `to` is borrowed mutably, so nobody else reaches it;
+            // the form proves that the CPU has the instructions.
+            Width::V16 => rest(unsafe { vector::load16(src, dst, n) }),
+            // SAFETY: as above.
+            Width::V32 => rest(unsafe { vector::copy32(src, dst, n) }),
+            // SAFETY: as above.
+            Width::V64 => rest(unsafe { vector::copy64(src, dst, n) }),
         }
     }
 
@@ -124,11 +147,21 @@ impl CopyWidth {
     pub fn store(self, to: &[AtomicU64], from: &[u64]) {
         let n = from.len().min(to.len());
         let (src, dst) = (from.as_ptr().cast::<u8>(), to.as_ptr().cast_mut().cast::<u8>());
-        // SAFETY: both sides have n words; atomics may be written through a shared reference, and
-        // words that are not atomics cannot overlap them.
-        let done = unsafe { self.vectors(src, dst, n) };
-        if let (Some(to), Some(from)) = (to.get(done..n), from.get(done..n)) {
-            seqlock::store_words(to, from);
+        let rest = |done: usize| {
+            if let (Some(to), Some(from)) = (to.get(done..n), from.get(done..n)) {
+                seqlock::store_words(to, from);
+            }
+        };
+        match self.0 {
+            Width::Words => rest(0),
+            // SAFETY: both sides have n words; atomics may be written through a shared reference,
+            // and words that are not atomics cannot overlap them; the form proves that the CPU has
+            // the instructions.
+            Width::V16 => rest(unsafe { vector::store16(src, dst, n) }),
+            // SAFETY: as above.
+            Width::V32 => rest(unsafe { vector::copy32(src, dst, n) }),
+            // SAFETY: as above.
+            Width::V64 => rest(unsafe { vector::copy64(src, dst, n) }),
         }
         self.settle(n);
     }
@@ -140,23 +173,6 @@ impl CopyWidth {
         if self.0 >= Width::V32 && n >= 4 {
             // SAFETY: the form proves that the CPU has AVX.
             unsafe { vector::zero_upper() };
-        }
-    }
-
-    /// Copies the part of `n` words that is worth vectors, in order; returns how many words.
-    ///
-    /// # Safety
-    /// `src` is readable and `dst` writable for `8 * n` bytes, and they do not overlap.
-    #[inline(always)]
-    unsafe fn vectors(self, src: *const u8, dst: *mut u8, n: usize) -> usize {
-        match self.0 {
-            Width::Words => 0,
-            // SAFETY: the caller's promise; the form proves that the CPU has the instructions.
-            Width::V16 => unsafe { vector::copy16(src, dst, n) },
-            // SAFETY: as above.
-            Width::V32 => unsafe { vector::copy32(src, dst, n) },
-            // SAFETY: as above.
-            Width::V64 => unsafe { vector::copy64(src, dst, n) },
         }
     }
 }
@@ -184,11 +200,12 @@ mod no_vector {
     ///
     /// # Safety
     /// None: as the others are.
-    pub(super) const unsafe fn copy16(_: *const u8, _: *mut u8, _: usize) -> usize {
+    pub(super) const unsafe fn load16(_: *const u8, _: *mut u8, _: usize) -> usize {
         0
     }
-    pub(super) use copy16 as copy32;
-    pub(super) use copy16 as copy64;
+    pub(super) use load16 as copy32;
+    pub(super) use load16 as copy64;
+    pub(super) use load16 as store16;
     /// Changes nothing.
     ///
     /// # Safety
@@ -199,7 +216,7 @@ mod no_vector {
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
 mod x86_64 {
     use core::arch::asm;
-    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    use core::arch::x86_64::{__m128i, _MM_HINT_T0, _mm_prefetch};
 
     cpufeatures::new!(avx, "avx");
     cpufeatures::new!(avx512, "avx512f");
@@ -228,6 +245,125 @@ mod x86_64 {
         }
     }
 
+    /// 16 bytes of shared memory, in a register: the compiler stores them where they are needed.
+    /// Not `readonly`, so that for the compiler it is a barrier.
+    ///
+    /// # Safety
+    /// `src` is readable for 16 bytes from `AT` on.
+    #[inline(always)]
+    unsafe fn get16<const AT: usize>(src: *const u8) -> __m128i {
+        let bytes: __m128i;
+        // SAFETY: reads these 16 bytes only (promise of the caller), needs no alignment, and every
+        // x86-64 CPU has the instruction.
+        unsafe {
+            asm!(
+                "movups {bytes}, [{src} + {at}]",
+                src = in(reg) src,
+                at = const AT,
+                bytes = out(xmm_reg) bytes,
+                options(nostack, preserves_flags),
+            );
+        }
+        bytes
+    }
+
+    /// Stores a register in shared memory.
+    ///
+    /// # Safety
+    /// `dst` is writable for 16 bytes from `AT` on.
+    #[inline(always)]
+    unsafe fn put16<const AT: usize>(dst: *mut u8, bytes: __m128i) {
+        // SAFETY: writes these 16 bytes only (promise of the caller), needs no alignment, and every
+        // x86-64 CPU has the instruction.
+        unsafe {
+            asm!(
+                "movups [{dst} + {at}], {bytes}",
+                dst = in(reg) dst,
+                at = const AT,
+                bytes = in(xmm_reg) bytes,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Moves 16 bytes from `AT` on out of shared memory.
+    ///
+    /// # Safety
+    /// `src` is readable and `dst` writable up to there, and nothing but the caller reaches `dst`.
+    #[inline(always)]
+    unsafe fn load16_at<const AT: usize>(src: *const u8, dst: *mut u8) {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { get16::<AT>(src) };
+        // SAFETY: the caller's promise.
+        unsafe { dst.wrapping_add(AT).cast::<__m128i>().write_unaligned(bytes) };
+    }
+
+    /// Moves 16 bytes from `AT` on into shared memory.
+    ///
+    /// # Safety
+    /// `src` is readable and `dst` writable up to there, and nothing writes `src` meanwhile.
+    #[inline(always)]
+    unsafe fn store16_at<const AT: usize>(src: *const u8, dst: *mut u8) {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { src.wrapping_add(AT).cast::<__m128i>().read_unaligned() };
+        // SAFETY: the caller's promise.
+        unsafe { put16::<AT>(dst, bytes) };
+    }
+
+    /// Defines a copy of as many of `n` words as are pairs, out of shared memory or into it.
+    macro_rules! copy_by_16 {
+        ($(#[doc = $doc:literal])+ $name:ident, $move:ident) => {
+            $(#[doc = $doc])+
+            #[inline(always)]
+            pub(super) unsafe fn $name(src: *const u8, dst: *mut u8, n: usize) -> usize {
+                let at = |done: usize| (src.wrapping_add(done * 8), dst.wrapping_add(done * 8));
+                let mut done = 0;
+                while done + 8 <= n {
+                    let (src, dst) = at(done);
+                    // SAFETY: 64 bytes of what the caller promised are left on both sides.
+                    unsafe { $move::<0>(src, dst) };
+                    // SAFETY: as above.
+                    unsafe { $move::<16>(src, dst) };
+                    // SAFETY: as above.
+                    unsafe { $move::<32>(src, dst) };
+                    // SAFETY: as above.
+                    unsafe { $move::<48>(src, dst) };
+                    done += 8;
+                }
+                let (src, dst) = at(done);
+                let pairs = (n - done) / 2;
+                if pairs > 0 {
+                    // SAFETY: so many times 16 bytes are left.
+                    unsafe { $move::<0>(src, dst) };
+                }
+                if pairs > 1 {
+                    // SAFETY: as above.
+                    unsafe { $move::<16>(src, dst) };
+                }
+                if pairs > 2 {
+                    // SAFETY: as above.
+                    unsafe { $move::<32>(src, dst) };
+                }
+                done + pairs * 2
+            }
+        };
+    }
+    copy_by_16! {
+        /// Copies as many of `n` words as are pairs out of shared memory; returns how many words.
+        ///
+        /// # Safety
+        /// `src` is readable and `dst` writable for `8 * n` bytes, they do not overlap, and nothing
+        /// but the caller reaches `dst`.
+        load16, load16_at
+    }
+    copy_by_16! {
+        /// As [`load16`], into shared memory.
+        ///
+        /// # Safety
+        /// As there, of `src` and `dst` in turn.
+        store16, store16_at
+    }
+
     /// Copies a fixed number of bytes.
     type Block = unsafe fn(*const u8, *mut u8);
 
@@ -253,30 +389,10 @@ mod x86_64 {
             }
         };
     }
-    block!(move16,
-        "movups xmm0, [{src}]"
-        "movups [{dst}], xmm0",
-        "xmm0");
-    block!(move32_by_16,
-        "movups xmm0, [{src}]"
-        "movups xmm1, [{src} + 16]"
-        "movups [{dst}], xmm0"
-        "movups [{dst} + 16], xmm1",
-        "xmm0" "xmm1");
     block!(move32,
         "vmovups ymm0, [{src}]"
         "vmovups [{dst}], ymm0",
         "xmm0");
-    block!(move64_by_16,
-        "movups xmm0, [{src}]"
-        "movups xmm1, [{src} + 16]"
-        "movups xmm2, [{src} + 32]"
-        "movups xmm3, [{src} + 48]"
-        "movups [{dst}], xmm0"
-        "movups [{dst} + 16], xmm1"
-        "movups [{dst} + 32], xmm2"
-        "movups [{dst} + 48], xmm3",
-        "xmm0" "xmm1" "xmm2" "xmm3");
     block!(move64_by_32,
         "vmovups ymm0, [{src}]"
         "vmovups ymm1, [{src} + 32]"
@@ -287,7 +403,7 @@ mod x86_64 {
         "vmovups zmm0, [{src}]"
         "vmovups [{dst}], zmm0",
         "xmm0");
-    // As `move16`, but it does not mix with the wider blocks' registers.
+    // Not `movups`, which does not mix with the wider blocks' registers.
     block!(vmove16,
         "vmovups xmm0, [{src}]"
         "vmovups [{dst}], xmm0",
@@ -323,14 +439,6 @@ mod x86_64 {
             done += 2;
         }
         done
-    }
-
-    /// # Safety
-    /// As for [`copy`], of the two pointers and `n`.
-    #[inline(always)]
-    pub(super) unsafe fn copy16(src: *const u8, dst: *mut u8, n: usize) -> usize {
-        // SAFETY: the caller's promise; every x86-64 CPU has the instructions.
-        unsafe { copy(src, dst, n, [move64_by_16, move32_by_16, move16]) }
     }
 
     /// # Safety

@@ -217,11 +217,10 @@ impl<'a> GroupWords<'a> {
     #[inline(always)]
     fn of(bytes: Bytes<'a>, offset: usize, size: usize) -> Option<Self> {
         let payload_bytes = size.checked_sub(GROUP_HEADER_LEN)?;
-        Some(Self {
-            seq: bytes.u32(offset)?,
-            updated_ns: bytes.u64(offset.checked_add(GROUP_UPDATED_NS)?)?,
-            payload: bytes.words(offset.checked_add(GROUP_HEADER_LEN)?, payload_bytes / 8)?,
-        })
+        // Its end first: if that is inside, the compiler sees that the rest is.
+        let payload = bytes.words(offset.checked_add(GROUP_HEADER_LEN)?, payload_bytes / 8)?;
+        let updated_ns = bytes.u64(offset.checked_add(GROUP_UPDATED_NS)?)?;
+        Some(Self { seq: bytes.u32(offset)?, updated_ns, payload })
     }
 }
 
@@ -327,6 +326,7 @@ impl<'a> WriteMem<'a> {
     }
 
     /// `len` bytes from `offset` on; `None` past the end or if `offset` is no multiple of 8.
+    #[inline]
     #[must_use]
     pub fn sub(self, offset: usize, len: usize) -> Option<Self> {
         self.0.sub(offset, len).map(Self)

@@ -96,10 +96,25 @@ impl<C: ReadCopy, S: Second<C>> Twins<C, S> {
         to: &mut [u64],
         guarded: impl Fn(TwinCopy) -> Option<T>,
     ) -> Result<Option<(u32, u64, T)>, Busy> {
-        match self.first.try_read(to, || guarded(TwinCopy::First)) {
-            Ok((seq, updated_ns, guarded)) => Ok(guarded.map(|value| (seq, updated_ns, value))),
+        match self.try_first(to, &guarded) {
+            Ok(found) => Ok(found),
             Err(busy) => try_second(self.second, to, busy, guarded),
         }
+    }
+
+    /// The first half of [`Twins::try_read`], which is all that a read takes unless the writer is in
+    /// the first copy: for callers that make the whole attempt then, out of line.
+    ///
+    /// # Errors
+    /// [`Busy`] if the writer was in the first copy, or the group is not active.
+    #[inline(always)]
+    pub fn try_first<T>(
+        &self,
+        to: &mut [u64],
+        guarded: impl Fn(TwinCopy) -> Option<T>,
+    ) -> Result<Option<(u32, u64, T)>, Busy> {
+        let (seq, updated_ns, guarded) = self.first.try_read(to, || guarded(TwinCopy::First))?;
+        Ok(guarded.map(|value| (seq, updated_ns, value)))
     }
 
     /// As [`Twins::try_read`], for the one word at `index` of the fields.
@@ -112,10 +127,24 @@ impl<C: ReadCopy, S: Second<C>> Twins<C, S> {
         index: usize,
         guarded: impl Fn(TwinCopy) -> Option<T>,
     ) -> Result<Option<(u64, T)>, Busy> {
-        match self.first.try_read_word(index, || guarded(TwinCopy::First)) {
-            Ok((word, guarded)) => Ok(word.zip(guarded)),
+        match self.try_first_word(index, &guarded) {
+            Ok(found) => Ok(found),
             Err(busy) => try_second_word(self.second, index, busy, guarded),
         }
+    }
+
+    /// As [`Twins::try_first`], for one word.
+    ///
+    /// # Errors
+    /// [`Busy`] if the writer was in the first copy, or the group is not active.
+    #[inline(always)]
+    pub fn try_first_word<T>(
+        &self,
+        index: usize,
+        guarded: impl Fn(TwinCopy) -> Option<T>,
+    ) -> Result<Option<(u64, T)>, Busy> {
+        let (word, guarded) = self.first.try_read_word(index, || guarded(TwinCopy::First))?;
+        Ok(word.zip(guarded))
     }
 }
 

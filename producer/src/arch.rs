@@ -110,7 +110,7 @@ impl ArchWriter {
         let (Some(group), Ok(from)) = (group, <[u64]>::ref_from_bytes(words.as_bytes())) else {
             return false;
         };
-        self.record.write(group.span.into(), now.0, from)
+        self.record.write(&group.span.into(), now.0, from)
     }
 
     /// Every group off, and the slot's generation that of its vCPU.

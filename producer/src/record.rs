@@ -39,15 +39,25 @@ impl RecordCore {
 
     /// Writes every field of a group and marks it active; false if the record ends before it.
     #[inline(always)]
-    pub(crate) fn write(&mut self, spans: TwinSpans, updated_ns: u64, from: &[u64]) -> bool {
-        let mem = self.piece.mem();
-        let Some(mut twins) = mem.twins(spans) else { return false };
-        if self.active & spans.first.mask == 0 {
-            // The seq of each copy is odd here, so no reader takes what lies there for a value.
-            self.active |= spans.mask_in(mem.len());
-            // Always inside: the record holds at least its header.
-            let _ = mem.store_u64(self.kind.active_offset(), self.active);
+    pub(crate) fn write(&mut self, spans: &TwinSpans, updated_ns: u64, from: &[u64]) -> bool {
+        if !self.is_active(spans.first) {
+            return self.write_first(spans, updated_ns, from);
         }
+        let Some(mut twins) = self.piece.mem().twins(*spans) else { return false };
+        twins.write(updated_ns, from);
+        true
+    }
+
+    /// As [`RecordCore::write`], of a group that is not active.
+    #[cold]
+    #[inline(never)]
+    fn write_first(&mut self, spans: &TwinSpans, updated_ns: u64, from: &[u64]) -> bool {
+        let mem = self.piece.mem();
+        let Some(mut twins) = mem.twins(*spans) else { return false };
+        // The seq of each copy is odd here, so no reader takes what lies there for a value.
+        self.active |= spans.mask_in(mem.len());
+        // Always inside: the record holds at least its header.
+        let _ = mem.store_u64(self.kind.active_offset(), self.active);
         twins.write(updated_ns, from);
         true
     }

@@ -40,7 +40,7 @@ impl RecordWriter {
         self.generation = generation;
         self.record.set_generation(generation);
         for group in &last {
-            self.record.write(spans(group.desc), group.updated_ns, &group.words);
+            self.record.write(&spans(group.desc), group.updated_ns, &group.words);
         }
         self.last = last;
     }
@@ -50,18 +50,24 @@ impl RecordWriter {
     fn write<G: Group>(&mut self, group: &G, now: Ns) {
         // Always so: a group is made of aligned words.
         if let Ok(from) = <[u64]>::ref_from_bytes(group.as_bytes()) {
-            self.record.write(const { spans(G::DESC) }, now.0, from);
+            self.record.write(const { &spans(G::DESC) }, now.0, from);
         }
     }
 
     #[inline]
     fn set<G: Group>(&mut self, field: Field<G>, value: Word, now: Ns) {
         if !self.record.is_active(G::DESC.span()) {
-            // A group is published whole or not at all.
-            return self.write(&with(G::NOT_PRODUCED, word_index(field), value), now);
+            return self.set_first(field, value, now);
         }
         let spans = const { spans(G::DESC) };
         self.record.write_word(spans, now.0, word_index(field), value.to_raw());
+    }
+
+    /// As [`RecordWriter::set`], in a group that is not active: it is published whole or not at all.
+    #[cold]
+    #[inline(never)]
+    fn set_first<G: Group>(&mut self, field: Field<G>, value: Word, now: Ns) {
+        self.write(&with(G::NOT_PRODUCED, word_index(field), value), now);
     }
 
     fn deactivate(&mut self, desc: &GroupDesc) {
