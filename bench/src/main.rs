@@ -5,6 +5,7 @@ mod attach;
 mod blackboard;
 mod c_reader;
 mod contended;
+mod foreign;
 mod harness;
 mod mem;
 mod mmap_sync_peer;
@@ -84,7 +85,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         (false, false) => Effort::FULL,
     };
     let mut report = Report::default();
-    let stages: [(&str, Stage); 5] = [
+    let stages: [(&str, Stage); 6] = [
+        ("the public calls", foreign::run),
         ("one thread alone", uncontended::run),
         ("readers next to a writer", contended::run),
         ("snapshots", snapshot::run),

@@ -38,6 +38,12 @@ const TARGETS: &[(&str, &str, Bound)] = {
         ("read 128 B, portable form, x memcpy", "read_128_portable_over_memcpy", AtMost(2.0)),
         ("write 128 B, portable form, x memcpy", "write_128_portable_over_memcpy", AtMost(2.7)),
         ("update of one field, ns", "one_field_update_ns", AtMost(2.0)),
+        ("`vcpu.read`, x the group read beneath", "vcpu_read_over_group_read", AtMost(1.5)),
+        (
+            "`vcpu.write` with its twin, x two group writes",
+            "vcpu_write_over_two_group_writes",
+            AtMost(1.3),
+        ),
         (
             "reads/s next to a writer at 1 MHz, x torn memcpy",
             "reads_beside_1mhz_writer_over_memcpy",

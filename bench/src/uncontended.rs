@@ -1,18 +1,15 @@
 //! Reads and writes of one thread that nothing disturbs.
 
-use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use domstat_consumer::{Reading, Region, Vcpu};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{Clock, CopyWidth, Ns, ReadGroup, Stat, WriteGroup, seqlock};
-use domstat_producer::{RegionBuilder, VcpuWriter};
+use domstat_layout::{CopyWidth, seqlock};
 
-use crate::harness::{Effort, Spread, Subject, again, pin, race, unpin};
+use crate::harness::{Effort, Spread, Subject, pin, race, unpin};
 use crate::mem::Shared;
 use crate::mmap_sync_peer::MmapSync;
 use crate::peers::{self, FIRST, HEADER, OneCopy, OneCopyReader, Peer, TwinsReader, TwinsWriter};
-use crate::report::{Report, number, spread};
+use crate::report::{Report, number};
 
 /// Everything that is read or written at one size, in the order of the table.
 struct Lane {
@@ -62,14 +59,13 @@ pub fn run(effort: Effort, report: &mut Report) {
     report.ratio("write_128_over_memcpy", over_memcpy(&writes[1], "domstat"));
     report.ratio("write_128_portable_over_memcpy", over_memcpy(&writes[1], "domstat, words"));
     report.ratio("write_128_twins_over_memcpy", over_memcpy(&writes[1], "domstat, twins"));
-    one_field(effort, report);
     unpin();
 }
 
 const READS: &str = "Nanoseconds for one read of a group's fields out of memory that a writer \
 shares, median of the runs, and in brackets as a multiple of copying the same bytes without any \
 protocol. domstat's forms differ in how many bytes one load moves; the consumer takes the widest \
-that the CPU has. `arc-swap Cache` does not copy: its readers hold on to the last allocation.";
+that the CPU has for groups of this size, and 16-byte for shorter ones. `arc-swap Cache` does not copy: its readers hold on to the last allocation.";
 const WRITES: &str = "Nanoseconds for one write of the same fields. `words` is the portable form. \
 A writer of twins writes every field twice.";
 
@@ -208,106 +204,4 @@ pub fn runstate() -> Runstate {
         blocked_ns: 4.into(),
         offline_ns: 5.into(),
     }
-}
-
-/// One field, and the typed interfaces of producer and consumer.
-fn one_field(effort: Effort, report: &mut Report) {
-    let mut created = RegionBuilder::new("bench")
-        .vcpus(2)
-        .clock(Clock::Monotonic)
-        .create_memfd()
-        .expect("a memfd");
-    created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&runstate(), Ns(1)));
-    let (mut second, mut first) = (created.vcpus.remove(1), created.vcpus.remove(0));
-    let producer = created.unpublished.publish().expect("a memfd can be sealed");
-    let fd = producer.as_fd().expect("a memfd").try_clone_to_owned().expect("a descriptor");
-    let region = Region::from_fd(fd).expect("our own region");
-    let vcpu = region.vcpu(0).expect("the first vCPU");
-
-    let page = Shared::new();
-    let mut group = page.write().group(FIRST, HEADER + 128).expect("a page has room");
-    group.write(1, &[1; 16]);
-    let read = page.read().group(FIRST, HEADER + 128).expect("a page has room");
-    let word = AtomicU64::new(0);
-    let numbers = runstate();
-
-    let mut subjects: Vec<Subject<'_>> = vec![
-        again(|| load(black_box(&word))),
-        again(|| field(black_box(&read))),
-        again(|| stat(black_box(&vcpu))),
-        again(|| typed(black_box(&vcpu))),
-        again(|| store(black_box(&word), black_box(7))),
-        again(|| update(black_box(&mut group), black_box(7))),
-        again(|| set(black_box(&mut first), black_box(7))),
-        again(|| publish(black_box(&mut second), black_box(&numbers))),
-    ];
-    let names = [
-        "load of one hot word",
-        "read of one field",
-        "`vcpu.stat(Runstate::running_ns)`",
-        "`vcpu.read::<Runstate>()`",
-        "store of one hot word",
-        "update of one field",
-        "`vcpu.set(Runstate::running_ns, ..)`",
-        "`vcpu.write(&runstate)`",
-    ];
-    let runs = race(effort, &mut subjects);
-    report.section("One field, and one vCPU", FIELDS, &["", "ns"]);
-    for (name, runs) in names.into_iter().zip(&runs) {
-        report.row(vec![name.into(), spread(Spread::of(runs))]);
-    }
-    report.ratio("hot_load_ns", Spread::of(&runs[0]));
-    report.ratio("one_field_read_ns", Spread::of(&runs[1]));
-    report.ratio("vcpu_read_ns", Spread::of(&runs[3]));
-    report.ratio("one_field_update_ns", Spread::of(&runs[5]));
-}
-
-const FIELDS: &str = "A single field is read and updated in place, without copying its group. The \
-last rows of each half are what a tool and a VMM call, with the bounds, the bit and the generation \
-that they look at.";
-
-#[inline(never)]
-fn load(word: &AtomicU64) -> u64 {
-    word.load(Ordering::Relaxed)
-}
-
-#[inline(never)]
-fn store(word: &AtomicU64, value: u64) {
-    word.store(value, Ordering::Relaxed);
-}
-
-#[inline(never)]
-fn update(group: &mut WriteGroup<'_>, value: u64) {
-    group.write_word(1, 2, value);
-}
-
-#[inline(never)]
-fn field(group: &ReadGroup<'_>) -> Option<u64> {
-    group.try_read_word(2, || ()).ok().and_then(|(word, ())| word)
-}
-
-#[inline(never)]
-fn typed(vcpu: &Vcpu<'_>) -> u64 {
-    match vcpu.read::<Runstate>() {
-        Ok(Reading::Active(sample)) => sample.running_ns.to_raw(),
-        _ => 0,
-    }
-}
-
-#[inline(never)]
-fn stat(vcpu: &Vcpu<'_>) -> Option<u64> {
-    match vcpu.stat(Runstate::running_ns) {
-        Ok(Stat::Value(value)) => Some(value),
-        _ => None,
-    }
-}
-
-#[inline(never)]
-fn set(vcpu: &mut VcpuWriter, value: u64) {
-    vcpu.set(Runstate::running_ns, value, Ns(1));
-}
-
-#[inline(never)]
-fn publish(vcpu: &mut VcpuWriter, runstate: &Runstate) {
-    vcpu.write(runstate, Ns(1));
 }

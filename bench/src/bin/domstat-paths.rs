@@ -11,12 +11,10 @@ use std::process::ExitCode;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use domstat_consumer::{Reading, Region, Snapshot, Vcpu};
+use domstat_consumer::{Region, Snapshot};
 use domstat_layout::latest::Runstate;
-use domstat_layout::{
-    Clock, CopyWidth, GroupSpan, Ns, ReadMem, Stat, TwinSpans, WriteMem, seqlock,
-};
-use domstat_producer::{RegionBuilder, VcpuWriter};
+use domstat_layout::{Clock, CopyWidth, GroupSpan, Ns, ReadMem, TwinSpans, WriteMem, seqlock};
+use domstat_producer::RegionBuilder;
 
 /// Where a group of 128 bytes and its twin lie.
 const FIRST: usize = 48;
@@ -42,10 +40,6 @@ const PATHS: &[&str] = &[
     "write-128-twins",
     "read-field",
     "write-field",
-    "vcpu-read",
-    "vcpu-stat",
-    "vcpu-write",
-    "vcpu-set",
     "snapshot-64-packed",
 ];
 
@@ -92,11 +86,9 @@ fn run(path: &str, n: u64) {
         offline_ns: 5.into(),
     };
     created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&numbers, Ns(1)));
-    let writer = &mut created.vcpus[0];
     let producer = created.unpublished.publish().expect("a memfd can be sealed");
     let fd = producer.as_fd().expect("a memfd").try_clone_to_owned().expect("one more");
     let region = Region::from_fd(fd).expect("our own region");
-    let vcpu = region.vcpu(0).expect("the first");
     let mut snapshot = Snapshot::new();
     region.snapshot(&mut snapshot);
 
@@ -116,10 +108,6 @@ fn run(path: &str, n: u64) {
         "write-128-twins" => Box::new(|| write_twins(mem, black_box(&from))),
         "read-field" => Box::new(|| _ = black_box(read_field(read))),
         "write-field" => Box::new(|| write_field(mem, black_box(7))),
-        "vcpu-read" => Box::new(|| _ = black_box(vcpu_read(&vcpu))),
-        "vcpu-stat" => Box::new(|| _ = black_box(vcpu_stat(&vcpu))),
-        "vcpu-write" => Box::new(|| vcpu_write(writer, black_box(&numbers))),
-        "vcpu-set" => Box::new(|| vcpu_set(writer, black_box(7))),
         "snapshot-64-packed" => Box::new(|| take_snapshot(&region, &mut snapshot)),
         _ => Box::new(empty),
     };
@@ -199,32 +187,6 @@ fn write_field(mem: WriteMem<'_>, value: u64) {
     if let Some(mut group) = mem.group(FIRST, LEN) {
         group.write_word(1, 2, value);
     }
-}
-
-#[inline(never)]
-fn vcpu_read(vcpu: &Vcpu<'_>) -> u64 {
-    match vcpu.read::<Runstate>() {
-        Ok(Reading::Active(sample)) => sample.running_ns.to_raw(),
-        _ => 0,
-    }
-}
-
-#[inline(never)]
-fn vcpu_stat(vcpu: &Vcpu<'_>) -> u64 {
-    match vcpu.stat(Runstate::running_ns) {
-        Ok(Stat::Value(value)) => value,
-        _ => 0,
-    }
-}
-
-#[inline(never)]
-fn vcpu_write(vcpu: &mut VcpuWriter, numbers: &Runstate) {
-    vcpu.write(numbers, Ns(1));
-}
-
-#[inline(never)]
-fn vcpu_set(vcpu: &mut VcpuWriter, value: u64) {
-    vcpu.set(Runstate::running_ns, value, Ns(1));
 }
 
 #[inline(never)]
