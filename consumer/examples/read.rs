@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for vcpu in region.vcpus() {
         if let Reading::Active(now) = vcpu.read::<Runstate>()? {
             let (ran, waited) = (now.running_ns, now.runnable_ns);
-            println!("vCPU {}: ran {ran} ns, waited {waited} ns", vcpu.index());
+            println!("vCPU {}: ran {ran} ns, waited (in ns): {waited}", vcpu.index());
         }
     }
     Ok(())

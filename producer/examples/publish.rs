@@ -41,7 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     created.dom.write(&memory, now());
     let mut trackers = Vec::new();
     for vcpu in &mut created.vcpus {
-        let tracker = RunstateTracker::new(VcpuState::Blocked, now());
+        // A thread does not see when it waits for a CPU: that time is not produced either.
+        let seen = [VcpuState::Running, VcpuState::Blocked];
+        let tracker = RunstateTracker::new(VcpuState::Blocked, now()).seeing(&seen);
         vcpu.write(tracker.runstate(), now());
         trackers.push(tracker);
     }
