@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// Approximate length of a piece in bytes. The whole text is never in memory.
+/// Approximate length of a piece in bytes. A long text is never in memory as a whole.
 pub const PIECE: usize = 64 << 10;
 
 /// Writes `scrape` as text and passes it to `take` in pieces.

@@ -15,6 +15,7 @@ use crate::Exporter;
 
 mod connections;
 mod handler;
+mod shared;
 mod slots;
 #[cfg(feature = "tls")]
 mod tls;

@@ -103,22 +103,13 @@ pub(crate) fn warn_unreadable(fleet: &Fleet, places: Places<'_>) {
     }
 }
 
-/// Connections that wait to be accepted. A flood of more than that delays others by a second, after
-/// which TCP asks again.
-const BACKLOG: i32 = 4096;
-
 /// The listening socket: passed by systemd, or a new one.
 fn listener(address: SocketAddr) -> Result<TcpListener, Failure> {
     if let Ok(Some(passed)) = listenfd::ListenFd::from_env().take_tcp_listener(0) {
         return Ok(passed);
     }
-    let listen = || {
-        let listener = TcpListener::bind(address)?;
-        // The library's own is 128.
-        rustix::net::listen(&listener, BACKLOG)?;
-        Ok(listener)
-    };
-    listen().map_err(|source| Failure::Listen { address, source })
+    // The library's backlog of 128 is short: a longer queue lets a flood delay others by more.
+    TcpListener::bind(address).map_err(|source| Failure::Listen { address, source })
 }
 
 pub(crate) fn token(path: &Path) -> Result<String, Failure> {

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::Options;
 use super::connections::Connection;
+use super::shared::Shared;
 use super::slots::{Slot, Slots};
 use crate::Exporter;
 use crate::openmetrics::{self, Format};
@@ -60,6 +61,7 @@ const AHEAD: usize = 4;
 pub(super) struct Handler {
     exporter: Arc<Exporter>,
     slots: Arc<Slots>,
+    shared: Arc<Shared>,
     timeout: Duration,
     created: bool,
     token: Option<String>,
@@ -75,6 +77,7 @@ impl Handler {
         Self {
             exporter: Arc::new(exporter),
             slots: Slots::new(options.max_scrapes),
+            shared: Arc::default(),
             timeout: options.timeout,
             created: options.created,
             token: options.token,
@@ -90,12 +93,19 @@ impl Handler {
         let permitted = self.is_permitted(request);
         connection.begin(permitted);
         let (method, path) = (request.method(), request.uri().path());
-        if permitted
-            && method == Method::GET
-            && path == "/metrics"
-            && let Some(slot) = self.slots.take(connection.address()).await
-        {
-            return self.scrape(request, slot, connection);
+        if permitted && method == Method::GET && path == "/metrics" {
+            let address = connection.address();
+            if let Some(slot) = self.slots.try_take(address) {
+                return self.scrape(request, slot, connection);
+            }
+            // A crowd is served without work for each of it.
+            if let Some(text) = self.shared.fresh(accepted(request)) {
+                let head = Some(content_type(request));
+                return respond(StatusCode::OK, Either::Left(Full::new(text)), head, connection);
+            }
+            if let Some(slot) = self.slots.take(address).await {
+                return self.scrape(request, slot, connection);
+            }
         }
         let plain = |status, text: Bytes, head| {
             respond(status, Either::Left(Full::new(text)), head, connection)
@@ -172,11 +182,14 @@ impl Handler {
         let (exporter, created) = (Arc::clone(&self.exporter), self.created);
         let runtime = Handle::current();
         let deadline = tokio::time::Instant::now() + self.timeout;
-        let closing = Arc::clone(connection);
+        let (closing, shared) = (Arc::clone(connection), Arc::clone(&self.shared));
         tokio::task::spawn_blocking(move || {
+            let mut draft = shared.begin(format);
             let scrape = exporter.pass();
             let send = |piece| {
-                let sending = pieces.send_data(Bytes::from(piece));
+                let piece = Bytes::from(piece);
+                draft.push(&piece);
+                let sending = pieces.send_data(piece);
                 let sent = slot.wait(tokio::time::timeout_at(deadline, sending));
                 match runtime.block_on(sent) {
                     Some(Ok(Ok(()))) => Ok(()),
@@ -186,10 +199,13 @@ impl Handler {
             let written = openmetrics::write(&scrape, format, created, send);
             exporter.give_back(scrape);
             drop(slot);
-            // Closes the connection, so that no client takes a part for the whole.
-            if let Err(unread) = written {
-                closing.close();
-                pieces.abort(unread);
+            match written {
+                Ok(()) => draft.finish(),
+                // Closes the connection, so that no client takes a part for the whole.
+                Err(unread) => {
+                    closing.close();
+                    pieces.abort(unread);
+                }
             }
         });
         let head = Some(content_type(request));

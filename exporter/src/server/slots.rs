@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// for a client that does not read while others wait for a place.
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 /// Time that a request waits for a slot: half the timeout of a usual scraper.
-const QUEUE: Duration = Duration::from_secs(5);
+pub(super) const QUEUE: Duration = Duration::from_secs(5);
 /// Requests that wait for a slot. All of them together with the slots are fewer than connections,
 /// so that a new connection always finds one to replace.
 const WAITING: usize = 16;
@@ -109,8 +109,13 @@ impl Slots {
         Arc::new(Self { count: count.max(1), queue: Mutex::default() })
     }
 
-    /// Takes a slot for a client at `address`, and waits for one if need be. `None` if too many
-    /// wait, or none becomes free.
+    /// Takes a slot for a client at `address` if one is free.
+    pub(super) fn try_take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        let mut queue = lock(&self.queue);
+        (queue.taken.len() < self.count).then(|| self.hold(&mut queue, address))
+    }
+
+    /// Takes a slot, and waits for one if need be. `None` if too many wait, or none becomes free.
     pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let mut granted = {
             let mut queue = lock(&self.queue);
