@@ -2,6 +2,7 @@
 
 mod domain;
 mod host;
+mod lineage;
 mod notes;
 mod observer;
 mod place;
@@ -12,3 +13,4 @@ pub(crate) use host::{Domains, Host};
 pub(crate) use notes::Notes;
 pub(crate) use observer::Regions;
 pub(crate) use place::Place;
+pub(crate) use shape::Form;

@@ -1,7 +1,10 @@
 //! Sinks: the contract between a source of numbers and a producer's writers. Sinks take groups by
 //! type, never by offset, and are not part of the ABI.
 
-use crate::descriptor::{BlkGroup, DomGroup, NetGroup, VcpuGroup};
+use crate::descriptor::{
+    BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, NetGroup, VcpuGroup, VcpuHistGroup,
+};
+use crate::histogram::HistogramGroup;
 use crate::value::{Ns, Word};
 
 /// Takes the groups of one domain's dom record.
@@ -23,6 +26,15 @@ pub trait VcpuSink: Send {
     fn write<G: VcpuGroup>(&mut self, group: &G, now: Ns);
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: VcpuGroup>(&mut self);
+    /// As [`VcpuSink::write`], in this vCPU's record of distributions. Nothing is published of a
+    /// sink that has none.
+    fn write_hist<G: VcpuHistGroup>(&mut self, group: &G, now: Ns) {
+        let _ = (group, now);
+    }
+    /// Adds a value to a distribution of this vCPU.
+    fn record<G: VcpuHistGroup + HistogramGroup>(&mut self, value: u64, now: Ns) {
+        let _ = (value, now);
+    }
     /// As [`DomSink::write_arch`], in this vCPU's arch slot.
     fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
         let _ = (index, words, now);
@@ -38,6 +50,13 @@ pub trait BlkSink: Send {
     fn write<G: BlkGroup>(&mut self, group: &G, now: Ns);
     /// Marks the group as no longer produced; its last values can no longer be read.
     fn deactivate<G: BlkGroup>(&mut self);
+    /// As [`BlkSink::write`], in this device's record of distributions. Nothing is published of a
+    /// sink that has none.
+    fn write_hist<G: BlkHistGroup>(&mut self, group: &G, now: Ns) {
+        let _ = (group, now);
+    }
+    /// As [`BlkSink::deactivate`], in this device's record of distributions.
+    fn deactivate_hist<G: BlkHistGroup>(&mut self) {}
     /// Gives the slot to another device: every group off, `generation` bumped.
     fn renew(&mut self);
 }
@@ -50,4 +69,36 @@ pub trait NetSink: Send {
     fn deactivate<G: NetGroup>(&mut self);
     /// Gives the slot to another interface: every group off, `generation` bumped.
     fn renew(&mut self);
+}
+
+/// Takes the groups of one writer's share of a block device. One per slot.
+pub trait BlkShareSink: Send {
+    /// Publishes the whole group as of `now` and marks it active.
+    fn write<G: BlkQueueGroup>(&mut self, group: &G, now: Ns);
+    /// Marks the group as no longer produced; its last values can no longer be read.
+    fn deactivate<G: BlkQueueGroup>(&mut self);
+    /// Gives the slot to another share: every group off, `generation` bumped.
+    fn renew(&mut self);
+}
+
+/// A sink for devices that are not wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSink;
+
+impl BlkSink for NoSink {
+    fn write<G: BlkGroup>(&mut self, _: &G, _: Ns) {}
+    fn deactivate<G: BlkGroup>(&mut self) {}
+    fn renew(&mut self) {}
+}
+
+impl NetSink for NoSink {
+    fn write<G: NetGroup>(&mut self, _: &G, _: Ns) {}
+    fn deactivate<G: NetGroup>(&mut self) {}
+    fn renew(&mut self) {}
+}
+
+impl BlkShareSink for NoSink {
+    fn write<G: BlkQueueGroup>(&mut self, _: &G, _: Ns) {}
+    fn deactivate<G: BlkQueueGroup>(&mut self) {}
+    fn renew(&mut self) {}
 }

@@ -56,6 +56,12 @@ impl Unpublished {
         (0..DOM_HEADER_LEN).step_by(4).flat_map(word).collect()
     }
 
+    /// What tells the region from others of the domain.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// Goes on with the region of this incarnation, which announced so many events.
     pub(crate) fn take_over(&mut self, incarnation: u64, notify: u32) {
         let mem = self.dom.mem();

@@ -19,7 +19,7 @@ mod record;
 
 pub use observer::{ObserverReport, check_observer};
 
-use record::{Log, RecordingBlk, RecordingDom, RecordingNet, RecordingVcpu};
+use record::{Log, RecordingBlk, RecordingDom, RecordingNet, RecordingShare, RecordingVcpu};
 
 /// How long after its end a source is watched for writes that it must not make.
 const WATCH: Duration = Duration::from_millis(100);
@@ -127,6 +127,9 @@ fn run<S: Source>(source: S, run_for: Duration, end: End) -> Result<Report, Viol
     let devices = Devices {
         blks: (0..description.nr_blks).map(|i| RecordingBlk::new(&log, i)).collect(),
         nets: (0..description.nr_nets).map(|i| RecordingNet::new(&log, i)).collect(),
+        shares: (0..description.optional.nr_blk_shares)
+            .map(|i| RecordingShare::new(&log, i))
+            .collect(),
     };
     let began = log.now();
     let mut running = source.start_with_devices(RecordingDom::new(&log), vcpus, devices)?;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use domstat_layout::schema::FieldShape;
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Ns};
 
 mod command;
@@ -53,6 +53,19 @@ pub struct Description {
     /// Groups of each vCPU that only this source knows, in the order of
     /// [`VcpuSink::write_arch`]'s `index`.
     pub arch_vcpu: Vec<ArchGroup>,
+    /// The kinds of records that a region need not have.
+    pub optional: Optional,
+}
+
+/// Kinds of records that a region need not have; none of them by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Optional {
+    /// Distributions of vCPUs.
+    pub vcpu_hist: bool,
+    /// Distributions of block devices.
+    pub blk_hist: bool,
+    /// Shares of block devices: how many queues the devices have in all.
+    pub nr_blk_shares: u32,
 }
 
 /// A group that no table knows: it is described where the source learns of it.
@@ -111,17 +124,18 @@ pub trait Source {
         D: DomSink + 'static,
         V: VcpuSink + 'static;
 
-    /// Starts to write, devices too: exactly `nr_blks` and `nr_nets` sinks, in order. A source that
+    /// Starts to write, devices too: exactly `nr_blks`, `nr_nets` and
+    /// `optional.nr_blk_shares` sinks, in order. A source that
     /// knows devices implements this one; the rules for vCPU slots hold for device slots, but that
     /// every group of a device that was removed is deactivated.
     ///
     /// # Errors
     /// As for [`start`](Source::start).
-    fn start_with_devices<D, V, B, N>(
+    fn start_with_devices<D, V, B, N, Q>(
         self,
         dom: D,
         vcpus: Vec<V>,
-        devices: Devices<B, N>,
+        devices: Devices<B, N, Q>,
     ) -> Result<Box<dyn Running>, SourceError>
     where
         Self: Sized,
@@ -129,6 +143,7 @@ pub trait Source {
         V: VcpuSink + 'static,
         B: BlkSink + 'static,
         N: NetSink + 'static,
+        Q: BlkShareSink + 'static,
     {
         drop(devices);
         self.start(dom, vcpus)
@@ -137,11 +152,20 @@ pub trait Source {
 
 /// Sinks for the devices of a domain.
 #[derive(Debug)]
-pub struct Devices<B, N> {
+pub struct Devices<B, N, Q> {
     /// Of block devices, in the order of their slots.
     pub blks: Vec<B>,
     /// Of network interfaces, in the order of their slots.
     pub nets: Vec<N>,
+    /// Of shares of block devices.
+    pub shares: Vec<Q>,
+}
+
+impl<B, N, Q> Default for Devices<B, N, Q> {
+    /// Without sinks: devices are not wanted.
+    fn default() -> Self {
+        Self { blks: Vec::new(), nets: Vec::new(), shares: Vec::new() }
+    }
 }
 
 /// A source that has been started. Dropping it stops it.

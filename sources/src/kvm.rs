@@ -1,8 +1,8 @@
 //! A micro-VM of our own through /dev/kvm: the source that needs no other VMM.
 //!
-//! It has no devices and no kernel. Each vCPU runs a few bytes of real-mode code that compute, do
-//! port I/O and, unless the vCPU is one of the busy ones, halt until a timer of the VMM or a
-//! [kick](KvmProbe::kick) wakes it.
+//! It has a small disk and no kernel. Each vCPU runs a few bytes of real-mode code that compute, do
+//! port I/O, read, write and flush the disk and, unless the vCPU is one of the busy ones, halt until
+//! a timer of the VMM, the end of a request or a [kick](KvmProbe::kick) wakes it.
 //!
 //! Each vCPU has a thread, which owns the vCPU's sink and writes the runstate as it changes:
 //!
@@ -17,28 +17,45 @@
 //! `state`. A vCPU that runs on is brought up to date every 10 ms to 20 ms. On a host without
 //! schedstat (CONFIG_SCHED_INFO) steal cannot be recognized and stays in the state it passed in.
 //!
+//! The time in `runnable` is published wait by wait, too, in the distribution `wait`, whose sum it
+//! is. Waits for a CPU that lie between two looks are told apart by their number only.
+//!
+//! The disk is a file in memory that two threads serve, one for each queue. Each writes its share
+//! of the device; the device's own groups are their sum at each tick.
+//!
 //! Every statistic that the kernel describes (KVM's binary statistics) is published, by the
 //! kernel's name for it, in the arch slots: of the VM at each tick, of a vCPU by its thread, at most
 //! once in 10 ms. Nothing of it is known here. On kernels before 5.14 there is none.
 //!
 //! The threads use the first real-time signal; its handler, which does nothing, stays installed.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domstat_layout::latest::{Memory, VcpuState};
-use domstat_layout::sink::{DomSink, VcpuSink};
-use domstat_layout::{Clock, Group, Ns, Word};
+use domstat_layout::latest::{
+    BlkExtent, BlkIdentity, Memory, Threads as ThreadGroup, VcpuState, Wait,
+};
+use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, NoSink, VcpuSink};
+use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
 use kvm_bindings::{KVM_API_VERSION, kvm_regs};
 use kvm_ioctls::Kvm;
 use memmap2::MmapMut;
+use procfs::process::Process;
 use uuid::Uuid;
 
+use crate::cgroup::Cgroup;
+use crate::contract::Optional;
 use crate::host::{check_interval, check_name, check_sinks, now};
-use crate::{Description, Progress, Running, Source, SourceError};
+use crate::status::{DomainStatus, Reason, State};
+use crate::threads::ThreadTimes;
+use crate::{Description, Devices, Progress, Running, Source, SourceError};
 
 mod account;
+mod books;
+mod disk;
 mod probe;
 mod program;
 mod stats_fd;
@@ -47,13 +64,15 @@ mod threads;
 mod vcpu;
 
 use account::Account;
+use books::{Books, Totals};
+use disk::{NR_QUEUES, Ports, Queue, QueueThread};
 use probe::VcpuShared;
-pub use probe::{KvmProbe, VcpuCounts};
+pub use probe::{DiskCounts, KvmProbe, VcpuCounts};
 use stats_fd::Buffer;
 pub use stats_fd::{KvmStat, StatsFd};
 use sys::{Vcpu, Vm, os};
 use threads::Threads;
-use vcpu::{REFRESH_NS, VcpuThread};
+use vcpu::{REFRESH_NS, VcpuThread, Waits};
 
 /// The domain's memory in bytes; the program needs the first two pages.
 const MEMORY_BYTES: usize = 64 << 10;
@@ -62,6 +81,24 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// The group in the arch slots that holds what KVM itself describes.
 const ARCH_GROUP: &str = "kvm";
+
+/// Shares of the disk: one for each queue.
+const NR_SHARES: u32 = 2;
+const _: () = assert!(NR_SHARES as usize == NR_QUEUES);
+
+/// What the disk is called.
+const DISK: &str = "vda";
+
+/// How the vCPUs use the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskLoad {
+    /// The VM has no disk.
+    NoDisk,
+    /// Each vCPU has this many turns, each with two reads, a write and a flush of a block.
+    Turns(u16),
+    /// Turns without end.
+    Endless,
+}
 
 /// What the micro-VM is to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,15 +111,18 @@ pub struct KvmOptions {
     pub nr_vcpus: u32,
     /// How many of them, from the first on, are busy: they never halt.
     pub nr_busy: u32,
+    /// How they use the disk.
+    pub disk: DiskLoad,
     /// How often [`Running::tick`] wants to be called. vCPUs do not wait for it.
     pub interval: Duration,
 }
 
 impl Default for KvmOptions {
-    /// Two vCPUs, the first of them busy, `micro-vm`, a tick per second.
+    /// Two vCPUs, the first of them busy, a disk, `micro-vm`, a tick per second.
     fn default() -> Self {
         let name = "micro-vm".to_owned();
-        Self { name, uuid: None, nr_vcpus: 2, nr_busy: 1, interval: Duration::from_secs(1) }
+        let (disk, interval) = (DiskLoad::Endless, Duration::from_secs(1));
+        Self { name, uuid: None, nr_vcpus: 2, nr_busy: 1, disk, interval }
     }
 }
 
@@ -99,6 +139,8 @@ pub struct KvmSource {
     _vm: Vm,
     vm_stats: Option<StatsFd>,
     shared: Arc<[Arc<VcpuShared>]>,
+    queues: Arc<[Queue; NR_QUEUES]>,
+    disk: Option<File>,
 }
 
 impl KvmSource {
@@ -126,13 +168,18 @@ impl KvmSource {
         let mut vcpus = Vec::new();
         let mut shared = Vec::new();
         for id in 0..options.nr_vcpus {
-            let vcpu = create_vcpu(&vm, id, id < options.nr_busy)
+            let vcpu = create_vcpu(&vm, id < options.nr_busy, id, options.disk)
                 .map_err(|source| failed(&format!("create vCPU {id} with /dev/kvm"), source))?;
             // Kernels before 5.14 have no statistics descriptor; the source does without.
             let stats = StatsFd::open(vcpu.fd()).ok();
             shared.push(Arc::new(VcpuShared::new(stats)));
             vcpus.push(vcpu);
         }
+        let disk = (options.disk != DiskLoad::NoDisk)
+            .then(disk::file)
+            .transpose()
+            .map_err(|source| failed("make the disk", source))?;
+        let nr_blks = u32::from(disk.is_some());
         let vm_stats = StatsFd::open(vm.fd()).ok();
         let group = |stats: &StatsFd| stats.group(ARCH_GROUP);
         let first = shared.first().and_then(|vcpu| vcpu.stats.as_ref());
@@ -145,21 +192,26 @@ impl KvmSource {
             name: options.name.clone(),
             created: Some(created),
             nr_vcpus: options.nr_vcpus,
-            nr_blks: 0,
+            nr_blks,
             nr_nets: 0,
             clock: Clock::Monotonic,
             arch_dom,
             arch_vcpu,
+            optional: Optional {
+                vcpu_hist: true,
+                blk_hist: disk.is_some(),
+                nr_blk_shares: if disk.is_some() { NR_SHARES } else { 0 },
+            },
         };
         let nr_busy = options.nr_busy;
-        let shared = shared.into();
-        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, vm_stats, shared })
+        let (shared, queues) = (shared.into(), Arc::default());
+        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, vm_stats, shared, queues, disk })
     }
 
     /// A look at the VM from outside of what it publishes.
     #[must_use]
     pub fn probe(&self) -> KvmProbe {
-        KvmProbe { vcpus: Arc::clone(&self.shared) }
+        KvmProbe { vcpus: Arc::clone(&self.shared), queues: Arc::clone(&self.queues) }
     }
 }
 
@@ -168,10 +220,26 @@ impl Source for KvmSource {
         self.description.clone()
     }
 
-    fn start<D, V>(self, mut dom: D, vcpus: Vec<V>) -> Result<Box<dyn Running>, SourceError>
+    fn start<D, V>(self, dom: D, vcpus: Vec<V>) -> Result<Box<dyn Running>, SourceError>
     where
         D: DomSink + 'static,
         V: VcpuSink + 'static,
+    {
+        self.start_with_devices(dom, vcpus, Devices::<NoSink, NoSink, NoSink>::default())
+    }
+
+    fn start_with_devices<D, V, B, N, Q>(
+        self,
+        mut dom: D,
+        vcpus: Vec<V>,
+        devices: Devices<B, N, Q>,
+    ) -> Result<Box<dyn Running>, SourceError>
+    where
+        D: DomSink + 'static,
+        V: VcpuSink + 'static,
+        B: BlkSink + 'static,
+        N: NetSink + 'static,
+        Q: BlkShareSink + 'static,
     {
         check_sinks(self.description.nr_vcpus, vcpus.len())?;
         threads::prepare_kick_signal()
@@ -185,36 +253,136 @@ impl Source for KvmSource {
             let mut account = Account::new(created);
             account.enter(VcpuState::Offline, now(Clock::Monotonic), None);
             sink.write(&account.runstate(), account.as_of());
+            sink.write_hist(&Wait::EMPTY, account.as_of());
             let mut arch = ArchStats::default();
             arch.write(shared.stats.as_ref(), account.as_of(), |words, now| {
                 sink.write_arch(0, words, now);
             });
             let halt = halt_time(index, self.nr_busy);
             let (shared, signal) = (Arc::clone(shared), threads::kick_signal());
-            bodies.push(VcpuThread { vcpu, sink, shared, account, arch, halt, signal });
+            let (waits, ports) = (Waits::default(), Ports::new(Arc::clone(&self.queues)));
+            bodies.push(VcpuThread {
+                vcpu,
+                sink,
+                shared,
+                account,
+                arch,
+                waits,
+                ports,
+                halt,
+                signal,
+            });
         }
         write_memory(&mut dom);
         let mut vm_arch = ArchStats::default();
         vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
             dom.write_arch(0, words, now);
         });
-        let threads = Threads::start(self.shared, bodies)
+        let (mut disk, mut queue_bodies) = (None, Vec::new());
+        if let Some(file) = self.disk.map(Arc::new) {
+            let mut shares = devices.shares.into_iter();
+            for index in 0..NR_QUEUES {
+                let (queues, file) = (Arc::clone(&self.queues), Arc::clone(&file));
+                let books = Books::new(now(Clock::Monotonic));
+                let mut body = QueueThread { queues, index, file, share: shares.next(), books };
+                body.begin();
+                queue_bodies.push(body);
+            }
+            let queues = Arc::clone(&self.queues);
+            disk = devices.blks.into_iter().next().map(|sink| Disk::new(sink, file, queues));
+        }
+        let threads = Threads::start(self.shared, bodies, self.queues, queue_bodies)
             .map_err(|source| failed("start the threads of the VM", source))?;
         let name = self.description.name;
         let (interval, vm_stats) = (self.interval, self.vm_stats);
-        Ok(Box::new(RunningVm { dom, threads, interval, name, vm_stats, vm_arch, over: false }))
+        let began = now(Clock::Monotonic);
+        dom.write(&DomainStatus::new(State::Running, Reason::Started, Some(began)).group(), began);
+        let mut running = RunningVm {
+            dom,
+            threads,
+            interval,
+            name,
+            vm_stats,
+            vm_arch,
+            disk,
+            process: Process::myself().ok(),
+            times: ThreadTimes::default(),
+            cgroup: Cgroup::default(),
+            over: false,
+        };
+        running.sample();
+        Ok(Box::new(running))
+    }
+}
+
+/// The disk's own groups.
+struct Disk<B> {
+    sink: B,
+    file: Arc<File>,
+    queues: Arc<[Queue; NR_QUEUES]>,
+    written: Ns,
+}
+
+impl<B: BlkSink> Disk<B> {
+    fn new(mut sink: B, file: Arc<File>, queues: Arc<[Queue; NR_QUEUES]>) -> Self {
+        let written = now(Clock::Monotonic);
+        sink.write(&BlkIdentity { name: Name::new(DISK) }, written);
+        let mut disk = Self { sink, file, queues, written };
+        disk.write();
+        disk
+    }
+
+    /// Writes the sum of what the queues' threads have published, and how far the file is filled.
+    fn write(&mut self) {
+        // The time before the queues are read: none of them is older.
+        let now = now(Clock::Monotonic);
+        let sum = Totals::sum(self.queues.iter().map(Queue::totals), now);
+        self.written = sum.write_device(&mut self.sink, self.written);
+        let allocated = self.file.metadata().ok().map(|file| file.blocks().saturating_mul(512));
+        let capacity = Word::new(disk::capacity_bytes());
+        let extent = BlkExtent {
+            allocation_bytes: allocated.into(),
+            capacity_bytes: capacity,
+            physical_bytes: capacity,
+            ..BlkExtent::NOT_PRODUCED
+        };
+        self.sink.write(&extent, now);
     }
 }
 
 /// A micro-VM that runs.
-struct RunningVm<D> {
+struct RunningVm<D, B> {
     dom: D,
     threads: Threads,
     interval: Duration,
     name: String,
     vm_stats: Option<StatsFd>,
     vm_arch: ArchStats,
+    disk: Option<Disk<B>>,
+    /// This process, which the VM's threads are of.
+    process: Option<Process>,
+    times: ThreadTimes,
+    cgroup: Cgroup,
     over: bool,
+}
+
+impl<D: DomSink, B: BlkSink> RunningVm<D, B> {
+    /// Brings up to date what the VM's threads do not.
+    fn sample(&mut self) {
+        write_memory(&mut self.dom);
+        let dom = &mut self.dom;
+        self.vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
+            dom.write_arch(0, words, now);
+        });
+        if let Some(disk) = &mut self.disk {
+            disk.write();
+        }
+        let Some(process) = &self.process else { return };
+        if let Some(threads) = self.times.of_threads(process, &self.threads.roles()) {
+            dom.write(&ThreadGroup::from(threads), now(Clock::Monotonic));
+        }
+        self.cgroup.write(process, dom, Clock::Monotonic);
+    }
 }
 
 /// KVM's own statistics, as far as they were published.
@@ -238,7 +406,7 @@ impl ArchStats {
     }
 }
 
-impl<D: DomSink> Running for RunningVm<D> {
+impl<D: DomSink, B: BlkSink> Running for RunningVm<D, B> {
     fn interval(&self) -> Duration {
         self.interval
     }
@@ -253,11 +421,7 @@ impl<D: DomSink> Running for RunningVm<D> {
             let action = format!("run vCPU {} of {}", failure.vcpu, self.name);
             return Err(SourceError::Os { action, source: failure.source });
         }
-        write_memory(&mut self.dom);
-        let dom = &mut self.dom;
-        self.vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
-            dom.write_arch(0, words, now);
-        });
+        self.sample();
         Ok(Progress::Continue)
     }
 
@@ -326,16 +490,23 @@ fn create_vm(kvm: &Kvm) -> io::Result<Vm> {
     Vm::new(fd, memory)
 }
 
-fn create_vcpu(vm: &Vm, id: u32, busy: bool) -> io::Result<Vcpu> {
+fn create_vcpu(vm: &Vm, busy: bool, id: u32, disk: DiskLoad) -> io::Result<Vcpu> {
     let vcpu = vm.vcpu(id)?;
     let mut sregs = vcpu.fd().get_sregs().map_err(os)?;
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
     vcpu.fd().set_sregs(&sregs).map_err(os)?;
+    let (turns, each) = match disk {
+        DiskLoad::NoDisk => (0, 0),
+        DiskLoad::Turns(turns) => (turns, 1),
+        DiskLoad::Endless => (1, 0),
+    };
     let regs = kvm_regs {
         rip: program::ENTRY,
         rbx: program::ROUNDS,
         rsi: u64::from(!busy),
+        rbp: u64::from(turns),
+        rdi: each,
         rflags: 2, // the bit that is always set
         ..Default::default()
     };

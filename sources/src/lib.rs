@@ -4,6 +4,7 @@
 //! A source knows what a vCPU did; it does not know where that is written. It hands typed groups
 //! ([`domstat_layout::latest`]) to sinks and never sees an offset, a magic or a sequence number.
 
+mod cgroup;
 pub mod conformance;
 pub mod contract;
 pub mod control;
@@ -12,8 +13,15 @@ pub mod kvm;
 mod libvirt_state;
 pub mod process;
 pub mod qemu;
+mod status;
+mod threads;
+mod vhost;
 pub mod xen;
 
 pub use contract::{
-    ArchField, ArchGroup, Description, Devices, Progress, Running, Source, SourceError,
+    ArchField, ArchGroup, Description, Devices, Optional, Progress, Running, Source, SourceError,
 };
+
+#[cfg(test)]
+#[path = "../../tests/src/skip.rs"]
+mod skip;

@@ -8,6 +8,11 @@
 //! In the memory group `rss_bytes` comes from /proc/PID/statm and the page faults from
 //! /proc/PID/stat; a process of the host has no balloon, so nothing else is produced.
 //!
+//! The group `threads` has the CPU time of all threads by role: those that pass the filter are the
+//! vCPUs, the roles of the others are known by their names. `limits` and `pressure` are those of the
+//! control group that holds the process. A process that is stopped is `paused`; since when is known
+//! to the interval, and not at all of the state that it is found in.
+//!
 //! The directory /proc/PID is opened once, so that another process that is given the same number
 //! later is not taken for this one.
 
@@ -21,7 +26,7 @@ use domstat_layout::{Clock, MAX_VCPUS, Ns};
 use procfs::process::Process;
 
 use crate::host::check_name;
-use crate::{Description, Running, Source, SourceError};
+use crate::{Description, Optional, Running, Source, SourceError};
 
 mod reader;
 pub mod runstate_estimator;
@@ -111,6 +116,7 @@ impl ProcessSource {
             clock: Clock::Boottime,
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
+            optional: Optional::default(),
         };
         let mut source = Self {
             reader,
@@ -199,7 +205,8 @@ impl ProcessSource {
         let Threads::Alive(threads) = self.reader.threads()? else {
             return Err(SourceError::NoSuchProcess { pid });
         };
-        let count = u32::try_from(threads.len()).unwrap_or(MAX_VCPUS);
+        let shown = threads.iter().filter(|thread| thread.is_shown).count();
+        let count = u32::try_from(shown).unwrap_or(MAX_VCPUS);
         let slots = count.saturating_add(8).next_multiple_of(16);
         self.description.nr_vcpus = slots.min(MAX_VCPUS);
         Ok(())

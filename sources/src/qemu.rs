@@ -28,16 +28,20 @@ use self::qmp::StopFlag;
 use crate::SourceError;
 use crate::contract::{Command, Observation, Observer, ObserverStatus, Publisher};
 
+mod balloon;
 mod decode;
 mod discovery;
 mod disk;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod job;
+mod latency;
 pub mod limits;
+mod migration;
 mod procfs;
 pub mod qmp;
 mod queries;
+mod run_state;
 mod schedule;
 mod session;
 mod slots;
@@ -60,6 +64,10 @@ pub struct Options {
     pub limit: Duration,
     /// What domains are called.
     pub names: Names,
+    /// Whether QEMU is to keep histograms of latencies, which costs it a little for each request.
+    pub latency_histograms: bool,
+    /// How often the balloon is to ask its driver in the guest; `None` leaves it as it is.
+    pub balloon_interval: Option<Duration>,
 }
 
 /// What domains are called.
@@ -79,6 +87,8 @@ impl Default for Options {
             stats_interval: None,
             limit: Duration::from_secs(2),
             names: Names::OfSocket,
+            latency_histograms: false,
+            balloon_interval: None,
         }
     }
 }

@@ -20,12 +20,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
-use domstat_layout::{BlkGroup, Clock, MAX_DEVICES, MAX_VCPUS, NetGroup, Ns};
+use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, NoSink, VcpuSink};
+use domstat_layout::{Clock, MAX_DEVICES, MAX_VCPUS};
 
 use crate::host::{check_interval, check_name, check_sinks};
 use crate::libvirt_state;
-use crate::{Description, Devices, Progress, Running, Source, SourceError};
+use crate::{Description, Devices, Optional, Progress, Running, Source, SourceError};
 
 mod counters;
 mod devices;
@@ -144,6 +144,7 @@ impl<H: Hypervisor> XenSource<H> {
             clock: Clock::Monotonic,
             arch_dom: vec![libvirt_state::group()],
             arch_vcpu: Vec::new(),
+            optional: Optional::default(),
         };
         let (handle, interval) = (info.handle, DEFAULT_INTERVAL);
         Ok(Self { hypervisor, backends, domid, handle, description, interval })
@@ -179,21 +180,21 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
         D: DomSink + 'static,
         V: VcpuSink + 'static,
     {
-        let devices = Devices { blks: Vec::<NoSink>::new(), nets: Vec::<NoSink>::new() };
-        self.start_with_devices(dom, vcpus, devices)
+        self.start_with_devices(dom, vcpus, Devices::<NoSink, NoSink, NoSink>::default())
     }
 
-    fn start_with_devices<D, V, B, N>(
+    fn start_with_devices<D, V, B, N, Q>(
         self,
         dom: D,
         vcpus: Vec<V>,
-        devices: Devices<B, N>,
+        devices: Devices<B, N, Q>,
     ) -> Result<Box<dyn Running>, SourceError>
     where
         D: DomSink + 'static,
         V: VcpuSink + 'static,
         B: BlkSink + 'static,
         N: NetSink + 'static,
+        Q: BlkShareSink + 'static,
     {
         check_sinks(self.description.nr_vcpus, vcpus.len())?;
         let vcpu = |sink| Vcpu { sink, cpu_time: 0, active: false };
@@ -216,21 +217,6 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
             Progress::Ended => Err(SourceError::NoSuchDomain { domid: self.domid }),
         }
     }
-}
-
-/// A sink for devices that are not wanted.
-struct NoSink;
-
-impl BlkSink for NoSink {
-    fn write<G: BlkGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: BlkGroup>(&mut self) {}
-    fn renew(&mut self) {}
-}
-
-impl NetSink for NoSink {
-    fn write<G: NetGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: NetGroup>(&mut self) {}
-    fn renew(&mut self) {}
 }
 
 /// Room for more devices than there are now.

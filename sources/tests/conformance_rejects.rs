@@ -115,6 +115,7 @@ impl Source for Fake {
             clock: Clock::Monotonic,
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
+            optional: domstat_sources::Optional::default(),
         }
     }
 

@@ -165,6 +165,7 @@ fn description() -> Description {
         clock: Clock::Monotonic,
         arch_dom: Vec::new(),
         arch_vcpu: Vec::new(),
+        optional: domstat_sources::Optional::default(),
     }
 }
 

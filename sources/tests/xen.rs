@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::sink::{BlkSink, DomSink, NetSink, NoSink, VcpuSink};
 use domstat_layout::{BlkGroup, Clock, DomGroup, Group, NetGroup, Ns, Stat, VcpuGroup, Word};
 use domstat_sources::xen::{Roots, Xen, XenSource, devid, domains};
 use domstat_sources::{Devices, Progress, Running, Source, SourceError};
@@ -106,7 +106,8 @@ impl Host {
         let sinks = |count| (0..count).map(|_| Sink::default()).collect::<Vec<_>>();
         let (dom, vcpus) = (Sink::default(), sinks(description.nr_vcpus));
         let (blks, nets) = (sinks(description.nr_blks), sinks(description.nr_nets));
-        let devices = Devices { blks: blks.clone(), nets: nets.clone() };
+        let (blks_of, nets_of) = (blks.clone(), nets.clone());
+        let devices = Devices { blks: blks_of, nets: nets_of, shares: Vec::<NoSink>::new() };
         let running = source.start_with_devices(dom.clone(), vcpus.clone(), devices).unwrap();
         Self { running, dom, vcpus, blks, nets }
     }

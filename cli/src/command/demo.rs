@@ -77,7 +77,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 KvmOptions { nr_vcpus: args.vcpus, name: name.clone(), ..KvmOptions::default() };
             let source = KvmSource::new(&options)?;
             let probe = source.probe();
-            (Published::start(source, Placement::Packed, &place, None)?, Some(probe), None)
+            (
+                Published::start(source, &Placement::Packed.into(), &place, None, None)?,
+                Some(probe),
+                None,
+            )
         }
         Err(why) => {
             writeln!(stdout(), "domstat demo: {why}")?;
@@ -90,7 +94,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             let source =
                 ProcessSource::new(pid)?.with_name(&name)?.with_thread_prefix(busy::NAME)?;
             let source = source.with_interval(SAMPLING)?;
-            (Published::start(source, Placement::Packed, &place, None)?, None, Some(threads))
+            (
+                Published::start(source, &Placement::Packed.into(), &place, None, None)?,
+                None,
+                Some(threads),
+            )
         }
     };
 

@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
 use crate::output::printable;
-use crate::publish::{End, Kept, Place, Published};
+use crate::publish::{End, Form, Kept, Place, Published};
 use crate::signals::Stop;
 
 mod qemu;
@@ -131,6 +131,10 @@ struct KvmArgs {
 }
 
 impl Common {
+    fn form(&self) -> Form {
+        self.placement.placement().into()
+    }
+
     /// When to end, if there is a time for it.
     fn until(&self) -> Option<Instant> {
         self.time.map(|seconds| Instant::now() + Duration::from_secs(seconds))
@@ -270,6 +274,7 @@ fn serve<S: Source>(
     places: Places<'_>,
     warning: &dyn Fn() -> Option<String>,
 ) -> Result<ExitCode, Failure> {
+    let form = common.form();
     let stop = Stop::on_signals()?;
     let mut source = make()?;
     let (place, mut kept) = match (&common.file, places.socket) {
@@ -281,11 +286,11 @@ fn serve<S: Source>(
         },
     };
     let until = common.until();
+    let mut follows = None;
     loop {
         let description = source.describe();
         let keeps = kept.is_some();
-        let mut published =
-            Published::start(source, common.placement.placement(), &place, kept.take())?;
+        let mut published = Published::start(source, &form, &place, kept.take(), follows)?;
         eprintln!(
             "domstat: {} {} ({}, {}) at {}; stop with Ctrl-C",
             if published.continues() { "continuing" } else { "publishing" },
@@ -301,6 +306,7 @@ fn serve<S: Source>(
         if end == End::DomainGone {
             eprintln!("domstat: {} has ended", description.name);
         }
+        follows = published.ancestor();
         published.end(end);
         if end != End::Outgrown {
             return Ok(ExitCode::SUCCESS);

@@ -4,14 +4,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use domstat_producer::{
-    CreateError, Created, MonotonicSink, Placement, Region, RegionBuilder, systemd,
-};
+use domstat_layout::sink::{DomSink, NoSink};
+use domstat_producer::{CreateError, Created, MonotonicSink, Region, RegionBuilder, systemd};
 use domstat_sources::{Description, Devices, Progress, Running, Source};
 
+use super::lineage::{Ancestor, lineage};
 use super::notes::Notes;
 use super::place::{Place, Visible};
-use super::shape::builder_of;
+use super::shape::{Form, builder_of};
 use crate::error::Failure;
 use crate::signals::Stop;
 
@@ -23,6 +23,8 @@ pub(crate) struct Published {
     name: String,
     notes: Notes,
     continues: bool,
+    /// What a region that follows this one is to know of it.
+    ancestor: Option<Ancestor>,
 }
 
 /// Regions that a service manager stored, by their names there.
@@ -42,21 +44,39 @@ impl Published {
     /// too, and it continues one of them if that is the same domain's.
     pub(crate) fn start<S: Source>(
         source: S,
-        placement: Placement,
+        form: &Form,
         place: &Place,
         kept: Option<Kept>,
+        follows: Option<Ancestor>,
     ) -> Result<Self, Failure> {
         let description = source.describe();
-        let builder = builder_of(&description, placement)?;
+        let in_place = || match (&kept, place) {
+            (Some(kept), _) => Ancestor::among(kept, &description),
+            (None, Place::File(path)) => Ancestor::in_file(path, &description),
+            _ => None,
+        };
+        let follows = follows.or_else(in_place);
+        let builder = builder_of(&description, form)?;
         let new = match &kept {
             Some(kept) => create_or_continue(builder, kept)?,
             None => place.create(builder)?,
         };
-        let Description { name, .. } = description;
-        let devices = Devices { blks: new.blks, nets: new.nets };
-        let vcpus = new.vcpus.into_iter().map(MonotonicSink::vcpu).collect();
-        let running = source.start_with_devices(MonotonicSink::dom(new.dom), vcpus, devices)?;
         let continues = new.unpublished.continues();
+        let mut dom = MonotonicSink::dom(new.dom);
+        let mut ancestor = None;
+        if !continues {
+            // A region that goes on has one already.
+            let incarnation = new.unpublished.incarnation();
+            let lineage = lineage(&description, incarnation, follows);
+            ancestor = lineage.session.value().map(|s| Ancestor::retired(incarnation, s));
+            if let Some(now) = domstat_producer::now(description.clock) {
+                dom.write(&lineage, now);
+            }
+        }
+        let Description { name, .. } = description;
+        let devices = Devices { blks: new.blks, nets: new.nets, shares: Vec::<NoSink>::new() };
+        let vcpus = new.vcpus.into_iter().map(MonotonicSink::vcpu).collect();
+        let running = source.start_with_devices(dom, vcpus, devices)?;
         let region = new.unpublished.publish()?;
         if let Some(kept) = kept {
             hand_to_manager(&region, kept)?;
@@ -64,7 +84,8 @@ impl Published {
         let visible = place.show(region, &name)?;
         let next_tick = Instant::now() + running.interval();
         let running = Some(running);
-        Ok(Self { running, next_tick, visible, name, notes: Notes::default(), continues })
+        let notes = Notes::default();
+        Ok(Self { running, next_tick, visible, name, notes, continues, ancestor })
     }
 
     /// Where consumers find the region.
@@ -75,6 +96,11 @@ impl Published {
     /// Whether it continues the region of an earlier process.
     pub(crate) fn continues(&self) -> bool {
         self.continues
+    }
+
+    /// What a region that follows this one is to know of it.
+    pub(crate) fn ancestor(&self) -> Option<Ancestor> {
+        self.ancestor
     }
 
     /// Ends as a service does that is asked to: where a service manager keeps the region for the

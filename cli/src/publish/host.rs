@@ -5,12 +5,12 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use domstat_layout::directory::MAX_NAME_LEN;
-use domstat_producer::Placement;
 use domstat_sources::{Source, SourceError};
 
 use super::domain::{End, Published};
 use super::notes::Notes;
 use super::place::Place;
+use super::shape::Form;
 use crate::error::Failure;
 use crate::output::printable;
 use crate::signals::Stop;
@@ -36,7 +36,7 @@ pub(crate) trait Domains {
 pub(crate) struct Host<D: Domains> {
     domains: D,
     place: Place,
-    placement: Placement,
+    form: Form,
     interval: Duration,
     shown: BTreeMap<D::Key, Shown>,
     notes: Notes,
@@ -48,9 +48,9 @@ struct Shown {
 }
 
 impl<D: Domains> Host<D> {
-    pub(crate) fn new(domains: D, place: Place, placement: Placement, interval: Duration) -> Self {
+    pub(crate) fn new(domains: D, place: Place, form: Form, interval: Duration) -> Self {
         let (shown, notes) = (BTreeMap::new(), Notes::default());
-        Self { domains, place, placement, interval, shown, notes }
+        Self { domains, place, form, interval, shown, notes }
     }
 
     /// Publishes domains as they come and go, until the user asks for an end or the time is up.
@@ -131,7 +131,7 @@ impl<D: Domains> Host<D> {
         }
         let source = D::named(source, &name)?;
         let kind = source.describe().source;
-        let published = match Published::start(source, self.placement, &self.place, None) {
+        let published = match Published::start(source, &self.form, &self.place, None, None) {
             Err(Failure::Source(SourceError::NoSuchDomain { .. })) => return Ok(()),
             published => published?,
         };

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use domstat_producer::{BlkWriter, DomWriter, NetWriter, Placement, Unpublished, VcpuWriter};
+use domstat_producer::{BlkWriter, DomWriter, NetWriter, Unpublished, VcpuWriter};
 use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
 
+use super::lineage::lineage;
 use super::place::{Place, Visible};
-use super::shape::builder_of;
+use super::shape::{Form, builder_of};
 use crate::control::Hub;
 use crate::error::Failure;
 use crate::output::printable;
@@ -14,7 +15,7 @@ use crate::output::printable;
 /// Publishes what an observer finds, and sends its events to a control socket.
 pub(crate) struct Regions {
     pub(crate) place: Place,
-    pub(crate) placement: Placement,
+    pub(crate) form: Form,
     pub(crate) hub: Arc<Hub>,
 }
 
@@ -27,9 +28,13 @@ impl Publisher for Regions {
     type Region = Visible;
 
     fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
-        let builder = builder_of(description, self.placement).map_err(Failure::from);
+        let builder = builder_of(description, &self.form).map_err(Failure::from);
         let new = builder.and_then(|builder| self.place.create(builder));
-        let new = new.map_err(|failure| failed(&description.name, failure))?;
+        let mut new = new.map_err(|failure| failed(&description.name, failure))?;
+        let lineage = lineage(description, new.unpublished.incarnation(), None);
+        if let Some(now) = domstat_producer::now(description.clock) {
+            new.dom.write(&lineage, now);
+        }
         Ok(Sinks {
             dom: new.dom,
             vcpus: new.vcpus,

@@ -4,10 +4,23 @@ use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{CreateError, Placement, RegionBuilder};
 use domstat_sources::{ArchField, ArchGroup, Description};
 
+/// Form of regions, beyond what their sources say.
+#[derive(Clone)]
+pub(crate) struct Form {
+    /// How records are placed.
+    pub(crate) placement: Placement,
+}
+
+impl From<Placement> for Form {
+    fn from(placement: Placement) -> Self {
+        Self { placement }
+    }
+}
+
 /// A region for what a source describes.
 pub(super) fn builder_of(
     description: &Description,
-    placement: Placement,
+    form: &Form,
 ) -> Result<RegionBuilder, CreateError> {
     let Description {
         domid,
@@ -22,7 +35,8 @@ pub(super) fn builder_of(
         arch_vcpu,
         ..
     } = description;
-    let mut builder = RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(placement);
+    let mut builder =
+        RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(form.placement);
     builder = builder.blks(*nr_blks).nets(*nr_nets);
     let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
     builder = builder

@@ -7,7 +7,7 @@ use domstat_layout::latest::{Identity, Memory, Runstate};
 use domstat_layout::{Group, GroupDesc, Ns, Stat, Word};
 
 use super::Violation;
-use super::record::{Action, Event, Target, fields};
+use super::record::{Action, Event, Target, all_words, fields};
 
 /// The kernel reports a thread's beginning in ticks of 10 ms; one more for the rest.
 const BEGIN_SLACK_NS: u64 = 20_000_000;
@@ -27,8 +27,8 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct History {
     last_now: Option<Ns>,
-    /// Largest value so far of each cumulative field.
-    largest: BTreeMap<&'static str, u64>,
+    /// Largest value so far of each word that never decreases.
+    largest: BTreeMap<(&'static str, usize), u64>,
     /// When the vCPU began, from the sum of its times.
     began: Option<u64>,
     /// Which of a runstate's times are produced.
@@ -94,6 +94,13 @@ impl Judge {
                 Ok(())
             }
             Action::Write { group, now, words } => self.write(event, group, *now, words),
+            Action::Record { group, now } => {
+                self.count(event, group)?;
+                let history = self.groups.entry((target, group.bit)).or_default();
+                history.in_order(event, *now, self.called)?;
+                history.last_now = Some(*now);
+                Ok(())
+            }
         }
     }
 
@@ -134,7 +141,11 @@ impl Judge {
                 self.vcpus.insert(index);
                 return Ok(());
             }
-            Target::Blk(_) | Target::Net(_) => {
+            Target::VcpuHist(_) => {
+                self.counts.vcpu_writes = self.counts.vcpu_writes.saturating_add(1);
+                return Ok(());
+            }
+            Target::Blk(_) | Target::Net(_) | Target::Share(_) | Target::BlkHist(_) => {
                 self.counts.device_writes = self.counts.device_writes.saturating_add(1);
                 return Ok(());
             }
@@ -168,9 +179,11 @@ impl History {
         group: &'static GroupDesc,
         words: &[Word],
     ) -> Result<(), Violation> {
-        for (field, word) in fields(group, words) {
-            let (Kind::Cumulative, Some(value)) = (field.kind, word.value()) else { continue };
-            let largest = self.largest.entry(field.name).or_insert(value);
+        for (field, index, word) in all_words(group, words) {
+            let (true, Some(value)) = (field.kind.never_decreases(), word.value()) else {
+                continue;
+            };
+            let largest = self.largest.entry((field.name, index)).or_insert(value);
             if value < *largest {
                 let seen = format!("{event}: {} went from {largest} to {value}", field.name);
                 // Without a renewal it would be the same vCPU; with one it is another.

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domstat_layout::descriptor::FieldDesc;
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
-use domstat_layout::{BlkGroup, Clock, DomGroup, Group, GroupDesc, NetGroup, Ns, VcpuGroup, Word};
+use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::{
+    BlkGroup, BlkHistGroup, BlkQueueGroup, Clock, DomGroup, Group, GroupDesc, HistogramGroup,
+    NetGroup, Ns, VcpuGroup, VcpuHistGroup, Word,
+};
 
 use crate::host::{now, thread_id};
 
@@ -17,13 +20,28 @@ pub(super) enum Target {
     Vcpu(u32),
     Blk(u32),
     Net(u32),
+    Share(u32),
+    /// Distributions of a vCPU, of a block device.
+    VcpuHist(u32),
+    BlkHist(u32),
 }
 
 /// What was done.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    Write { group: &'static GroupDesc, now: Ns, words: Vec<Word> },
-    Deactivate { group: &'static GroupDesc },
+    Write {
+        group: &'static GroupDesc,
+        now: Ns,
+        words: Vec<Word>,
+    },
+    /// A value was added to a distribution.
+    Record {
+        group: &'static GroupDesc,
+        now: Ns,
+    },
+    Deactivate {
+        group: &'static GroupDesc,
+    },
     Renew,
 }
 
@@ -103,6 +121,16 @@ impl Log {
     }
 }
 
+/// Every word of a group: its field, and its index in that.
+pub(super) fn all_words(
+    group: &'static GroupDesc,
+    words: &[Word],
+) -> impl Iterator<Item = (&'static FieldDesc, usize, Word)> {
+    let places =
+        group.fields.iter().flat_map(|field| (0..field.width / 8).map(move |i| (field, i)));
+    places.zip(words).map(|((field, index), word)| (field, index, *word))
+}
+
 /// The single-word fields of a group with their values.
 pub(super) fn fields(
     group: &'static GroupDesc,
@@ -123,10 +151,16 @@ impl fmt::Display for Event {
             Target::Vcpu(index) => write!(f, "vCPU {index}"),
             Target::Blk(index) => write!(f, "block device {index}"),
             Target::Net(index) => write!(f, "interface {index}"),
+            Target::Share(index) => write!(f, "share {index}"),
+            Target::VcpuHist(index) => write!(f, "the distributions of vCPU {index}"),
+            Target::BlkHist(index) => write!(f, "the distributions of block device {index}"),
         }?;
         match &self.action {
             Action::Write { group, now, .. } => {
                 write!(f, ": {} written as of {} ns", group.name, now.0)
+            }
+            Action::Record { group, now } => {
+                write!(f, ": {} recorded as of {} ns", group.name, now.0)
             }
             Action::Deactivate { group } => write!(f, ": {} deactivated", group.name),
             Action::Renew => f.write_str(": slot renewed"),
@@ -155,16 +189,18 @@ impl DomSink for RecordingDom {
 
 /// Records what is written to one record of an array.
 macro_rules! recording {
-    ($(#[doc = $doc:literal])+ $name:ident, $sink:ident, $group:ident, $target:expr) => {
+    ($(#[doc = $doc:literal])+ $name:ident, $sink:ident, $group:ident, $target:ident $($more:item)*) => {
         $(#[doc = $doc])+
         pub(super) struct $name {
             log: Log,
             target: Target,
+            #[allow(dead_code, reason = "not every record has distributions")]
+            index: u32,
         }
 
         impl $name {
             pub(super) fn new(log: &Log, index: u32) -> Self {
-                Self { log: log.clone(), target: $target(index) }
+                Self { log: log.clone(), target: Target::$target(index), index }
             }
         }
 
@@ -177,22 +213,50 @@ macro_rules! recording {
             }
             fn renew(&mut self) {
                 self.log.push(self.target, Action::Renew);
+                recording!(@renew $target self);
             }
+            $($more)*
         }
     };
+    (@renew Vcpu $self:ident) => {
+        $self.log.push(Target::VcpuHist($self.index), Action::Renew)
+    };
+    (@renew Blk $self:ident) => {
+        $self.log.push(Target::BlkHist($self.index), Action::Renew)
+    };
+    (@renew $other:ident $self:ident) => {};
 }
 
 recording! {
     /// Records what is written to one vCPU's record.
-    RecordingVcpu, VcpuSink, VcpuGroup, Target::Vcpu
+    RecordingVcpu, VcpuSink, VcpuGroup, Vcpu
+    fn write_hist<G: VcpuHistGroup>(&mut self, group: &G, now: Ns) {
+        self.log.write(Target::VcpuHist(self.index), group, now);
+    }
+    fn record<G: VcpuHistGroup + HistogramGroup>(&mut self, _: u64, now: Ns) {
+        let group = G::DESC;
+        self.log.push(Target::VcpuHist(self.index), Action::Record { group, now });
+    }
 }
 
 recording! {
     /// Records what is written to one block device's record.
-    RecordingBlk, BlkSink, BlkGroup, Target::Blk
+    RecordingBlk, BlkSink, BlkGroup, Blk
+    fn write_hist<G: BlkHistGroup>(&mut self, group: &G, now: Ns) {
+        self.log.write(Target::BlkHist(self.index), group, now);
+    }
+    fn deactivate_hist<G: BlkHistGroup>(&mut self) {
+        let group = G::DESC;
+        self.log.push(Target::BlkHist(self.index), Action::Deactivate { group });
+    }
 }
 
 recording! {
     /// Records what is written to one interface's record.
-    RecordingNet, NetSink, NetGroup, Target::Net
+    RecordingNet, NetSink, NetGroup, Net
+}
+
+recording! {
+    /// Records what is written to one share of a block device.
+    RecordingShare, BlkShareSink, BlkQueueGroup, Share
 }

@@ -58,6 +58,12 @@ impl Account {
         }
     }
 
+    /// Time that it wanted a CPU and had none, in nanoseconds.
+    pub(super) const fn runnable_ns(&self) -> u64 {
+        let [_, runnable, _, _] = self.times;
+        runnable
+    }
+
     /// When the times were last brought up to date.
     pub(super) const fn as_of(&self) -> Ns {
         self.as_of

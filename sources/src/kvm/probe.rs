@@ -5,12 +5,30 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::books::Totals;
+use super::disk::{BLOCK_BYTES, NR_QUEUES, Queue};
 use super::stats_fd::{KvmStat, StatsFd};
 
 /// Looks at a micro-VM from outside of what it publishes. It stays valid while the VM runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KvmProbe {
     pub(super) vcpus: Arc<[Arc<VcpuShared>]>,
+    pub(super) queues: Arc<[Queue; NR_QUEUES]>,
+}
+
+/// What the VMM counted for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    /// Requests that were accepted.
+    pub submitted: u64,
+    /// Requests that have ended.
+    pub completed: u64,
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Writes that succeeded.
+    pub writes: u64,
+    /// Flushes that succeeded.
+    pub flushes: u64,
 }
 
 /// What the VMM counted for one vCPU.
@@ -41,9 +59,24 @@ pub(super) struct VcpuShared {
     pub(super) in_guest: AtomicBool,
     pub(super) stop: AtomicBool,
     pub(super) stats: Option<StatsFd>,
-    kicked: Mutex<bool>,
+    waking: Mutex<Waking>,
     wake: Condvar,
 }
+
+/// What wakes a vCPU that has halted.
+#[derive(Debug, Default)]
+struct Waking {
+    kicked: bool,
+    /// A request has ended that was not acknowledged.
+    ended: bool,
+    /// Requests to the disk that have not ended.
+    in_flight: u32,
+    /// The last block that was read.
+    read: Option<Block>,
+}
+
+/// A block of the disk.
+type Block = Box<[u8; BLOCK_BYTES]>;
 
 // ORDERING: everything in here is Relaxed. The counters are lone numbers that only one thread
 // changes; `stop` and `in_guest` are looked at again and again until they are seen, and what must
@@ -68,26 +101,54 @@ impl VcpuShared {
 
     /// Wakes the vCPU if it has halted, or else when it halts next.
     pub(super) fn kick(&self) {
-        *self.lock() = true;
+        self.lock().kicked = true;
         self.wake.notify_all();
     }
 
-    /// Waits until the vCPU is kicked, but no longer than `timeout`.
+    /// A request to the disk begins, if no more than `most` are in flight then.
+    pub(super) fn begin_request(&self, most: u32) -> bool {
+        let mut waking = self.lock();
+        let begins = waking.in_flight < most;
+        waking.in_flight = waking.in_flight.saturating_add(u32::from(begins));
+        begins
+    }
+
+    /// A request has ended, and has read this block; wakes the vCPU if it has halted.
+    pub(super) fn end_request(&self, read: Option<Block>) {
+        let mut waking = self.lock();
+        waking.in_flight = waking.in_flight.saturating_sub(1);
+        waking.ended = true;
+        if read.is_some() {
+            waking.read = read;
+        }
+        drop(waking);
+        self.wake.notify_all();
+    }
+
+    /// How many requests are in flight, and the block that was read last; what has ended until now
+    /// wakes no more.
+    pub(super) fn acknowledge(&self) -> (u32, Option<Block>) {
+        let mut waking = self.lock();
+        waking.ended = false;
+        (waking.in_flight, waking.read.take())
+    }
+
+    /// Waits until the vCPU is kicked or a request has ended, but no longer than `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         let deadline = Instant::now().checked_add(timeout);
-        let mut kicked = self.lock();
-        while !*kicked && !self.stopping() {
+        let mut waking = self.lock();
+        while !waking.kicked && !waking.ended && !self.stopping() {
             let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
-            kicked = self.wake.wait_timeout(kicked, left).unwrap_or_else(PoisonError::into_inner).0;
+            waking = self.wake.wait_timeout(waking, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *kicked = false;
+        waking.kicked = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.kicked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waking> {
+        self.waking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,6 +173,20 @@ impl KvmProbe {
     /// What the host says.
     pub fn kvm_stats(&self, index: u32) -> io::Result<Option<Vec<KvmStat>>> {
         self.vcpu(index).and_then(|vcpu| vcpu.stats.as_ref()).map(StatsFd::read).transpose()
+    }
+
+    /// What the VMM counted for the requests of queue `index` of the disk; `None` if there is no
+    /// such queue.
+    #[must_use]
+    pub fn disk_counts(&self, index: usize) -> Option<DiskCounts> {
+        let Totals { io, times, queue, .. } = self.queues.get(index)?.totals();
+        Some(DiskCounts {
+            submitted: queue.submitted.value()?,
+            completed: queue.completed.value()?,
+            reads: io.rd_req.value()?,
+            writes: io.wr_req.value()?,
+            flushes: times.flush_req.value()?,
+        })
     }
 
     /// Wakes vCPU `index` as a device would: at once if it has halted, or else when it halts next.

@@ -1,12 +1,10 @@
 use std::time::Instant;
 
 use domstat_layout::latest::Runstate;
-use domstat_layout::{DomGroup, VcpuGroup};
+use domstat_layout::{DomGroup, HistogramGroup, VcpuGroup, VcpuHistGroup};
 
 use super::*;
-
-#[path = "../../../tests/src/skip.rs"]
-mod skip;
+use crate::skip;
 
 /// A sink that keeps the last runstate.
 #[derive(Clone, Default)]
@@ -139,4 +137,52 @@ fn a_vcpu_that_never_exits_is_brought_up_to_date_and_can_be_stopped() {
     running.stop();
     let counts = probe.counts(0).unwrap();
     assert!(counts.io_exits == 0 && counts.intr_exits > 0, "{counts:?}");
+}
+
+/// A sink that checks that a vCPU's waits sum to its time in `runnable`, whenever it runs.
+#[derive(Clone, Default)]
+struct Waiting(Arc<std::sync::Mutex<WaitingState>>);
+
+#[derive(Default)]
+struct WaitingState {
+    waits: u64,
+    sum_ns: u64,
+    /// Time in `runnable` of a runstate that was written when it began to run.
+    runnable_ns: Option<u64>,
+    wrong: Vec<(u64, u64)>,
+}
+
+impl VcpuSink for Waiting {
+    fn write<G: VcpuGroup>(&mut self, group: &G, _: Ns) {
+        let (words, _) = group.as_bytes().as_chunks::<8>();
+        let mut state = self.0.lock().unwrap();
+        let sum_ns = state.sum_ns;
+        let before = state.runnable_ns.take();
+        state.wrong.extend(before.filter(|ns| *ns != sum_ns).map(|ns| (ns, sum_ns)));
+        let [state_of_vcpu, runnable] = [0, 3].map(|index| u64::from_le_bytes(words[index]));
+        state.runnable_ns = (state_of_vcpu == 0).then_some(runnable);
+    }
+    fn record<G: VcpuHistGroup + HistogramGroup>(&mut self, value: u64, _: Ns) {
+        let mut state = self.0.lock().unwrap();
+        state.waits += 1;
+        state.sum_ns += value;
+    }
+    fn deactivate<G: VcpuGroup>(&mut self) {}
+    fn renew(&mut self) {}
+}
+
+#[test]
+fn waits_sum_to_the_time_in_runnable() {
+    if skipped() {
+        return;
+    }
+    let source = KvmSource::new(&KvmOptions::default()).unwrap();
+    let sinks = [Waiting::default(), Waiting::default()];
+    let running = source.start(Ignores, sinks.to_vec()).unwrap();
+    // The second halts, and waits for a moment at least whenever it is woken.
+    wait_until(|| sinks[1].0.lock().unwrap().waits > 20);
+    running.stop();
+    for sink in &sinks {
+        assert_eq!(sink.0.lock().unwrap().wrong, []);
+    }
 }

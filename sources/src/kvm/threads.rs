@@ -1,18 +1,22 @@
-//! The threads of a running micro-VM: one per vCPU, and one that kicks them.
+//! Threads of a running micro-VM: one for each vCPU, one for each queue of its disk, and one that
+//! kicks vCPUs.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use domstat_layout::sink::VcpuSink;
+use domstat_layout::sink::{BlkShareSink, VcpuSink};
 use vmm_sys_util::errno;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
+use super::disk::{NR_QUEUES, Queue, QueueThread};
 use super::probe::VcpuShared;
 use super::sys::os;
 use super::vcpu::{REFRESH_NS, VcpuThread};
+use crate::host::thread_id;
+use crate::threads::Role;
 
 /// How often vCPUs are kicked out of KVM_RUN until they have stopped. A signal that arrives
 /// between the look at `stop` and KVM_RUN is lost; the next one is not.
@@ -30,6 +34,8 @@ pub(super) struct Failure {
 struct Control {
     state: Mutex<ControlState>,
     changed: Condvar,
+    /// The id of the thread that kicks.
+    kicker: AtomicI32,
 }
 
 #[derive(Debug, Default)]
@@ -43,13 +49,17 @@ pub(super) struct Threads {
     vcpus: Arc<[Arc<VcpuShared>]>,
     control: Arc<Control>,
     kicker: Option<JoinHandle<()>>,
+    queues: Arc<[Queue; NR_QUEUES]>,
+    queue_threads: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
-    /// Starts a thread for each vCPU.
-    pub(super) fn start<V: VcpuSink + 'static>(
+    /// Starts a thread for each vCPU and for each queue.
+    pub(super) fn start<V: VcpuSink + 'static, Q: BlkShareSink + 'static>(
         vcpus: Arc<[Arc<VcpuShared>]>,
         bodies: Vec<VcpuThread<V>>,
+        queues: Arc<[Queue; NR_QUEUES]>,
+        queue_bodies: Vec<QueueThread<Q>>,
     ) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let handles = Arc::new(Mutex::new(Vec::with_capacity(bodies.len())));
@@ -60,7 +70,12 @@ impl Threads {
             Builder::new().name("domstat-kick".to_owned()).spawn(body)?
         };
         // From here on, dropping `threads` stops what has been started.
-        let threads = Self { vcpus, control, kicker: Some(kicker) };
+        let queue_threads = Vec::new();
+        let mut threads = Self { vcpus, control, kicker: Some(kicker), queues, queue_threads };
+        for body in queue_bodies {
+            let name = format!("domstat-queue{}", body.index);
+            threads.queue_threads.push(Builder::new().name(name).spawn(move || body.run())?);
+        }
         for (index, body) in bodies.into_iter().enumerate() {
             let control = Arc::clone(&threads.control);
             let run = move || {
@@ -79,6 +94,14 @@ impl Threads {
         lock(&self.control.state).failure.take()
     }
 
+    /// The ids of all threads, with their roles.
+    pub(super) fn roles(&self) -> Vec<(i32, Role)> {
+        let vcpus = self.vcpus.iter().map(|vcpu| (vcpu.tid.load(Ordering::Relaxed), Role::Vcpu));
+        let queues = self.queues.iter().map(|queue| (queue.tid(), Role::Iothread));
+        let kicker = (self.control.kicker.load(Ordering::Relaxed), Role::Other);
+        vcpus.chain(queues).chain([kicker]).filter(|(tid, _)| *tid != 0).collect()
+    }
+
     /// Stops all threads and waits for them.
     pub(super) fn stop(&mut self) {
         for vcpu in self.vcpus.iter() {
@@ -89,6 +112,11 @@ impl Threads {
         if let Some(kicker) = self.kicker.take() {
             // A panic of that thread has been reported by the panic hook.
             let _ = kicker.join();
+        }
+        // No vCPU asks for anything any more; what was asked for is served.
+        self.queues.iter().for_each(Queue::stop);
+        for thread in self.queue_threads.drain(..) {
+            let _ = thread.join();
         }
     }
 }
@@ -110,6 +138,7 @@ type Handles = Mutex<Vec<(usize, JoinHandle<()>)>>;
 /// Brings vCPUs out of KVM_RUN now and then, so that one that never exits is brought up to date,
 /// too; when all are to stop, brings them out until they have ended, and joins them.
 fn kick_until_stopped(vcpus: &[Arc<VcpuShared>], control: &Control, handles: &Handles) {
+    control.kicker.store(thread_id(), Ordering::Relaxed);
     let mut state = lock(&control.state);
     while !state.stop {
         let timeout = Duration::from_nanos(REFRESH_NS);

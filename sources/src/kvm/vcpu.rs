@@ -1,4 +1,4 @@
-//! The thread that runs one vCPU and publishes its runstate as it changes.
+//! The thread that runs one vCPU and publishes its runstate, and its waits, as they change.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domstat_layout::latest::VcpuState;
+use domstat_layout::latest::{VcpuState, Wait};
 use domstat_layout::sink::VcpuSink;
 use domstat_layout::{Clock, Ns};
 use kvm_ioctls::VcpuExit;
@@ -15,6 +15,7 @@ use vmm_sys_util::signal::unblock_signal;
 
 use super::ArchStats;
 use super::account::Account;
+use super::disk::Ports;
 use super::probe::VcpuShared;
 use super::sys::{Vcpu, os};
 use crate::host::{now, thread_cpu_ns, thread_id};
@@ -23,6 +24,10 @@ use crate::host::{now, thread_cpu_ns, thread_id};
 /// nanoseconds.
 pub(super) const REFRESH_NS: u64 = 10_000_000;
 
+/// Most waits that one look at the thread's schedstat accounts for: what was more is recorded as
+/// longer waits.
+const MAX_WAITS: u64 = 64;
+
 /// Everything that a vCPU's thread owns.
 pub(super) struct VcpuThread<V> {
     pub(super) vcpu: Vcpu,
@@ -30,6 +35,8 @@ pub(super) struct VcpuThread<V> {
     pub(super) shared: Arc<VcpuShared>,
     pub(super) account: Account,
     pub(super) arch: ArchStats,
+    pub(super) waits: Waits,
+    pub(super) ports: Ports,
     /// How long its timer lets it halt.
     pub(super) halt: Duration,
     pub(super) signal: libc::c_int,
@@ -82,10 +89,12 @@ impl<V: VcpuSink> VcpuThread<V> {
 
     fn run_once(&mut self) -> io::Result<Exit> {
         match self.vcpu.run() {
-            // Nothing listens on any port; a read finds all bits set, as on a bus.
-            Ok(VcpuExit::IoOut(..)) => Ok(Exit::Io),
-            Ok(VcpuExit::IoIn(_, data)) => {
-                data.fill(0xff);
+            Ok(VcpuExit::IoOut(port, data)) => {
+                self.ports.write(port, data, &self.shared);
+                Ok(Exit::Io)
+            }
+            Ok(VcpuExit::IoIn(port, data)) => {
+                self.ports.read(port, data, &self.shared);
                 Ok(Exit::Io)
             }
             Ok(VcpuExit::Hlt) => Ok(Exit::Halt),
@@ -105,11 +114,16 @@ impl<V: VcpuSink> VcpuThread<V> {
 
     /// Publishes the state that the vCPU is in from now on.
     fn enter(&mut self, state: VcpuState, schedstat: Option<&File>) {
-        let waited = schedstat.and_then(waited_ns);
+        let waited = schedstat.and_then(Schedstat::read);
         let now: Ns = now(Clock::Monotonic);
-        self.account.enter(state, now, waited);
+        self.account.enter(state, now, waited.map(|waited| waited.delay_ns));
         let cpu_ns = thread_cpu_ns();
-        self.sink.write(&self.account.runstate(), self.account.as_of());
+        let as_of = self.account.as_of();
+        self.sink.write(&self.account.runstate(), as_of);
+        if state == VcpuState::Running {
+            let waits = self.waits.take(self.account.runnable_ns(), waited.map(|w| w.timeslices));
+            waits.for_each(|ns| self.sink.record::<Wait>(ns, as_of));
+        }
         self.shared.cpu_ns.store(cpu_ns, Ordering::Relaxed);
         let sink = &mut self.sink;
         self.arch.write(self.shared.stats.as_ref(), now, |words, now| {
@@ -118,12 +132,72 @@ impl<V: VcpuSink> VcpuThread<V> {
     }
 }
 
-/// How long the thread has waited for a CPU so far, in nanoseconds: the second number of its
-/// schedstat file.
-fn waited_ns(schedstat: &File) -> Option<u64> {
-    // Three numbers of at most 20 digits.
-    let mut buffer = [0; 64];
-    let len = schedstat.read_at(&mut buffer, 0).ok()?;
-    let text = std::str::from_utf8(buffer.get(..len)?).ok()?;
-    text.split_ascii_whitespace().nth(1)?.parse().ok()
+/// Single waits of a vCPU, from its time in `runnable`: they sum to it.
+///
+/// A vCPU that is woken has waited once until it runs. The host's scheduler does not tell waits of
+/// a thread apart, but it counts them: those that lay between two looks are taken to be of the same
+/// length.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    recorded_ns: u64,
+    /// How often the thread had been given a CPU.
+    timeslices: Option<u64>,
+}
+
+impl Waits {
+    /// The waits since the last call, the first of them with what is left over by the division.
+    fn take(&mut self, runnable_ns: u64, timeslices: Option<u64>) -> impl Iterator<Item = u64> {
+        let waited = runnable_ns.saturating_sub(self.recorded_ns);
+        self.recorded_ns = runnable_ns.max(self.recorded_ns);
+        let given = match (self.timeslices, timeslices) {
+            (Some(before), Some(now)) => now.saturating_sub(before),
+            _ => 1,
+        };
+        self.timeslices = timeslices.or(self.timeslices);
+        let waits = given.clamp(1, MAX_WAITS);
+        let (each, rest) = (waited / waits, waited % waits);
+        let first = (waited > 0).then(|| each.saturating_add(rest));
+        let others = if each > 0 { waits - 1 } else { 0 };
+        first.into_iter().chain((0..others).map(move |_| each))
+    }
+}
+
+/// What the host's scheduler says of a thread.
+#[derive(Clone, Copy, Debug)]
+struct Schedstat {
+    /// How long it has waited for a CPU so far.
+    delay_ns: u64,
+    /// How often it was given one.
+    timeslices: u64,
+}
+
+impl Schedstat {
+    /// From the thread's schedstat file.
+    fn read(file: &File) -> Option<Self> {
+        // Three numbers of at most 20 digits.
+        let mut buffer = [0; 64];
+        let len = file.read_at(&mut buffer, 0).ok()?;
+        let text = std::str::from_utf8(buffer.get(..len)?).ok()?;
+        let mut numbers = text.split_ascii_whitespace().skip(1).map(str::parse);
+        Some(Self { delay_ns: numbers.next()?.ok()?, timeslices: numbers.next()?.ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_told_apart_by_their_number_and_sum_to_the_time() {
+        let mut waits = Waits::default();
+        let mut take = |ns, timeslices| waits.take(ns, timeslices).collect::<Vec<_>>();
+        assert_eq!(take(0, Some(5)), [0; 0], "it did not wait");
+        assert_eq!(take(700, Some(6)), [700], "one");
+        assert_eq!(take(1710, Some(9)), [338, 336, 336], "three, of which only the sum is known");
+        assert_eq!(take(1710, Some(20)), [0; 0]);
+        assert_eq!(take(1712, Some(30)), [2], "none is empty");
+        assert_eq!(take(2000, None), [288], "nobody counts them");
+        let many = take(1_002_000, Some(1000));
+        assert_eq!((many.len(), many.iter().sum::<u64>()), (64, 1_000_000));
+    }
 }

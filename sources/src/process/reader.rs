@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::runstate_estimator::{Activity, Reading};
 use crate::SourceError;
 use crate::host::now;
+use crate::threads::{Role, ThreadKey};
 
 const SCHED_INFO_HINT: &str = "use a kernel built with CONFIG_SCHED_INFO (CONFIG_SCHEDSTATS, or delay accounting switched on)";
 const HIDDEN_HINT: &str =
@@ -21,21 +22,17 @@ const HIDDEN_HINT: &str =
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ThreadSample {
     pub(super) key: ThreadKey,
+    pub(super) role: Role,
+    /// Whether it passes the filter.
+    pub(super) is_shown: bool,
     pub(super) began: Ns,
     pub(super) reading: Reading,
     pub(super) now: Ns,
 }
 
-/// Identity of a thread: an id alone is given to another thread some time after its thread ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ThreadKey {
-    tid: i32,
-    start_ticks: u64,
-}
-
 /// The threads of a process.
 pub(super) enum Threads {
-    /// Those that live and pass the filter; in order of their ids.
+    /// Those that live, in order of their ids.
     Alive(Vec<ThreadSample>),
     /// The process has ended or is a zombie.
     Gone,
@@ -44,9 +41,9 @@ pub(super) enum Threads {
 /// Reads one process's files.
 #[derive(Debug)]
 pub(super) struct Reader {
-    process: Process,
+    pub(super) process: Process,
     pub(super) pid: i32,
-    /// Show only threads whose command name starts so.
+    /// Show only threads whose command name starts so: they are the vCPUs.
     pub(super) prefix: Option<String>,
     tick_ns: u64,
     page_bytes: u64,
@@ -95,9 +92,6 @@ impl Reader {
                 continue;
             }
             alive = true;
-            if self.prefix.as_ref().is_some_and(|prefix| !stat.comm.starts_with(prefix)) {
-                continue;
-            }
             if let Some(sample) = self.sample(&task, &stat)? {
                 samples.push(sample);
             }
@@ -119,8 +113,12 @@ impl Reader {
 
     fn sample(&self, task: &Task, stat: &Stat) -> Result<Option<ThreadSample>, SourceError> {
         let schedstat = self.unless_gone(task.schedstat(), "task/TID/schedstat")?;
+        let passes = self.prefix.as_ref().map(|prefix| stat.comm.starts_with(prefix));
+        let by_name = || Role::of_name(&stat.comm);
         Ok(schedstat.map(|schedstat| ThreadSample {
             key: ThreadKey { tid: task.tid, start_ticks: stat.starttime },
+            role: if passes == Some(true) { Role::Vcpu } else { by_name() },
+            is_shown: passes.unwrap_or(true),
             began: self.start_of(stat),
             reading: Reading {
                 run_ns: schedstat.sum_exec_runtime,
@@ -133,8 +131,8 @@ impl Reader {
         }))
     }
 
-    /// The memory group, or `None` if the process has ended.
-    pub(super) fn memory(&self) -> Result<Option<(Memory, Ns)>, SourceError> {
+    /// The memory group and the letter of the process's state, or `None` if it has ended.
+    pub(super) fn memory(&self) -> Result<Option<(Memory, char, Ns)>, SourceError> {
         let Some(stat) = self.process_stat()? else { return Ok(None) };
         let Some(statm) = self.unless_gone(self.process.statm(), "statm")? else {
             return Ok(None);
@@ -145,7 +143,7 @@ impl Reader {
             minor_faults: Word::new(stat.minflt),
             ..<Memory as domstat_layout::Group>::NOT_PRODUCED
         };
-        Ok(Some((memory, now(domstat_layout::Clock::Boottime))))
+        Ok(Some((memory, stat.state, now(domstat_layout::Clock::Boottime))))
     }
 
     /// `None` if what was read no longer exists.

@@ -3,13 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use domstat_layout::Ns;
-use domstat_layout::latest::{Memory, Runstate};
+use domstat_layout::latest::{Memory, Runstate, Threads as ThreadGroup};
 use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::{Clock, Ns};
 
 use super::ProcessProbe;
-use super::reader::{Reader, ThreadKey, ThreadSample, Threads};
+use super::reader::{Reader, ThreadSample, Threads};
 use super::runstate_estimator::RunstateEstimator;
+use crate::cgroup::Cgroup;
+use crate::host::now;
+use crate::status::{DomainStatus, Reason, State};
+use crate::threads::{ThreadKey, ThreadTimes};
 use crate::{Progress, Running, SourceError};
 
 /// One vCPU slot.
@@ -33,6 +37,9 @@ pub(super) struct Sampler<D, V> {
     slots: Vec<Slot<V>>,
     free: BTreeSet<usize>,
     shown: HashMap<ThreadKey, usize>,
+    times: ThreadTimes,
+    cgroup: Cgroup,
+    status: Option<DomainStatus>,
     samples: u64,
     ended: bool,
 }
@@ -63,6 +70,9 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
             slots,
             free,
             shown,
+            times: ThreadTimes::default(),
+            cgroup: Cgroup::default(),
+            status: None,
             samples: 0,
             ended: false,
         };
@@ -76,14 +86,18 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         let Threads::Alive(threads) = self.reader.threads()? else {
             return Ok(self.end());
         };
-        let Some((memory, now)) = self.reader.memory()? else {
+        let Some((memory, letter, now)) = self.reader.memory()? else {
             return Ok(self.end());
         };
         self.samples = self.samples.wrapping_add(1);
         self.dom.write::<Memory>(&memory, now);
+        let (state, reason) = state_of(letter);
+        self.write_status(state, reason, now);
+        self.write_roles(&threads);
+        self.cgroup.write(&self.reader.process, &mut self.dom, Clock::Boottime);
 
         let mut fresh = Vec::new();
-        for thread in threads {
+        for thread in threads.into_iter().filter(|thread| thread.is_shown) {
             match self.shown.get(&thread.key).and_then(|&index| self.slots.get_mut(index)) {
                 Some(slot) => show(slot, &thread, self.created, self.samples),
                 None => fresh.push(thread),
@@ -103,6 +117,23 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         }
         self.probe.set(self.shown.len(), not_shown);
         Ok(Progress::Continue)
+    }
+
+    /// Writes the state. Since when the process is in the one that is seen first is not known.
+    fn write_status(&mut self, state: State, reason: Reason, now: Ns) {
+        let status = self.status.get_or_insert(DomainStatus::new(state, reason, None));
+        status.see(state, reason, None, now);
+        self.dom.write(&status.group(), now);
+    }
+
+    /// Writes CPU time and number of threads by role.
+    fn write_roles(&mut self, threads: &[ThreadSample]) {
+        let now = threads.last().map_or_else(|| now(Clock::Boottime), |thread| thread.now);
+        let mut look = self.times.look();
+        for thread in threads {
+            look.thread(thread.key, thread.role, thread.reading.run_ns);
+        }
+        self.dom.write(&ThreadGroup::from(look.done(self.reader.pid)), now);
     }
 
     /// Frees the slots whose threads the last sample did not find.
@@ -126,10 +157,21 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         self.retire();
         if self.samples > 1 {
             self.dom.deactivate::<Memory>();
+            self.write_status(State::Dying, Reason::Unknown, now(Clock::Boottime));
         }
         self.probe.set(0, 0);
         self.ended = true;
         Progress::Ended
+    }
+}
+
+/// The state that the kernel's letter of a process shows.
+const fn state_of(letter: char) -> (State, Reason) {
+    match letter {
+        'T' => (State::Paused, Reason::User),
+        't' => (State::Paused, Reason::Debug),
+        'Z' | 'X' => (State::Dying, Reason::Unknown),
+        _ => (State::Running, Reason::Unknown),
     }
 }
 

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domstat_layout::Word;
-use domstat_layout::latest::{BlkIo, BlkIoTimes, Memory};
+use domstat_layout::latest::{
+    Balloon, BlkDiscards, BlkFailures, BlkIo, BlkIoTimes, BlkLimits, Memory,
+};
+use domstat_layout::{Group, Ns, Word};
 use serde_json::Value;
 
-use super::limits::{Listed, MAX_CPUS, MAX_DEVICES, MAX_IMAGES, MAX_JOBS, MAX_NODES, MAX_TEXT};
+use super::latency::{Latency, latencies};
+use super::limits::{
+    Listed, MAX_CPUS, MAX_DEVICES, MAX_IMAGES, MAX_IOTHREADS, MAX_JOBS, MAX_NODES, MAX_TEXT,
+};
 
 /// Deepest backing chain that is followed.
 const MAX_CHAIN: usize = 64;
@@ -68,6 +73,10 @@ pub(super) struct Layer {
     pub(super) filters: Vec<String>,
     pub(super) io: BlkIo,
     pub(super) times: BlkIoTimes,
+    pub(super) discards: BlkDiscards,
+    pub(super) failures: BlkFailures,
+    /// Histograms of reads, writes and flushes.
+    pub(super) latencies: [Latency; 3],
     /// Highest byte that was written.
     pub(super) highest: Option<u64>,
 }
@@ -171,8 +180,48 @@ fn layer(image: Image<'_>) -> Layer {
             flush_req: number("flush_operations"),
             flush_total_ns: number("flush_total_time_ns"),
         },
+        discards: BlkDiscards {
+            dis_req: number("unmap_operations"),
+            dis_bytes: number("unmap_bytes"),
+            dis_total_ns: number("unmap_total_time_ns"),
+            dis_merged: number("unmap_merged"),
+        },
+        failures: BlkFailures {
+            rd_failed: number("failed_rd_operations"),
+            wr_failed: number("failed_wr_operations"),
+            flush_failed: number("failed_flush_operations"),
+            dis_failed: number("failed_unmap_operations"),
+            rd_invalid: number("invalid_rd_operations"),
+            wr_invalid: number("invalid_wr_operations"),
+            flush_invalid: number("invalid_flush_operations"),
+            dis_invalid: number("invalid_unmap_operations"),
+        },
+        latencies: latencies(stats),
         highest: highest["stats"]["wr_highest_offset"].as_u64(),
     }
+}
+
+/// Limits of a device, from query-block, by its name and its path.
+pub(super) type DeviceLimits = BTreeMap<(String, String), BlkLimits>;
+
+/// The limits that QEMU's own throttling has for each device that holds an image.
+pub(super) fn limits(reply: &Value) -> DeviceLimits {
+    let of_device = |v: &Value| {
+        let inserted = v["inserted"].as_object()?;
+        let number = |key: &str| Word::from(inserted.get(key).and_then(Value::as_u64));
+        let limits = BlkLimits {
+            limit_req: number("iops"),
+            rd_limit_req: number("iops_rd"),
+            wr_limit_req: number("iops_wr"),
+            limit_bytes: number("bps"),
+            rd_limit_bytes: number("bps_rd"),
+            wr_limit_bytes: number("bps_wr"),
+            ..BlkLimits::NOT_PRODUCED
+        };
+        let name = |key: &str| text(&v[key]).unwrap_or_default();
+        Some(((name("device"), name("qdev")), limits))
+    };
+    list(reply).filter_map(of_device).take(MAX_DEVICES).collect()
 }
 
 /// A block node, from query-named-block-nodes.
@@ -180,6 +229,7 @@ fn layer(image: Image<'_>) -> Layer {
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) file: Option<String>,
+    pub(super) driver: Option<String>,
     pub(super) virtual_size: Option<u64>,
     pub(super) actual_size: Option<u64>,
     pub(super) threshold: u64,
@@ -190,6 +240,7 @@ pub(super) fn nodes(reply: &Value) -> Listed<Node> {
         Some(Node {
             name: text(&v["node-name"])?,
             file: text(&v["file"]),
+            driver: text(&v["drv"]),
             virtual_size: v["image"]["virtual-size"].as_u64(),
             actual_size: v["image"]["actual-size"].as_u64(),
             threshold: v["write_threshold"].as_u64().unwrap_or(0),
@@ -277,6 +328,34 @@ pub(super) fn guest_memory(reply: &Value, memory: &mut Memory) {
     memory.unused_bytes = word("stat-free-memory");
     memory.available_bytes = word("stat-total-memory");
     memory.usable_bytes = word("stat-available-memory");
+}
+
+/// What the guest's driver reports beyond that; `None` if it has not reported yet. `now` is the
+/// region's clock and `now_s` the host's, in seconds since 1970, at one moment.
+pub(super) fn balloon(reply: &Value, now: Ns, now_s: u64) -> Option<Balloon> {
+    let stats = &reply["stats"];
+    let word = |key: &str| Word::from(stats[key].as_u64().filter(|v| *v < u64::MAX / 2));
+    let last_update = reply["last-update"].as_u64().filter(|s| *s > 0)?;
+    // The host's clock may have been set back since.
+    let age_ns = now_s.saturating_sub(last_update).checked_mul(1_000_000_000);
+    Some(Balloon {
+        disk_caches_bytes: word("stat-disk-caches"),
+        hugetlb_pgalloc: word("stat-htlb-pgalloc"),
+        hugetlb_pgfail: word("stat-htlb-pgfail"),
+        oom_kills: word("stat-oom-kills"),
+        alloc_stalls: word("stat-alloc-stalls"),
+        async_scan: word("stat-async-scans"),
+        direct_scan: word("stat-direct-scans"),
+        async_reclaim: word("stat-async-reclaims"),
+        direct_reclaim: word("stat-direct-reclaims"),
+        last_update_ns: age_ns.and_then(|age| now.0.checked_sub(age)).into(),
+    })
+}
+
+/// Thread ids of IOThreads, from query-iothreads.
+pub(super) fn iothreads(reply: &Value) -> BTreeSet<i32> {
+    let tid = |v: &Value| i32::try_from(v["thread-id"].as_i64()?).ok();
+    list(reply).filter_map(tid).take(MAX_IOTHREADS).collect()
 }
 
 pub(super) fn list(v: &Value) -> impl Iterator<Item = &Value> {

@@ -1,13 +1,14 @@
 //! Entry points for fuzzers: everything that reads what a QEMU wrote, without a connection.
 
-use domstat_layout::Group;
 use domstat_layout::latest::Memory;
+use domstat_layout::{Group, Ns};
 use serde_json::Value;
 
+use super::migration::MigrationState;
 use super::qmp::Message;
 use super::qmp::input::{LineBuffer, message};
 use super::stats::{StatsSchema, exits};
-use super::{decode, disk};
+use super::{decode, disk, latency};
 
 /// Takes bytes as a connection does, whole and cut at `cut`, and decodes each message as the reply
 /// to every question. Returns how many messages there were. Never panics.
@@ -37,6 +38,8 @@ pub fn decode_all(reply: &Value) {
     debug_assert_eq!(names.len(), devices.len());
     let _ = (decode::cpus(reply), decode::max_cpus(reply), decode::nodes(reply));
     let _ = (decode::jobs(reply), decode::job_nodes(reply));
+    let _ = (decode::limits(reply), decode::iothreads(reply), latency::latencies(reply));
+    let _ = (decode::balloon(reply, Ns(1), 1), MigrationState::default().answer(reply, Ns(1)));
     decode::guest_memory(reply, &mut Memory::NOT_PRODUCED.clone());
     for target in ["vm", "vcpu"] {
         let schema = StatsSchema::new(reply, reply, target);

@@ -11,6 +11,8 @@ pub const MAX_NODES: usize = 4096;
 pub const MAX_JOBS: usize = 1024;
 /// Most vCPUs, and the highest index of one plus 1. QEMU's machines have at most 4,096.
 pub const MAX_CPUS: u32 = 4096;
+/// Most IOThreads. A disk has one, as a rule, or shares one.
+pub const MAX_IOTHREADS: usize = 1024;
 /// Most statistics of the VM and of each vCPU, in words: each bucket of a histogram is one. KVM has
 /// some 150.
 pub const MAX_STATS: usize = 1024;

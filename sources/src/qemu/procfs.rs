@@ -4,14 +4,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use domstat_layout::latest::{Cpu, NetIo};
+use domstat_layout::latest::{Cpu, NetIo, Threads};
+use domstat_layout::sink::DomSink;
 use domstat_layout::{Clock, Group, Ns, Word};
 use procfs::process::{FDTarget, Process};
 
+use super::decode;
 use super::limits::MAX_TAPS;
 use super::qmp::Peer;
+use crate::cgroup::Cgroup;
 use crate::host::now;
 use crate::process::runstate_estimator::{Activity, Reading};
+use crate::threads::{Role, ThreadTimes};
 
 /// The process that runs the VM, held so that another one that is given its number is not taken
 /// for it.
@@ -74,6 +78,27 @@ impl QemuProcess {
             // After the counters, so that they cannot say more than has passed.
             now: now(Clock::Boottime),
         })
+    }
+
+    /// CPU time and number of its threads by role; of vCPUs and IOThreads QEMU says which they are.
+    pub(super) fn roles(
+        &self,
+        times: &mut ThreadTimes,
+        cpus: &[decode::Cpu],
+        iothreads: &BTreeSet<i32>,
+    ) -> Option<Threads> {
+        let vcpus: BTreeSet<i32> = cpus.iter().filter_map(|cpu| cpu.tid).collect();
+        let role_of = |tid, name: &str| match (vcpus.contains(&tid), iothreads.contains(&tid)) {
+            (true, _) => Role::Vcpu,
+            (_, true) => Role::Iothread,
+            _ => Role::of_name(name),
+        };
+        times.of_process(&self.process, role_of).map(Threads::from)
+    }
+
+    /// Writes limits and pressure of the control group that holds it.
+    pub(super) fn write_cgroup<D: DomSink>(&self, cgroup: &mut Cgroup, dom: &mut D) {
+        cgroup.write(&self.process, dom, Clock::Boottime);
     }
 
     /// CPU time, in steps of a tick (10 ms).

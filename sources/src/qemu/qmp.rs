@@ -249,6 +249,13 @@ impl Connection {
         self.stream.as_fd()
     }
 
+    /// The connection is to be closed after some last commands: each has this long, and no stop
+    /// ends its wait.
+    pub(super) fn last_words(&mut self, limit: Duration) {
+        self.stop = None;
+        self.limit = limit;
+    }
+
     /// Whether QEMU still owes an answer to a command whose time was up. It handles commands one
     /// after the other, so there is no point in asking for more.
     #[must_use]

@@ -1,15 +1,19 @@
 //! Questions to QEMU: functions that ask over a connection and return decoded values. None of them
 //! knows the VM's state; what comes before an answer stays queued in the connection.
 
-use domstat_layout::Group;
-use domstat_layout::latest::Memory;
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use domstat_layout::latest::{Balloon, Memory};
+use domstat_layout::{Clock, Group};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::decode::{self, Cpu, Device, JobInfo, JobNodes, Node, list, text};
+use super::decode::{self, Cpu, Device, DeviceLimits, JobInfo, JobNodes, Node, list, text};
 use super::limits::Listed;
 use super::qmp::{Connection, QmpError};
 use super::stats::StatsSchema;
+use crate::host::now;
 
 /// vCPUs, from query-cpus-fast.
 pub(super) fn cpus(qmp: &mut Connection) -> Result<Listed<Cpu>, QmpError> {
@@ -35,6 +39,8 @@ pub(super) struct Topology {
     pub(super) max_cpus: u32,
     /// QOM path of the balloon.
     pub(super) balloon: Option<String>,
+    /// Thread ids of IOThreads.
+    pub(super) iothreads: BTreeSet<i32>,
 }
 
 pub(super) fn topology(qmp: &mut Connection) -> Result<Topology, QmpError> {
@@ -51,7 +57,8 @@ pub(super) fn topology(qmp: &mut Connection) -> Result<Topology, QmpError> {
             balloon = Some(format!("{path}/{name}"));
         }
     }
-    Ok(Topology { cpus, max_cpus, balloon })
+    let iothreads = decode::iothreads(&qmp.ask_lenient("query-iothreads", &Value::Null)?);
+    Ok(Topology { cpus, max_cpus, balloon, iothreads })
 }
 
 /// Run state, from query-status.
@@ -110,8 +117,43 @@ pub(super) fn set_threshold(
     qmp.ask("block-set-write-threshold", &arguments).map(|_| ())
 }
 
+/// Limits of the devices, from query-block.
+pub(super) fn limits(qmp: &mut Connection) -> Result<DeviceLimits, QmpError> {
+    qmp.ask("query-block", &Value::Null).map(|reply| decode::limits(&reply))
+}
+
+/// The last migration, from query-migrate.
+pub(super) fn migration(qmp: &mut Connection) -> Result<Value, QmpError> {
+    qmp.ask_lenient("query-migrate", &Value::Null)
+}
+
+/// How often the balloon at this path asks its driver, in seconds; `None` if QEMU does not say.
+pub(super) fn balloon_interval(qmp: &mut Connection, path: &str) -> Result<Option<u64>, QmpError> {
+    let arguments = json!({ "path": path, "property": BALLOON_INTERVAL });
+    Ok(qmp.ask_lenient("qom-get", &arguments)?.as_u64())
+}
+
+/// Has it ask this often; false if QEMU refuses.
+pub(super) fn set_balloon_interval(
+    qmp: &mut Connection,
+    path: &str,
+    seconds: u64,
+) -> Result<bool, QmpError> {
+    let arguments = json!({ "path": path, "property": BALLOON_INTERVAL, "value": seconds });
+    match qmp.ask("qom-set", &arguments) {
+        Ok(_) => Ok(true),
+        Err(QmpError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+const BALLOON_INTERVAL: &str = "guest-stats-polling-interval";
+
 /// Memory sizes and, if there is a balloon at this path, what its driver reports.
-pub(super) fn memory(qmp: &mut Connection, balloon: Option<&str>) -> Result<Memory, QmpError> {
+pub(super) fn memory(
+    qmp: &mut Connection,
+    balloon: Option<&str>,
+) -> Result<(Memory, Option<Balloon>), QmpError> {
     let size = qmp.ask_lenient("query-memory-size-summary", &Value::Null)?;
     let base = size["base-memory"].as_u64();
     let plugged = size["plugged-memory"].as_u64().unwrap_or(0);
@@ -121,6 +163,7 @@ pub(super) fn memory(qmp: &mut Connection, balloon: Option<&str>) -> Result<Memo
         maximum_bytes: maximum.into(),
         ..Memory::NOT_PRODUCED
     };
+    let mut reported = None;
     if let Some(path) = balloon {
         let balloon = qmp.ask_lenient("query-balloon", &Value::Null)?;
         if let Some(actual) = balloon["actual"].as_u64() {
@@ -129,8 +172,11 @@ pub(super) fn memory(qmp: &mut Connection, balloon: Option<&str>) -> Result<Memo
         let arguments = json!({ "path": path, "property": "guest-stats" });
         let guest = qmp.ask_lenient("qom-get", &arguments)?;
         decode::guest_memory(&guest, &mut memory);
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_s = since_1970.map_or(0, |time| time.as_secs());
+        reported = decode::balloon(&guest, now(Clock::Boottime), now_s);
     }
-    Ok(memory)
+    Ok((memory, reported))
 }
 
 /// What query-stats reports of the VM and of a vCPU.

@@ -31,19 +31,22 @@ pub(super) enum Question {
     Jobs,
     /// Memory sizes and the balloon.
     Memory,
+    /// The last migration.
+    Migration,
     /// KVM's statistics.
     Stats,
 }
 
 impl Question {
     /// All, in the order in which they are asked if all are due.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Topology,
         Self::Status,
         Self::Extents,
         Self::Blocks,
         Self::Jobs,
         Self::Memory,
+        Self::Migration,
         Self::Stats,
     ];
 }
@@ -61,8 +64,8 @@ impl Polls {
         let old = if version < QUIET_STATS { OLD_STATS_INTERVAL } else { options.interval };
         let stats = options.stats_interval.unwrap_or(old.max(options.interval));
         let slow = options.interval.saturating_mul(5);
-        let intervals =
-            [slow.saturating_mul(4), slow, options.interval, slow, options.interval, slow, stats];
+        let usual = options.interval;
+        let intervals = [slow.saturating_mul(4), slow, usual, slow, usual, slow, slow, stats];
         Self { threads: Poll::every(options.interval), questions: intervals.map(Poll::every) }
     }
 
@@ -72,7 +75,8 @@ impl Polls {
     }
 
     pub(super) const fn of(&mut self, question: Question) -> &mut Poll {
-        let [topology, status, blocks, extents, jobs, memory, stats] = &mut self.questions;
+        let [topology, status, blocks, extents, jobs, memory, migration, stats] =
+            &mut self.questions;
         match question {
             Question::Topology => topology,
             Question::Status => status,
@@ -80,6 +84,7 @@ impl Polls {
             Question::Extents => extents,
             Question::Jobs => jobs,
             Question::Memory => memory,
+            Question::Migration => migration,
             Question::Stats => stats,
         }
     }

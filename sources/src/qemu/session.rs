@@ -31,6 +31,8 @@ const FLOODED_PACE: Duration = Duration::from_millis(20);
 /// A session that lasts this long, or that was cut, was of use: the next attempt to connect comes
 /// soon.
 const USEFUL_SESSION: Duration = Duration::from_secs(10);
+/// How long QEMU may take to answer each of the last questions of a daemon that ends.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Longest note to the operator, in characters.
 const MAX_NOTE: usize = 1000;
 /// How often the rest of a closed connection is taken, each time as much as is taken at a time.
@@ -124,6 +126,9 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
                 observer.peer = PeerKind::Qemu;
                 let began = Instant::now();
                 let left = observer.session(&mut qmp);
+                if let (Left::Stop, Some(domain)) = (&left, &mut observer.domain) {
+                    give_back(domain, &mut qmp);
+                }
                 observer.left_session(&mut qmp);
                 let is_cut = matches!(left, Left::Qmp(QmpError::Closed | QmpError::Os { .. }));
                 if is_cut || began.elapsed() >= USEFUL_SESSION {
@@ -257,14 +262,25 @@ impl<P: Publisher> Observer<P> {
                 "",
             );
         }
-        let mut domain = VmState::new(identity, process, polls, self.options.limit);
-        domain.topology(qmp)?;
-        domain.blocks(qmp)?;
-        domain.describe_stats(qmp)?;
-        self.open_region(qmp, &mut domain)?;
+        let mut domain = VmState::new(identity, process, polls, &self.options);
+        if let Err(left) = self.publish_domain(qmp, &mut domain) {
+            give_back(&mut domain, qmp);
+            return Err(left);
+        }
         domain.report(Event::Published);
         self.domain = Some(domain);
         Ok(())
+    }
+
+    fn publish_domain(
+        &mut self,
+        qmp: &mut Connection,
+        domain: &mut VmState<P>,
+    ) -> Result<(), Left> {
+        domain.topology(qmp)?;
+        domain.blocks(qmp)?;
+        domain.describe_stats(qmp)?;
+        self.open_region(qmp, domain)
     }
 
     /// Makes a region with room for what there is, writes everything once, and publishes it.
@@ -318,6 +334,9 @@ impl<P: Publisher> Observer<P> {
                 let result = self.open_region(qmp, &mut domain);
                 self.domain = Some(domain);
                 if let Err(left) = result {
+                    if let Some(domain) = &mut self.domain {
+                        give_back(domain, qmp);
+                    }
                     // Nobody sees it any more; the next session begins again.
                     self.end_domain();
                     return Err(left);
@@ -500,6 +519,12 @@ fn is_libvirts_monitor(path: &Path) -> bool {
     let of_domain = path.parent().and_then(Path::file_name);
     path.file_name().is_some_and(|name| name == "monitor.sock")
         && of_domain.is_some_and(|name| name.to_string_lossy().starts_with("domain-"))
+}
+
+/// Has QEMU keep nothing for us any more. What it does not answer in time stays as it is.
+fn give_back<P: Publisher>(domain: &mut VmState<P>, qmp: &mut Connection) {
+    qmp.last_words(LAST_WORDS);
+    let _ = domain.take_back(qmp);
 }
 
 /// Gives a command this error for an answer.

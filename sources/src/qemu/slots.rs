@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, NetIdentity, NetIo, Runstate, Sched,
+    BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkLimits,
+    NetIdentity, NetIo, Runstate, Sched,
 };
 use domstat_layout::sink::{BlkSink, NetSink, VcpuSink};
-use domstat_layout::{Group, Name, Ns, Word};
+use domstat_layout::{BlkHistGroup, Group, Name, Ns, Word};
 
 use super::Publisher;
 use super::decode::Cpu;
+use super::latency::Distributions;
 use super::procfs::{NO_RUNSTATE, QemuProcess, ThreadSample};
 use crate::process::RunstateEstimator;
 use crate::process::runstate_estimator::Activity;
@@ -39,6 +41,8 @@ pub(super) struct BlkSlot<S> {
     key: Option<(String, String)>,
     state: SlotState,
     io: BlkIo,
+    /// What was written last of its distributions.
+    distributions: Distributions,
     pub(super) extent: BlkExtent,
     pub(super) extent_as_of: Option<Ns>,
     /// The threshold that fired last.
@@ -76,6 +80,7 @@ impl<P: Publisher> Slots<P> {
             key: None,
             state: SlotState::Fresh,
             io: BlkIo::NOT_PRODUCED,
+            distributions: Distributions::default(),
             extent: BlkExtent::NOT_PRODUCED,
             extent_as_of: None,
             last_exceeded: None,
@@ -160,6 +165,11 @@ impl<P: Publisher> Slots<P> {
     pub(super) fn blk(&mut self, name: &str) -> Option<&mut BlkSlot<P::Blk>> {
         let index = *self.blk_of.get(Name::new(name).as_str()?)?;
         self.blks.get_mut(index)
+    }
+
+    /// The index of its record.
+    pub(super) fn blk_index(&self, name: &str) -> Option<u64> {
+        u64::try_from(*self.blk_of.get(Name::new(name).as_str()?)?).ok()
     }
 
     pub(super) fn blk_ref(&self, name: &str) -> Option<&BlkSlot<P::Blk>> {
@@ -250,6 +260,7 @@ impl<S: BlkSink> BlkSlot<S> {
         self.state = SlotState::Used;
         self.key = Some(key.clone());
         self.io = BlkIo::NOT_PRODUCED;
+        self.distributions = Distributions::default();
         self.extent = BlkExtent { threshold_events: Word::new(0), ..BlkExtent::NOT_PRODUCED };
         self.extent_as_of = None;
         self.last_exceeded = None;
@@ -268,6 +279,10 @@ impl<S: BlkSink> BlkSlot<S> {
         self.sink.deactivate::<BlkIoTimes>();
         self.sink.deactivate::<BlkExtent>();
         self.sink.deactivate::<BlkJob>();
+        self.sink.deactivate::<BlkDiscards>();
+        self.sink.deactivate::<BlkFailures>();
+        self.sink.deactivate::<BlkLimits>();
+        self.distributions(&Distributions::default(), Ns(0));
     }
 
     /// Writes what was read and written. Counters that fell are those of another device.
@@ -285,6 +300,39 @@ impl<S: BlkSink> BlkSlot<S> {
         if is_produced(times) {
             self.sink.write(times, now);
         }
+    }
+
+    /// Writes what was discarded and what failed.
+    pub(super) fn write_more(&mut self, discards: &BlkDiscards, failures: &BlkFailures, now: Ns) {
+        if is_produced(discards) {
+            self.sink.write(discards, now);
+        }
+        if is_produced(failures) {
+            self.sink.write(failures, now);
+        }
+    }
+
+    /// Writes the distributions of the device, and withdraws those that it has no more. Buckets that
+    /// fell are those of a histogram that was set again.
+    pub(super) fn distributions(&mut self, new: &Distributions, now: Ns) {
+        if new.fell(&self.distributions) {
+            let Some(key) = self.key.clone() else { return };
+            let (io, job, extent) = (self.io, self.job, self.extent);
+            self.enter(&key, now);
+            (self.io, self.job, self.extent) = (io, job, extent);
+            self.sink.write(&io, now);
+        }
+        fn show<S: BlkSink, G: BlkHistGroup>(sink: &mut S, is: Option<&G>, was: bool, now: Ns) {
+            match is {
+                Some(group) => sink.write_hist(group, now),
+                None if was => sink.deactivate_hist::<G>(),
+                None => {}
+            }
+        }
+        let old = std::mem::replace(&mut self.distributions, new.clone());
+        show(&mut self.sink, new.rd.as_ref(), old.rd.is_some(), now);
+        show(&mut self.sink, new.wr.as_ref(), old.wr.is_some(), now);
+        show(&mut self.sink, new.fl.as_ref(), old.fl.is_some(), now);
     }
 
     pub(super) fn write_extent(&mut self, now: Ns) {

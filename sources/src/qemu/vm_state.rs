@@ -7,19 +7,27 @@ use std::time::{Duration, Instant};
 use domstat_layout::{Clock, Word};
 use serde_json::Value;
 
-use super::decode::{self, Cpu, Device, Node};
+use super::Options;
+use super::balloon::BalloonInterval;
+use super::decode::{self, Cpu, Device, DeviceLimits, Node};
 use super::job::{End, Job, Outcome, Status};
+use super::latency::Histograms;
 use super::limits::{MAX_CPUS, MAX_IMAGES, MAX_NODES, MAX_TEXT};
+use super::migration::MigrationState;
 use super::procfs::QemuProcess;
 use super::qmp::{Connection, MAX_DRAINED, MAX_DRAINED_BYTES, Message, QmpError, Refused};
+use super::run_state::{Hints, IoError};
 use super::schedule::{Polls, Question};
 use super::slots::Slots;
 use super::stats::StatsSchema;
 use super::threshold::{Firing, Thresholds};
-use crate::Description;
+use crate::cgroup::Cgroup;
 use crate::contract::{ControlError, Event, JobAborted, Publisher, Reply};
 use crate::host::now;
 use crate::libvirt_state;
+use crate::status::DomainStatus;
+use crate::threads::ThreadTimes;
+use crate::{Description, Optional};
 
 mod arming;
 mod disk_lookup;
@@ -61,13 +69,23 @@ pub(super) struct VmState<P: Publisher> {
     nodes: BTreeMap<String, Node>,
     taps: Vec<String>,
     balloon: Option<String>,
+    iothreads: BTreeSet<i32>,
+    thread_times: ThreadTimes,
+    cgroup: Cgroup,
+    /// What QEMU is to keep for us; `None` if it is not to.
+    histograms: Option<Histograms>,
+    balloon_interval: Option<BalloonInterval>,
+    device_limits: DeviceLimits,
+    /// Whether the balloon has reported.
+    has_balloon: bool,
+    migration: MigrationState,
+    status: Option<DomainStatus>,
     vm_stats: StatsSchema,
     vcpu_stats: StatsSchema,
     /// QEMU's word for the state, and whether vCPUs run in it.
     state: String,
     is_running: bool,
-    /// The state was left and entered again.
-    has_resumed: bool,
+    hints: Hints,
     polls: Polls,
     slots: Option<Slots<P>>,
     region: Option<P::Region>,
@@ -165,11 +183,11 @@ impl<P: Publisher> VmState<P> {
         identity: Identity,
         process: Option<QemuProcess>,
         polls: Polls,
-        limit: Duration,
+        options: &Options,
     ) -> Self {
         Self {
             identity,
-            limit,
+            limit: options.limit,
             process,
             cpus: Vec::new(),
             max_cpus: 1,
@@ -180,11 +198,20 @@ impl<P: Publisher> VmState<P> {
             nodes: BTreeMap::new(),
             taps: Vec::new(),
             balloon: None,
+            iothreads: BTreeSet::new(),
+            thread_times: ThreadTimes::default(),
+            cgroup: Cgroup::default(),
+            histograms: options.latency_histograms.then(Histograms::default),
+            balloon_interval: options.balloon_interval.map(BalloonInterval::new),
+            device_limits: DeviceLimits::new(),
+            has_balloon: false,
+            migration: MigrationState::default(),
+            status: None,
             vm_stats: StatsSchema::default(),
             vcpu_stats: StatsSchema::default(),
             state: String::new(),
             is_running: true,
-            has_resumed: false,
+            hints: Hints::default(),
             polls,
             slots: None,
             region: None,
@@ -247,6 +274,7 @@ impl<P: Publisher> VmState<P> {
                 .flatten()
                 .collect(),
             arch_vcpu: self.vcpu_stats.group().into_iter().collect(),
+            optional: Optional { blk_hist: self.histograms.is_some(), ..Optional::default() },
         }
     }
 
@@ -336,10 +364,21 @@ impl<P: Publisher> VmState<P> {
                 self.polls.of(Question::Jobs).hurry();
             }
             "STOP" | "RESUME" | "SHUTDOWN" | "SUSPEND" | "WAKEUP" | "GUEST_PANICKED" | "RESET" => {
-                self.has_resumed |= name == "RESUME";
+                self.hints.has_resumed |= name == "RESUME";
+                if name == "SHUTDOWN" {
+                    self.hints.guest_shuts_down = data["guest"].as_bool().unwrap_or(false);
+                }
                 self.polls.of(Question::Status).hurry();
             }
+            "MIGRATION" | "MIGRATION_PASS" => self.polls.of(Question::Migration).hurry(),
             "DEVICE_DELETED" | "DEVICE_TRAY_MOVED" | "BLOCK_IO_ERROR" => {
+                if name == "BLOCK_IO_ERROR" && data["action"] == "stop" {
+                    self.hints.io_error = Some(IoError {
+                        device: text("device").to_owned(),
+                        node: text("node-name").to_owned(),
+                        no_space: data["nospace"].as_bool().unwrap_or(false),
+                    });
+                }
                 self.polls.of(Question::Topology).hurry();
                 self.polls.of(Question::Status).hurry();
             }
@@ -366,6 +405,20 @@ impl<P: Publisher> VmState<P> {
     pub(super) fn cut(&mut self) {
         self.thresholds.cut();
         self.cancels.clear();
+    }
+
+    /// Takes back what QEMU was asked to keep for us.
+    ///
+    /// # Errors
+    /// [`QmpError`] of the connection.
+    pub(super) fn take_back(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        if let Some(histograms) = &mut self.histograms {
+            histograms.take_back(qmp)?;
+        }
+        match &mut self.balloon_interval {
+            Some(interval) => interval.take_back(qmp),
+            None => Ok(()),
+        }
     }
 
     /// The VM has ended: every caller that waits is answered.

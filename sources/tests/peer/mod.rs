@@ -8,10 +8,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
-use domstat_layout::{BlkGroup, DomGroup, NetGroup, Ns, VcpuGroup};
+use domstat_layout::{BlkGroup, BlkHistGroup, DomGroup, Group, NetGroup, Ns, VcpuGroup};
 use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
 use domstat_sources::qemu::{Options, Vm};
 use serde_json::{Value, json};
@@ -20,13 +20,54 @@ use serde_json::{Value, json};
 pub(crate) struct Quiet {
     events: Sender<Event>,
     notified: Arc<Mutex<u64>>,
+    written: Written,
 }
 
-pub(crate) struct Sink;
+/// What was written last of each group, whatever record it is of.
+#[derive(Clone, Default)]
+pub(crate) struct Written(Arc<Mutex<Words>>);
+
+/// Bytes of groups, by record and name.
+type Words = BTreeMap<(&'static str, &'static str), Vec<u8>>;
+
+impl Written {
+    fn keep<G: Group>(&self, group: &G) {
+        let key = (G::DESC.record.name(), G::DESC.name);
+        self.0.lock().unwrap().insert(key, group.as_bytes().to_vec());
+    }
+
+    /// The group, if it was written and not withdrawn.
+    pub(crate) fn get<G: Group>(&self) -> Option<G> {
+        let key = (G::DESC.record.name(), G::DESC.name);
+        self.0.lock().unwrap().get(&key).map(|bytes| G::read_from_bytes(bytes).unwrap())
+    }
+
+    /// Waits until the group is as it is to be.
+    pub(crate) fn wait<G: Group>(&self, is_so: impl Fn(&G) -> bool) -> G {
+        let began = Instant::now();
+        loop {
+            match self.get::<G>().filter(&is_so) {
+                Some(group) => return group,
+                None => assert!(began.elapsed() < Duration::from_secs(30), "{}", G::DESC.name),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn withdraw<G: Group>(&self) {
+        self.0.lock().unwrap().remove(&(G::DESC.record.name(), G::DESC.name));
+    }
+}
+
+pub(crate) struct Sink(Written);
 
 impl DomSink for Sink {
-    fn write<G: DomGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: DomGroup>(&mut self) {}
+    fn write<G: DomGroup>(&mut self, group: &G, _: Ns) {
+        self.0.keep(group);
+    }
+    fn deactivate<G: DomGroup>(&mut self) {
+        self.0.withdraw::<G>();
+    }
 }
 impl VcpuSink for Sink {
     fn write<G: VcpuGroup>(&mut self, _: &G, _: Ns) {}
@@ -34,8 +75,18 @@ impl VcpuSink for Sink {
     fn renew(&mut self) {}
 }
 impl BlkSink for Sink {
-    fn write<G: BlkGroup>(&mut self, _: &G, _: Ns) {}
-    fn deactivate<G: BlkGroup>(&mut self) {}
+    fn write<G: BlkGroup>(&mut self, group: &G, _: Ns) {
+        self.0.keep(group);
+    }
+    fn write_hist<G: BlkHistGroup>(&mut self, group: &G, _: Ns) {
+        self.0.keep(group);
+    }
+    fn deactivate<G: BlkGroup>(&mut self) {
+        self.0.withdraw::<G>();
+    }
+    fn deactivate_hist<G: BlkHistGroup>(&mut self) {
+        self.0.withdraw::<G>();
+    }
     fn renew(&mut self) {}
 }
 impl NetSink for Sink {
@@ -53,9 +104,9 @@ impl Publisher for Quiet {
     type Region = ();
 
     fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
-        let sinks = |n: u32| (0..n).map(|_| Sink).collect();
+        let sinks = |n: u32| (0..n).map(|_| Sink(self.written.clone())).collect();
         Ok(Sinks {
-            dom: Sink,
+            dom: Sink(self.written.clone()),
             vcpus: sinks(description.nr_vcpus),
             blks: sinks(description.nr_blks),
             nets: sinks(description.nr_nets),
@@ -84,6 +135,8 @@ pub(crate) struct Peer {
     pub(crate) graph: Value,
     /// Armed thresholds by node.
     pub(crate) thresholds: BTreeMap<String, u64>,
+    /// Other answers, by command.
+    pub(crate) answers: Arc<Mutex<BTreeMap<&'static str, Value>>>,
     /// A command that is not answered by itself.
     pub(crate) held: &'static str,
 }
@@ -97,7 +150,8 @@ impl Peer {
         let devices = json!([{ "device": "virtio0", "node-name": "n", "stats": stats }]);
         let graph = json!({ "nodes": [], "edges": [] });
         let thresholds = BTreeMap::new();
-        Self { listener, jobs: json!([job]), devices, graph, thresholds, held: "" }
+        let (jobs, answers) = (json!([job]), Arc::default());
+        Self { listener, jobs, devices, graph, thresholds, answers, held: "" }
     }
 
     /// Takes the next connection, and answers until the held command comes, which it returns.
@@ -111,7 +165,11 @@ impl Peer {
     }
 
     pub(crate) fn answer(&mut self, request: &Value) -> Value {
-        match request["execute"].as_str().unwrap() {
+        let command = request["execute"].as_str().unwrap();
+        if let Some(answer) = self.answers.lock().unwrap().get(command) {
+            return answer.clone();
+        }
+        match command {
             "query-name" => json!({ "name": "peer" }),
             "query-status" => json!({ "status": "running", "running": true }),
             "query-cpus-fast" => json!([{ "cpu-index": 0, "qom-path": "/cpu0" }]),
@@ -129,9 +187,28 @@ impl Peer {
                 self.thresholds.insert(node, arguments["write-threshold"].as_u64().unwrap());
                 json!({})
             }
+            "block-latency-histogram-set" => {
+                self.set_histograms(&request["arguments"]);
+                json!({})
+            }
             "query-memory-size-summary" => json!({ "base-memory": 1 }),
             "query-uuid" | "qmp_capabilities" => json!({}),
             _ => json!([]),
+        }
+    }
+
+    /// Begins histograms with these boundaries, or takes them away.
+    fn set_histograms(&mut self, arguments: &Value) {
+        for device in self.devices.as_array_mut().unwrap() {
+            let stats = device["stats"].as_object_mut().unwrap();
+            for name in ["rd", "wr", "flush"].map(|kind| format!("{kind}_latency_histogram")) {
+                let Some(boundaries) = arguments["boundaries"].as_array() else {
+                    stats.remove(&name);
+                    continue;
+                };
+                let bins = vec![0; boundaries.len() + 1];
+                stats.insert(name, json!({ "boundaries": boundaries, "bins": bins }));
+            }
         }
     }
 
@@ -193,18 +270,24 @@ pub(crate) struct Setup {
     pub(crate) vm: Vm,
     pub(crate) events: Receiver<Event>,
     pub(crate) notified: Arc<Mutex<u64>>,
+    pub(crate) written: Written,
 }
 
 pub(crate) fn setup() -> (Peer, Setup) {
+    setup_with(Options::default())
+}
+
+pub(crate) fn setup_with(options: Options) -> (Peer, Setup) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("peer.qmp");
     let peer = Peer::new(&path);
     let (to, events) = channel();
     let notified = Arc::new(Mutex::new(0));
-    let options = Options { interval: Duration::from_millis(20), ..Options::default() };
-    let publisher = Quiet { events: to, notified: Arc::clone(&notified) };
+    let options = Options { interval: Duration::from_millis(20), ..options };
+    let written = Written::default();
+    let publisher = Quiet { events: to, notified: Arc::clone(&notified), written: written.clone() };
     let vm = Vm::start(&path, &options, publisher).unwrap();
-    (peer, Setup { _dir: dir, vm, events, notified })
+    (peer, Setup { _dir: dir, vm, events, notified, written })
 }
 
 pub(crate) fn wait<T>(from: &Receiver<T>) -> T {

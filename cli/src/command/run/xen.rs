@@ -52,6 +52,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let mut xen = XenDomains { roots, interval };
     // A host that is not Xen is refused before anything else.
     xen.list()?;
+    let form = args.common.form();
     let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(locate::directory(places.dir)?),
@@ -59,8 +60,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     systemd::ready()
         .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
     let stop = Stop::on_signals()?;
-    let placement = args.common.placement.placement();
-    Host::new(xen, place, placement, interval).serve(&stop, args.common.until());
+    Host::new(xen, place, form, interval).serve(&stop, args.common.until());
     Ok(ExitCode::SUCCESS)
 }
 

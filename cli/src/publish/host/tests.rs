@@ -7,6 +7,8 @@ use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns};
 use domstat_sources::{Description, Progress, Running};
 
+use domstat_producer::Placement;
+
 use super::*;
 
 /// What a domain's next tick gives.
@@ -92,6 +94,7 @@ impl Source for MadeSource {
             clock: Clock::Boottime,
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
+            optional: domstat_sources::Optional::default(),
         }
     }
 
@@ -138,7 +141,7 @@ fn setup() -> Setup {
     let made = Made::default();
     let place = Place::Directory(dir.path().to_owned());
     let interval = Duration::from_millis(1);
-    let host = Host::new(made.clone(), place, Placement::Packed, interval);
+    let host = Host::new(made.clone(), place, Placement::Packed.into(), interval);
     let (asks, asked): (_, Receiver<()>) = channel();
     Setup { dir, made, host, stop: Stop::of(asked), _asks: asks }
 }

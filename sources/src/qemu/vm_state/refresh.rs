@@ -3,23 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use domstat_layout::latest::{Cpu, Exits, Memory};
-use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::latest::{Balloon, BlkLimits, Cpu, Exits, Memory, Migration, Status, Threads};
+use domstat_layout::sink::{BlkSink, DomSink, VcpuSink};
 use domstat_layout::{Clock, Ns, Word};
 use serde_json::Value;
 
 use super::{Capacity, Link, VmState};
 use crate::contract::{Event, Publisher};
 use crate::host::now;
-use crate::qemu::decode::{Device, list};
+use crate::qemu::decode::{Device, Layer, list};
 use crate::qemu::disk::{names, needs_kind};
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries::{self, Topology};
+use crate::qemu::run_state;
 use crate::qemu::schedule::Question;
 use crate::qemu::stats::{exits, has_exits};
+use crate::status::{DomainStatus, State};
 
 /// How often the end of a job is looked for that is being canceled.
 const ENDING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a migration is looked at that is under way.
+const MIGRATING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Time after which a round asks no further question. A slow QEMU takes at most that and one
 /// question, of at most four exchanges, before its commands are looked at.
@@ -67,6 +72,7 @@ impl<P: Publisher> VmState<P> {
             Question::Extents => self.extents(qmp),
             Question::Jobs => self.look_at_jobs(qmp, Link::Same),
             Question::Memory => self.memory(qmp),
+            Question::Migration => self.migration(qmp),
             Question::Stats => self.stats(qmp),
         }
     }
@@ -87,6 +93,12 @@ impl<P: Publisher> VmState<P> {
         if let Some((cpu, as_of)) = process.and_then(|p| p.cpu()) {
             slots.dom.write::<Cpu>(&cpu, as_of);
         }
+        if let Some(process) = process {
+            if let Some(threads) = process.roles(&mut self.thread_times, cpus, &self.iothreads) {
+                slots.dom.write::<Threads>(&threads, now(Clock::Boottime));
+            }
+            process.write_cgroup(&mut self.cgroup, &mut slots.dom);
+        }
         let mut samples = BTreeMap::new();
         if let Some(process) = process.filter(|_| !self.taps.is_empty()) {
             let found = process.interfaces(&self.taps);
@@ -101,9 +113,15 @@ impl<P: Publisher> VmState<P> {
     pub(in crate::qemu) fn topology(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
         let answer = queries::topology(qmp);
         self.drain_before(qmp)?;
-        let Topology { cpus, max_cpus, balloon } = answer?;
+        let Topology { cpus, max_cpus, balloon, iothreads } = answer?;
         self.note_omitted("vCPUs", cpus.omitted);
         (self.cpus, self.max_cpus, self.balloon) = (cpus.items, max_cpus, balloon);
+        self.iothreads = iothreads;
+        if let Some(interval) = &mut self.balloon_interval {
+            let result = interval.set(qmp, self.balloon.as_deref());
+            self.drain_before(qmp)?;
+            result?;
+        }
         self.taps = self.process.as_ref().map(|p| p.taps()).unwrap_or_default();
         Ok(())
     }
@@ -122,11 +140,29 @@ impl<P: Publisher> VmState<P> {
             self.polls.threads().hurry();
         }
         self.state = state;
-        let (state, reason) = libvirt_state(&self.state, self.has_resumed);
+        let (number, libvirt_reason) = run_state::libvirt(&self.state, &self.hints);
+        let (state, reason) = run_state::status(&self.state, &self.hints);
+        let device = self.device_of_error().filter(|_| state == State::IoError);
+        // Of the state that it is found in it is not known since when.
+        let status = self.status.get_or_insert(DomainStatus::new(state, reason, None));
+        status.see(state, reason, device, asked);
+        let status = status.group();
         if let Some(slots) = &mut self.slots {
-            slots.dom.write_arch(0, &[Word::new(state), Word::new(reason)], asked);
+            slots.dom.write_arch(0, &[Word::new(number), Word::new(libvirt_reason)], asked);
+            slots.dom.write::<Status>(&status, asked);
         }
         Ok(())
+    }
+
+    /// The record of the disk whose error stopped the VM last.
+    fn device_of_error(&self) -> Option<u64> {
+        let error = self.hints.io_error.as_ref()?;
+        let is_its = |device: &Device, n: usize, layer: &Layer| {
+            let by_node = !error.node.is_empty() && layer.nodes().any(|node| node == error.node);
+            by_node || (n == 0 && !error.device.is_empty() && device.device == error.device)
+        };
+        let (name, ..) = self.images().find(|(_, device, n, layer)| is_its(device, *n, layer))?;
+        self.slots.as_ref()?.blk_index(&name)
     }
 
     /// What was read and written.
@@ -153,6 +189,44 @@ impl<P: Publisher> VmState<P> {
         }
         self.devices = devices;
         self.place_images(asked);
+        self.set_histograms(qmp)
+    }
+
+    /// Has QEMU keep histograms of devices that are new.
+    fn set_histograms(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let Some(histograms) = &mut self.histograms else { return Ok(()) };
+        // QEMU takes the path of a device only.
+        let attached = self.devices.iter().filter(|device| !device.qdev.is_empty());
+        let devices: Vec<_> = attached
+            .filter_map(|device| Some((device.qdev.as_str(), &device.layers.first()?.latencies)))
+            .collect();
+        let result = histograms.set(qmp, &devices);
+        self.drain_before(qmp)?;
+        result
+    }
+
+    /// Limits of each disk: QEMU's own, which are those of its device. A throttle node has others,
+    /// which it does not tell.
+    fn limits(&mut self, qmp: &mut Connection, asked: Ns) -> Result<(), QmpError> {
+        let answer = queries::limits(qmp);
+        self.drain_before(qmp)?;
+        self.device_limits = answer?;
+        let is_throttle = |name: &String| {
+            self.nodes.get(name).is_some_and(|n| n.driver.as_deref() == Some("throttle"))
+        };
+        let mut limits = Vec::new();
+        for (name, device, _, layer) in self.images().filter(|(_, _, n, _)| *n == 0) {
+            let key = (device.device.clone(), device.qdev.clone());
+            if layer.filters.iter().any(is_throttle) {
+                continue;
+            }
+            limits.extend(self.device_limits.get(&key).map(|limits| (name, *limits)));
+        }
+        for (name, limits) in limits {
+            if let Some(slot) = self.slots.as_mut().and_then(|slots| slots.blk(&name)) {
+                slot.sink.write::<BlkLimits>(&limits, asked);
+            }
+        }
         Ok(())
     }
 
@@ -174,16 +248,27 @@ impl<P: Publisher> VmState<P> {
     /// Gives every image a slot and writes what was read and written.
     fn place_images(&mut self, asked: Ns) {
         let keys = self.keys();
-        let images: Vec<_> = self.images().map(|(.., l)| (l.io, l.times)).collect();
+        let distributions = |device: &Device, n: usize, layer: &Layer| {
+            let histograms = self.histograms.as_ref().filter(|_| n == 0)?;
+            Some(histograms.distributions(&device.qdev, &layer.latencies))
+        };
+        let images: Vec<_> = self
+            .images()
+            .map(|(_, d, n, l)| (l.io, l.times, l.discards, l.failures, distributions(d, n, l)))
+            .collect();
         let Some(slots) = &mut self.slots else { return };
         // A region with room for the most that are taken is not replaced by another one.
         self.capacity = match slots.place(&keys, asked) {
             0 => Capacity::Sufficient,
             _ => Capacity::Outgrown,
         };
-        for ((name, _), (io, times)) in keys.iter().zip(images) {
-            if let Some(slot) = slots.blk(name) {
-                slot.io(&io, &times, asked);
+        for ((name, _), image) in keys.iter().zip(images) {
+            let Some(slot) = slots.blk(name) else { continue };
+            let (io, times, discards, failures, distributions) = image;
+            slot.io(&io, &times, asked);
+            slot.write_more(&discards, &failures, asked);
+            if let Some(distributions) = distributions {
+                slot.distributions(&distributions, asked);
             }
         }
     }
@@ -221,8 +306,13 @@ impl<P: Publisher> VmState<P> {
         if let Some(slots) = &mut self.slots {
             slots.write_extents(asked);
         }
+        let result = self.limits(qmp, asked);
         self.polls.of(Question::Extents).postpone();
-        Ok(())
+        match result {
+            // Sizes are there all the same.
+            Err(error) if !error.is_of_the_command() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Which jobs there are. The disk of a job that is new is learned before anything of it is
@@ -253,10 +343,31 @@ impl<P: Publisher> VmState<P> {
         let asked = now(Clock::Boottime);
         let answer = queries::memory(qmp, self.balloon.as_deref());
         self.drain_before(qmp)?;
-        let mut memory = answer?;
+        let (mut memory, balloon) = answer?;
         memory.rss_bytes = self.process.as_ref().and_then(|p| p.rss_bytes()).into();
         if let Some(slots) = &mut self.slots {
             slots.dom.write::<Memory>(&memory, asked);
+            match &balloon {
+                Some(balloon) => slots.dom.write::<Balloon>(balloon, asked),
+                None if self.has_balloon => slots.dom.deactivate::<Balloon>(),
+                None => {}
+            }
+            self.has_balloon = balloon.is_some();
+        }
+        Ok(())
+    }
+
+    /// How the last migration goes, or went.
+    fn migration(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
+        let asked = now(Clock::Boottime);
+        let answer = queries::migration(qmp);
+        self.drain_before(qmp)?;
+        let migration = self.migration.answer(&answer?, asked);
+        if let Some(slots) = &mut self.slots {
+            slots.dom.write::<Migration>(&migration, asked);
+        }
+        if self.migration.is_under_way() {
+            self.polls.of(Question::Migration).within(MIGRATING_INTERVAL);
         }
         Ok(())
     }
@@ -305,10 +416,12 @@ impl<P: Publisher> VmState<P> {
 
     /// Everything once, in the order in which one thing needs the other.
     pub(in crate::qemu) fn run_all(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
-        self.status(qmp)?;
         self.extents(qmp)?;
+        // It names the disk whose error stopped the VM.
+        self.status(qmp)?;
         self.look_at_jobs(qmp, Link::Same)?;
         self.memory(qmp)?;
+        self.migration(qmp)?;
         self.stats(qmp)?;
         let _ = self.threads();
         Ok(())
@@ -317,24 +430,5 @@ impl<P: Publisher> VmState<P> {
     /// The start of the process: nothing is older than it.
     pub(in crate::qemu) fn created(&self) -> Option<Ns> {
         self.process.as_ref().map(|p| p.started())
-    }
-}
-
-/// libvirt's virDomainState and reason for QEMU's word.
-fn libvirt_state(state: &str, resumed: bool) -> (u64, u64) {
-    match state {
-        "running" if resumed => (1, 5),
-        "running" => (1, 1),
-        "paused" => (3, 1),
-        "finish-migrate" | "postmigrate" => (3, 2),
-        "save-vm" => (3, 3),
-        "io-error" => (3, 5),
-        "watchdog" => (3, 6),
-        "guest-panicked" => (3, 10),
-        "prelaunch" | "inmigrate" => (3, 11),
-        "shutdown" => (4, 1),
-        "suspended" => (7, 0),
-        "restore-vm" | "internal-error" | "debug" | "colo" => (3, 0),
-        _ => (0, 0),
     }
 }

@@ -1,0 +1,294 @@
+//! Books of one queue of the micro-VM's disk: what its share of the device shows.
+
+use domstat_layout::histogram::HistogramGroup;
+use domstat_layout::latest::{
+    BlkFailures, BlkIo, BlkIoTimes, BlkQueue, BlkQueueFailures, BlkQueueFlLatency, BlkQueueIo,
+    BlkQueueIoTimes, BlkQueueQueue, BlkQueueRdLatency, BlkQueueRdSize, BlkQueueWrLatency,
+    BlkQueueWrSize, FlLatency, RdLatency, RdSize, WrLatency, WrSize,
+};
+use domstat_layout::sink::{BlkShareSink, BlkSink};
+use domstat_layout::{Ns, Share, Word};
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Read,
+    Write,
+    Flush,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    /// The file could not be read or written.
+    Failed,
+    /// It was refused: no such operation, no such block.
+    Invalid,
+}
+
+/// Groups of a queue, or of the whole device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) io: BlkIo,
+    pub(super) times: BlkIoTimes,
+    pub(super) queue: BlkQueue,
+    pub(super) failures: BlkFailures,
+    pub(super) rd_latency: RdLatency,
+    pub(super) wr_latency: WrLatency,
+    pub(super) fl_latency: FlLatency,
+    pub(super) rd_size: RdSize,
+    pub(super) wr_size: WrSize,
+    /// When they were as they say, in nanoseconds.
+    as_of_ns: u64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        let none = Word::new(0);
+        Self {
+            io: BlkIo {
+                rd_req: none,
+                rd_bytes: none,
+                wr_req: none,
+                wr_bytes: none,
+                errs: none,
+                in_flight: none,
+            },
+            times: BlkIoTimes {
+                rd_total_ns: none,
+                wr_total_ns: none,
+                flush_req: none,
+                flush_total_ns: none,
+            },
+            queue: BlkQueue { busy_ns: none, queued_ns: none, submitted: none, completed: none },
+            failures: BlkFailures {
+                rd_failed: none,
+                wr_failed: none,
+                flush_failed: none,
+                dis_failed: none,
+                rd_invalid: none,
+                wr_invalid: none,
+                flush_invalid: none,
+                dis_invalid: none,
+            },
+            rd_latency: RdLatency::EMPTY,
+            wr_latency: WrLatency::EMPTY,
+            fl_latency: FlLatency::EMPTY,
+            rd_size: RdSize::EMPTY,
+            wr_size: WrSize::EMPTY,
+            as_of_ns: 0,
+        }
+    }
+}
+
+impl Totals {
+    fn is_busy(&self) -> bool {
+        self.queue.submitted != self.queue.completed
+    }
+
+    /// The sum of the queues' totals as of `now` at the latest.
+    pub(super) fn sum(queues: impl IntoIterator<Item = Self>, now: Ns) -> Self {
+        let mut sum = Self { as_of_ns: now.0, ..Self::default() };
+        for queue in queues {
+            BlkQueueIo::share(queue.io).add_to(&mut sum.io);
+            BlkQueueIoTimes::share(queue.times).add_to(&mut sum.times);
+            BlkQueueQueue::share(queue.queue).add_to(&mut sum.queue);
+            BlkQueueFailures::share(queue.failures).add_to(&mut sum.failures);
+            BlkQueueRdLatency::share(queue.rd_latency).add_to(&mut sum.rd_latency);
+            BlkQueueWrLatency::share(queue.wr_latency).add_to(&mut sum.wr_latency);
+            BlkQueueFlLatency::share(queue.fl_latency).add_to(&mut sum.fl_latency);
+            BlkQueueRdSize::share(queue.rd_size).add_to(&mut sum.rd_size);
+            BlkQueueWrSize::share(queue.wr_size).add_to(&mut sum.wr_size);
+            // A queue with nothing in flight is the same now as it was then.
+            if queue.is_busy() {
+                sum.as_of_ns = sum.as_of_ns.min(queue.as_of_ns);
+            }
+        }
+        sum
+    }
+
+    /// Writes the device's own groups, as of `not_before` at the earliest; the time that they are
+    /// as of.
+    pub(super) fn write_device<B: BlkSink>(&self, blk: &mut B, not_before: Ns) -> Ns {
+        let now = Ns(self.as_of_ns).max(not_before);
+        blk.write(&self.io, now);
+        blk.write(&self.times, now);
+        blk.write(&self.queue, now);
+        blk.write(&self.failures, now);
+        blk.write_hist(&self.rd_latency, now);
+        blk.write_hist(&self.wr_latency, now);
+        blk.write_hist(&self.fl_latency, now);
+        blk.write_hist(&self.rd_size, now);
+        blk.write_hist(&self.wr_size, now);
+        now
+    }
+}
+
+/// The books of one queue, which its thread keeps.
+#[derive(Debug)]
+pub(super) struct Books {
+    totals: Totals,
+    in_flight: u64,
+}
+
+impl Books {
+    /// Nothing was asked for yet.
+    pub(super) fn new(now: Ns) -> Self {
+        Self { totals: Totals { as_of_ns: now.0, ..Totals::default() }, in_flight: 0 }
+    }
+
+    pub(super) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// A request was accepted.
+    pub(super) fn accept(&mut self, at_ns: u64) {
+        self.advance(at_ns);
+        self.in_flight = self.in_flight.saturating_add(1);
+        add(&mut self.totals.queue.submitted, 1);
+        self.totals.io.in_flight = Word::new(self.in_flight);
+    }
+
+    /// A request ended that was accepted at `accepted_ns`; `None` is an operation that there is
+    /// not. Requests that did not succeed have no time and no size.
+    pub(super) fn end(
+        &mut self,
+        at_ns: u64,
+        operation: Option<Operation>,
+        outcome: Outcome,
+        accepted_ns: u64,
+        bytes: u64,
+    ) {
+        self.advance(at_ns);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Totals { io, times, queue, failures, .. } = &mut self.totals;
+        add(&mut queue.completed, 1);
+        io.in_flight = Word::new(self.in_flight);
+        if outcome != Outcome::Done {
+            add(&mut io.errs, 1);
+        }
+        let ns = at_ns.saturating_sub(accepted_ns);
+        match (operation, outcome) {
+            (Some(Operation::Read), Outcome::Done) => {
+                add(&mut io.rd_req, 1);
+                add(&mut io.rd_bytes, bytes);
+                add(&mut times.rd_total_ns, ns);
+                self.totals.rd_latency.record(ns);
+                self.totals.rd_size.record(bytes);
+            }
+            (Some(Operation::Write), Outcome::Done) => {
+                add(&mut io.wr_req, 1);
+                add(&mut io.wr_bytes, bytes);
+                add(&mut times.wr_total_ns, ns);
+                self.totals.wr_latency.record(ns);
+                self.totals.wr_size.record(bytes);
+            }
+            (Some(Operation::Flush), Outcome::Done) => {
+                add(&mut times.flush_req, 1);
+                add(&mut times.flush_total_ns, ns);
+                self.totals.fl_latency.record(ns);
+            }
+            (Some(Operation::Read), Outcome::Failed) => add(&mut failures.rd_failed, 1),
+            (Some(Operation::Write), Outcome::Failed) => add(&mut failures.wr_failed, 1),
+            (Some(Operation::Flush), Outcome::Failed) => add(&mut failures.flush_failed, 1),
+            (Some(Operation::Read), Outcome::Invalid) => add(&mut failures.rd_invalid, 1),
+            (Some(Operation::Write), Outcome::Invalid) => add(&mut failures.wr_invalid, 1),
+            (Some(Operation::Flush), Outcome::Invalid) => add(&mut failures.flush_invalid, 1),
+            (None, _) => {}
+        }
+    }
+
+    /// The number in flight was the same until now.
+    fn advance(&mut self, at_ns: u64) {
+        let passed = at_ns.saturating_sub(self.totals.as_of_ns);
+        self.totals.as_of_ns = at_ns.max(self.totals.as_of_ns);
+        if self.in_flight > 0 {
+            add(&mut self.totals.queue.busy_ns, passed);
+            add(&mut self.totals.queue.queued_ns, passed.saturating_mul(self.in_flight));
+        }
+    }
+
+    /// Writes what changes when a request begins.
+    pub(super) fn write_queue<Q: BlkShareSink>(&self, share: &mut Q) {
+        share.write(&BlkQueueQueue::share(self.totals.queue), Ns(self.totals.as_of_ns));
+    }
+
+    /// Writes everything.
+    pub(super) fn write<Q: BlkShareSink>(&self, share: &mut Q) {
+        let Totals { io, times, failures, as_of_ns, .. } = self.totals;
+        let now = Ns(as_of_ns);
+        share.write(&BlkQueueIo::share(io), now);
+        share.write(&BlkQueueIoTimes::share(times), now);
+        share.write(&BlkQueueFailures::share(failures), now);
+        share.write(&BlkQueueRdLatency::share(self.totals.rd_latency), now);
+        share.write(&BlkQueueWrLatency::share(self.totals.wr_latency), now);
+        share.write(&BlkQueueFlLatency::share(self.totals.fl_latency), now);
+        share.write(&BlkQueueRdSize::share(self.totals.rd_size), now);
+        share.write(&BlkQueueWrSize::share(self.totals.wr_size), now);
+        self.write_queue(share);
+    }
+}
+
+fn add(word: &mut Word, more: u64) {
+    *word = word.plus(Word::new(more));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(word: Word) -> u64 {
+        word.value().unwrap()
+    }
+
+    #[test]
+    fn the_queue_is_the_sum_of_the_times_of_its_requests() {
+        let mut books = Books::new(Ns(100));
+        books.accept(110);
+        books.accept(120);
+        books.end(150, Some(Operation::Read), Outcome::Done, 110, 4096);
+        books.end(160, Some(Operation::Flush), Outcome::Done, 120, 0);
+        books.accept(200);
+        books.end(205, Some(Operation::Write), Outcome::Done, 200, 4096);
+        let Totals { queue, io, times, rd_latency, fl_latency, wr_size, .. } = books.totals();
+        assert_eq!(value(queue.busy_ns), 50 + 5);
+        assert_eq!(value(queue.queued_ns), 40 + 40 + 5);
+        assert_eq!((value(queue.submitted), value(queue.completed)), (3, 3));
+        assert_eq!((value(io.rd_req), value(io.wr_req), value(times.flush_req)), (1, 1, 1));
+        assert_eq!(value(times.rd_total_ns), 40);
+        assert_eq!((rd_latency.count().value(), rd_latency.max().value()), (Some(1), Some(40)));
+        assert_eq!((fl_latency.sum().value(), wr_size.sum().value()), (Some(40), Some(4096)));
+    }
+
+    #[test]
+    fn what_did_not_succeed_is_counted_by_its_operation() {
+        let mut books = Books::new(Ns(0));
+        for (operation, outcome) in [
+            (Some(Operation::Read), Outcome::Failed),
+            (Some(Operation::Write), Outcome::Invalid),
+            (None, Outcome::Invalid),
+        ] {
+            books.accept(1);
+            books.end(2, operation, outcome, 1, 4096);
+        }
+        let Totals { io, failures, queue, rd_latency, .. } = books.totals();
+        assert_eq!((value(failures.rd_failed), value(failures.wr_invalid)), (1, 1));
+        assert_eq!((value(io.errs), value(io.rd_req), value(queue.completed)), (3, 0, 3));
+        assert_eq!(rd_latency.count().value(), Some(0));
+    }
+
+    #[test]
+    fn a_sum_is_as_of_the_busy_queue_that_is_oldest() {
+        let [mut one, mut other] = [10, 20].map(|at| Books::new(Ns(at)));
+        one.accept(30);
+        one.end(40, Some(Operation::Read), Outcome::Done, 30, 4096);
+        other.accept(50);
+        let sum = Totals::sum([one.totals(), other.totals()], Ns(90));
+        assert_eq!((sum.as_of_ns, value(sum.io.in_flight)), (50, 1));
+        other.end(60, Some(Operation::Read), Outcome::Done, 50, 4096);
+        let sum = Totals::sum([one.totals(), other.totals()], Ns(90));
+        assert_eq!((sum.as_of_ns, value(sum.queue.busy_ns)), (90, 20));
+        assert_eq!(value(sum.io.rd_req), 2);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a QEMU is asked to keep for domstat, and the groups of causes, against a scripted peer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failed test"
+)]
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use domstat_layout::HistogramGroup;
+use domstat_layout::latest::{
+    Balloon, BlkDiscards, BlkFailures, BlkLimits, Migration, RdLatency, Status, WrLatency,
+};
+use domstat_sources::contract::Observation;
+use domstat_sources::qemu::Options;
+use serde_json::{Value, json};
+
+mod peer;
+use peer::{Peer, setup_with};
+
+/// What the peer was asked, in order.
+type Asked = Arc<Mutex<Vec<Value>>>;
+
+/// Serves one connection until it ends.
+fn serve(peer: Peer) -> (Arc<Mutex<Peer>>, Asked, JoinHandle<()>) {
+    let (peer, asked) = (Arc::new(Mutex::new(peer)), Asked::default());
+    let (served, log) = (Arc::clone(&peer), Arc::clone(&asked));
+    let thread = std::thread::spawn(move || {
+        let mut client = served.lock().unwrap().accept();
+        while let Some(request) = client.next() {
+            let answer = served.lock().unwrap().answer(&request);
+            client.say(&json!({ "return": answer, "id": request["id"] }));
+            log.lock().unwrap().push(request);
+        }
+    });
+    (peer, asked, thread)
+}
+
+/// The arguments of each time that a command was given.
+fn given(asked: &Asked, command: &str) -> Vec<Value> {
+    let asked = asked.lock().unwrap();
+    asked.iter().filter(|r| r["execute"] == command).map(|r| r["arguments"].clone()).collect()
+}
+
+fn histograms() -> Options {
+    Options { latency_histograms: true, ..Options::default() }
+}
+
+const SET: &str = "block-latency-histogram-set";
+const DISK: &str = "/machine/peripheral/virtio-disk0/virtio-backend";
+
+#[test]
+fn histograms_are_set_published_and_taken_back() {
+    let (mut peer, setup) = setup_with(histograms());
+    let stats = json!({ "rd_operations": 5, "failed_rd_operations": 1, "rd_total_time_ns": 100 });
+    peer.devices = json!([{ "device": "", "qdev": DISK, "node-name": "n", "stats": stats }]);
+    let (peer, asked, thread) = serve(peer);
+    let rd = setup.written.wait::<RdLatency>(|_| true);
+    assert_eq!((rd.count().value(), rd.sum_ns.value()), (Some(0), Some(0)));
+    let set = given(&asked, SET);
+    assert_eq!((set.len(), &set[0]["id"]), (1, &json!(DISK)));
+    assert_eq!(set[0]["boundaries"].as_array().unwrap().len(), 39);
+    // Two reads, one of them failed.
+    {
+        let mut peer = peer.lock().unwrap();
+        let stats = &mut peer.devices[0]["stats"];
+        (stats["rd_operations"], stats["failed_rd_operations"]) = (json!(6), json!(2));
+        stats["rd_total_time_ns"] = json!(100 + 700 + 900);
+        stats["rd_latency_histogram"]["bins"][10] = json!(2);
+    }
+    let rd = setup.written.wait::<RdLatency>(|rd| rd.count().value() == Some(2));
+    assert_eq!((rd.ns.0[10].value(), rd.sum_ns.value()), (Some(2), Some(1600)));
+    setup.vm.ask_to_stop();
+    thread.join().unwrap();
+    assert_eq!(given(&asked, SET)[1..], [json!({ "id": DISK })]);
+}
+
+#[test]
+fn histograms_that_someone_else_set_are_left_alone() {
+    let (mut peer, setup) = setup_with(histograms());
+    let histogram = json!({ "boundaries": [10, 20], "bins": [1, 2, 3] });
+    let stats = json!({ "rd_operations": 5, "wr_latency_histogram": histogram });
+    peer.devices = json!([{ "device": "", "qdev": DISK, "node-name": "n", "stats": stats }]);
+    let (_, asked, thread) = serve(peer);
+    setup.written.wait::<domstat_layout::latest::BlkIo>(|io| io.rd_req.value() == Some(5));
+    std::thread::sleep(Duration::from_millis(200));
+    setup.vm.ask_to_stop();
+    thread.join().unwrap();
+    assert_eq!(given(&asked, SET), [Value::Null; 0]);
+    assert!(setup.written.get::<WrLatency>().is_none(), "its bins are no buckets");
+}
+
+#[test]
+fn the_interval_of_the_balloon_is_set_where_there_was_none() {
+    for (before, expected) in [(0, vec![5, 0]), (7, vec![])] {
+        let interval = Some(Duration::from_secs(5));
+        let options = Options { balloon_interval: interval, ..Options::default() };
+        let (peer, setup) = setup_with(options);
+        {
+            let mut answers = peer.answers.lock().unwrap();
+            let balloon = json!([{ "name": "b", "type": "child<virtio-balloon-pci>" }]);
+            answers.insert("qom-list", balloon);
+            answers.insert("qom-get", json!(before));
+        }
+        let answers = Arc::clone(&peer.answers);
+        let (_, asked, thread) = serve(peer);
+        setup.written.wait::<Status>(|_| true);
+        std::thread::sleep(Duration::from_millis(100));
+        if before == 0 {
+            answers.lock().unwrap().insert("qom-get", json!(5));
+        }
+        setup.vm.ask_to_stop();
+        thread.join().unwrap();
+        let set = given(&asked, "qom-set");
+        let values: Vec<u64> = set.iter().map(|a| a["value"].as_u64().unwrap()).collect();
+        assert_eq!(values, expected, "{set:?}");
+    }
+}
+
+#[test]
+fn causes_are_published_and_what_has_no_answer_is_not() {
+    let (mut peer, setup) = setup_with(Options::default());
+    let stats = json!({ "rd_operations": 5, "unmap_operations": 2, "unmap_bytes": 512,
+                        "failed_wr_operations": 3, "invalid_rd_operations": 4 });
+    peer.devices = json!([{ "device": "virtio0", "node-name": "n", "stats": stats }]);
+    let inserted = json!({ "node-name": "n", "iops": 0, "iops_wr": 100, "bps": 4096 });
+    {
+        let mut answers = peer.answers.lock().unwrap();
+        answers.insert("query-block", json!([{ "device": "virtio0", "inserted": inserted }]));
+        let ram = json!({ "transferred": 10, "remaining": 20 });
+        let migration = json!({ "status": "active", "total-time": 5, "ram": ram });
+        answers.insert("query-migrate", migration);
+        answers.insert("query-status", json!({ "status": "io-error", "running": false }));
+    }
+    let mut client = {
+        let mut client = peer.accept();
+        peer.serve_some(&mut client, 3);
+        client
+    };
+    client.say(&json!({ "event": "BLOCK_IO_ERROR", "data": {
+        "device": "virtio0", "node-name": "n", "operation": "write", "action": "stop",
+        "nospace": true, "reason": "No space left on device" } }));
+    let thread = std::thread::spawn(move || peer.serve(&mut client));
+    let limits = setup.written.wait::<BlkLimits>(|_| true);
+    assert_eq!((limits.limit_req.value(), limits.wr_limit_req.value()), (Some(0), Some(100)));
+    assert_eq!((limits.limit_bytes.value(), limits.rd_limit_bytes.value()), (Some(4096), None));
+    assert_eq!(limits.throttled_ns.value(), None);
+    let discards: BlkDiscards = setup.written.wait(|_| true);
+    assert_eq!((discards.dis_req.value(), discards.dis_merged.value()), (Some(2), None));
+    let failures: BlkFailures = setup.written.wait(|_| true);
+    assert_eq!((failures.wr_failed.value(), failures.rd_invalid.value()), (Some(3), Some(4)));
+    assert_eq!(failures.rd_failed.value(), None);
+    let status = setup.written.wait::<Status>(|status| status.reason.value() == Some(8));
+    assert_eq!((status.state.value(), status.device.value()), (Some(7), Some(0)));
+    let migration = setup.written.wait::<Migration>(|_| true);
+    assert_eq!((migration.state.value(), migration.migrations.value()), (Some(2), Some(1)));
+    assert_eq!(
+        (migration.remaining_bytes.value(), migration.dirty_bytes.value()),
+        (Some(20), None)
+    );
+    assert!(setup.written.get::<Balloon>().is_none(), "there is none");
+    setup.vm.ask_to_stop();
+    assert!(thread.join().unwrap().is_none());
+}
