@@ -107,6 +107,8 @@ fn groups(
         let value = match record.fields(desc) {
             Ok(Reading::Active(fields)) => active_group(&fields, taken),
             Ok(Reading::Inactive) => json!({ "status": "inactive" }),
+            // A record of revision 4 or earlier stays as short as it was.
+            Ok(Reading::Unknown) if desc.since > 4 => continue,
             Ok(Reading::Unknown) => json!({ "status": "unknown" }),
             Err(stalled) => json!({ "status": "stalled", "error": stalled.to_string() }),
         };
