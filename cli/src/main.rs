@@ -8,6 +8,7 @@ mod locate;
 mod output;
 mod publish;
 mod rows;
+mod selection;
 mod signals;
 mod view;
 

@@ -55,6 +55,35 @@ fn one_domain_whole() {
 }
 
 #[test]
+fn groups_and_vcpus_are_selected() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let scrape = |args: &[&str]| Export::start(dir.path(), args).scrape();
+    let each = scrape(&[]);
+    let sum = scrape(&["--vcpus", "sum", "--exclude", "exits,net.*"]);
+    let who = format!("{{domain=\"web1\",uuid=\"{UUID_TEXT}\"");
+    for (series, of_each, of_sum) in [
+        (format!("domstat_vcpu_state_seconds_total{who},state=\"running\"}}"), false, true),
+        (
+            format!("domstat_vcpu_state_seconds_total{who},vcpu=\"1\",state=\"running\"}}"),
+            true,
+            false,
+        ),
+        (format!("domstat_vcpu_exits_total{who}"), true, false),
+        (format!("domstat_network_receive_bytes_total{who}"), true, false),
+        (format!("domstat_block_reads_total{who}"), true, true),
+    ] {
+        assert_eq!(value(&each, &series).is_some(), of_each, "{series}\n{each}");
+        assert_eq!(value(&sum, &series).is_some(), of_sum, "{series}\n{sum}");
+    }
+    assert!(!sum.contains("vcpu=\""), "{sum}");
+    let wrong = output(dir.path(), &["export", "--include", "dom.memory,memroy"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = stderr(&wrong);
+    assert!(said.contains("\"memroy\"") && said.contains("dom.memory, dom.cpu"), "{said}");
+}
+
+#[test]
 fn counters_never_go_back() {
     let dir = tempfile::tempdir().unwrap();
     let export = Export::start(dir.path(), &[]);

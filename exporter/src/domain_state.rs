@@ -12,7 +12,10 @@ use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV};
 use domstat_layout::{Geometry, GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
 
 use crate::label::{Label, push_label};
+use crate::queue_times::QueueTimes;
 use crate::scrape::{DomainScrape, LARGE, Names, REASONS, Stamp, nr_records, record};
+use crate::selection::{Selection, Vcpus};
+use crate::vcpu_sums::VcpuSums;
 
 /// The arrays whose slots have tenants.
 const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
@@ -24,6 +27,10 @@ pub(crate) struct DomainState {
     tenants: Tenants,
     /// Times shown of the vCPUs: they never decrease.
     shown: MonotonicTimes,
+    /// Times shown of the block devices' queues.
+    queues: QueueTimes,
+    /// Sums over the vCPUs, if they are selected.
+    sums: VcpuSums,
     retries: u64,
     failures: [u64; REASONS.len()],
     /// Whether a group could not be read in the last pass.
@@ -38,6 +45,7 @@ impl DomainState {
         &mut self,
         entry: &str,
         member: &Member,
+        selection: &Selection,
         budget: &mut Budget,
         scrape: &mut DomainScrape,
     ) {
@@ -45,7 +53,7 @@ impl DomainState {
         match member.attachment() {
             Ok(attachment) => {
                 scrape.created = Stamp::from(member.born());
-                self.fill_attached(entry, attachment, budget, scrape);
+                self.fill_attached(entry, attachment, selection, budget, scrape);
             }
             Err(error) => self.fill_failed(entry, error, scrape),
         }
@@ -67,6 +75,7 @@ impl DomainState {
         &mut self,
         entry: &str,
         attachment: &Attachment,
+        selection: &Selection,
         budget: &mut Budget,
         scrape: &mut DomainScrape,
     ) {
@@ -75,6 +84,8 @@ impl DomainState {
         let incarnation = Some((header.incarnation, header.revision));
         if self.names.region != incarnation {
             self.tenants = Tenants::default();
+            self.sums = VcpuSums::default();
+            self.queues = QueueTimes::default();
         }
         if self.names.region != incarnation || !self.names.is_final {
             let identity = region.dom().read::<Identity>();
@@ -99,10 +110,16 @@ impl DomainState {
             }
             return self.fill_without_values(scrape, liveness.is_up(), liveness.name());
         }
-        let stalled = self.scan_groups(scrape);
+        let stalled = self.scan_groups(selection, scrape);
         self.stalled = stalled > 0;
         self.count_failures("stalled", stalled);
         self.fill_times(scrape, &liveness);
+        let is_live = matches!(liveness, Liveness::Live | Liveness::Stalled(_));
+        self.queues.fill(scrape, is_live);
+        match selection.vcpus {
+            Vcpus::Each => scrape.sums.clear(),
+            Vcpus::Sum => self.sums.fill(scrape),
+        }
         label_devices(scrape);
         (scrape.up, scrape.standing, scrape.has_values) = (true, liveness.name(), true);
         self.fill_common(scrape);
@@ -129,7 +146,7 @@ impl DomainState {
 
     /// Collects ages, saturated fields and tenants from all groups. Returns the number of groups
     /// that could not be read.
-    fn scan_groups(&mut self, scrape: &mut DomainScrape) -> u64 {
+    fn scan_groups(&mut self, selection: &Selection, scrape: &mut DomainScrape) -> u64 {
         let DomainScrape { snapshot, ages, later, saturated, .. } = scrape;
         ages.clear();
         later.clear();
@@ -149,6 +166,7 @@ impl DomainState {
             }
             let Some(now) = snapshot.taken() else { continue };
             let aged = groups.iter().zip(newest).filter(|(desc, _)| has_age(desc));
+            let aged = aged.filter(|(desc, _)| selection.groups.contains(desc));
             ages.extend(aged.filter_map(|(desc, newest)| Some((*desc, now.since(newest?)))));
         }
         stalled

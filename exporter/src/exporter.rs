@@ -12,6 +12,7 @@ use domstat_consumer::fleet::Fleet;
 use crate::domain_state::{Budget, DomainState};
 use crate::process::ProcessStats;
 use crate::scrape::{Names, Scrape, Stamp};
+use crate::selection::Selection;
 
 /// Wait for one domain's writers. A writer that lost its CPU is back by then, or its twin is read
 /// where it has one.
@@ -38,6 +39,7 @@ pub struct Exporter {
 
 struct Inner {
     fleet: Fleet,
+    selection: Arc<Selection>,
     domains: HashMap<String, DomainState>,
     directory_failures: u64,
     duplicates: u64,
@@ -57,6 +59,7 @@ impl Exporter {
     pub fn of(fleet: Fleet) -> Self {
         let state = Inner {
             fleet,
+            selection: Arc::default(),
             domains: HashMap::new(),
             directory_failures: 0,
             duplicates: 0,
@@ -70,6 +73,13 @@ impl Exporter {
             nr_domains: AtomicU64::new(NO_SCRAPE),
             started,
         }
+    }
+
+    /// Exports what `selection` says, instead of the default.
+    #[must_use]
+    pub fn with_selection(self, selection: Selection) -> Self {
+        self.lock().selection = Arc::new(selection);
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -113,6 +123,7 @@ impl Inner {
     fn pass(&mut self, scrape: &mut Scrape) {
         let begin = Instant::now();
         scrape.clear();
+        scrape.selection = Arc::clone(&self.selection);
         if self.fleet.refresh().is_err() {
             self.directory_failures += 1;
         }
@@ -132,7 +143,7 @@ impl Inner {
                 let patient = !(late || domain.stalled);
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }
-            domain.fill(entry, member, &mut budget, scrape.next());
+            domain.fill(entry, member, &self.selection, &mut budget, scrape.next());
             late = late || (domain.stalled && reading.elapsed() > PASS);
         }
         self.domains.retain(|_, domain| domain.seen);

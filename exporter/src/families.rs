@@ -39,9 +39,24 @@ macro_rules! computed {
     };
 }
 
+mod causes;
+
 /// All families, by subject.
-pub const FAMILIES: [&[Family]; 8] =
-    [ITSELF, PROCESS, DOMAIN, DOMAIN_FIELDS, VCPU, VCPU_FIELDS, BLOCK, NETWORK];
+pub const FAMILIES: [&[Family]; 13] = [
+    ITSELF,
+    PROCESS,
+    DOMAIN,
+    DOMAIN_FIELDS,
+    VCPU,
+    VCPU_FIELDS,
+    BLOCK,
+    NETWORK,
+    causes::STATUS,
+    causes::DOMAIN,
+    causes::QUEUE,
+    causes::BLOCK,
+    causes::NETWORK,
+];
 
 const ITSELF: &[Family] = computed! {
     "build" Info None Build "The program that exports.";

@@ -1,5 +1,6 @@
 //! Metric family: name, kind, unit and the fields behind its series.
 
+use domstat_layout::descriptor::{self, FieldDesc};
 use domstat_layout::{Field, Group, GroupDesc};
 
 /// Series of one name that differ in their labels.
@@ -28,6 +29,8 @@ pub enum Kind {
     StateSet,
     /// Always 1; the labels carry the information.
     Info,
+    /// Counts of values up to bounds, and their sum; never decreases, as a counter.
+    Histogram,
 }
 
 /// Base unit of a value.
@@ -87,6 +90,22 @@ pub enum Computed {
     StealSeconds,
     /// Whether a vCPU is running, runnable or blocked.
     Online,
+    /// What hypervisor or VMM says of the domain.
+    Status,
+    /// Why it says so.
+    StatusReason,
+    /// Time since it says so.
+    StatusSeconds,
+    /// Continuity of the domain's counters.
+    Session,
+    /// State of a migration.
+    MigrationState,
+    /// Time since the balloon driver's last report.
+    BalloonAge,
+    /// Time with a request in flight, up to now.
+    BlkBusy,
+    /// Integral of the requests in flight over time, up to now.
+    BlkQueued,
     /// Age of each group.
     Age,
     /// Retried reads.
@@ -127,7 +146,7 @@ pub struct Row {
 }
 
 /// A field of any group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldRef {
     /// The group.
     pub group: &'static GroupDesc,
@@ -140,11 +159,19 @@ impl FieldRef {
         Self { group: G::DESC, offset: field.offset() }
     }
 
+    fn field(&self) -> Option<&'static FieldDesc> {
+        self.group.fields.iter().find(|f| f.offset == self.offset)
+    }
+
     /// Name of the field.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        let field = self.group.fields.iter().find(|f| f.offset == self.offset);
-        field.map_or("", |f| f.name)
+        self.field().map_or("", |f| f.name)
+    }
+
+    /// Behavior of the field over time.
+    pub(crate) fn kind(&self) -> Option<descriptor::Kind> {
+        self.field().map(|f| f.kind)
     }
 }
 
@@ -160,6 +187,15 @@ pub(crate) const fn labeled<G: Group>(
     field: Field<G>,
 ) -> Row {
     Row { label: Some((name, value)), field: FieldRef::of(field), zero_is_none: false }
+}
+
+/// A series with an additional label, that is absent while it is 0.
+pub(crate) const fn limit<G: Group>(
+    name: &'static str,
+    value: &'static str,
+    field: Field<G>,
+) -> Row {
+    Row { zero_is_none: true, ..labeled(name, value, field) }
 }
 
 /// A series that is absent while it is 0.

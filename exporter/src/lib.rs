@@ -12,18 +12,23 @@
 //! [`families`] lists the names. The text is written here and not by a crate, because the
 //! available ones know neither `_created` nor state sets, and store the values themselves.
 
+pub mod domain_labels;
 mod domain_state;
 mod exporter;
 pub mod families;
 pub mod family;
+pub mod histogram;
 pub mod label;
 pub mod openmetrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod points;
 pub mod process;
+mod queue_times;
 pub mod scrape;
+pub mod selection;
 pub mod server;
+mod vcpu_sums;
 
 pub use exporter::Exporter;
 pub use points::walk;

@@ -10,10 +10,13 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+    Histogram as Histograms, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -22,6 +25,7 @@ use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::family::{Family, Kind, Unit};
+use crate::histogram::{Bounds, Histogram, bound};
 use crate::label::Label;
 use crate::points::{Point, Sink, Value, walk};
 use crate::scrape::{Scrape, Stamp};
@@ -82,11 +86,13 @@ pub fn name(family: &Family) -> String {
     name
 }
 
-const fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::None => "1",
-        Unit::Seconds => "s",
-        Unit::Bytes => "By",
+const fn unit(family: &Family) -> &'static str {
+    match (family.unit, family.kind) {
+        (Unit::None, _) => "1",
+        // The bounds of exponential histograms are powers of 2, which are so in nanoseconds only.
+        (Unit::Seconds, Kind::Histogram) => "ns",
+        (Unit::Seconds, _) => "s",
+        (Unit::Bytes, _) => "By",
     }
 }
 
@@ -164,7 +170,7 @@ impl<E, F: FnMut(ExportMetricsServiceRequest) -> Result<(), E>> Sink for Builder
             self.metrics.push(Metric {
                 name: name(family),
                 description: family.help.to_owned(),
-                unit: unit(family.unit).to_owned(),
+                unit: unit(family).to_owned(),
                 metadata: Vec::new(),
                 data: Some(data(family)),
             });
@@ -180,26 +186,118 @@ impl<E, F: FnMut(ExportMetricsServiceRequest) -> Result<(), E>> Sink for Builder
             let key = if family.kind == Kind::StateSet { "state" } else { key };
             attribute(key, label_value(*label))
         }));
-        let value = match point.value {
-            Value::Count(count) => Number::AsInt(i64::try_from(count).unwrap_or(i64::MAX)),
-            Value::Nanos(ns) => Number::AsDouble(Duration::from_nanos(ns).as_secs_f64()),
-        };
-        let counter = family.kind == Kind::Counter;
-        let data_point = NumberDataPoint {
-            attributes,
-            start_time_unix_nano: if counter { nanos(point.created) } else { 0 },
-            time_unix_nano: nanos(self.now),
+        let is_total = matches!(family.kind, Kind::Counter | Kind::Histogram);
+        let times = [if is_total { nanos(point.created) } else { 0 }, nanos(self.now)];
+        let [start_time_unix_nano, time_unix_nano] = times;
+        let number = |value| NumberDataPoint {
+            attributes: attributes.clone(),
+            start_time_unix_nano,
+            time_unix_nano,
             value: Some(value),
             ..NumberDataPoint::default()
         };
-        match self.metrics.last_mut().and_then(|metric| metric.data.as_mut()) {
-            Some(Data::Sum(sum)) => sum.data_points.push(data_point),
-            Some(Data::Gauge(gauge)) => gauge.data_points.push(data_point),
+        let data_point = match point.value {
+            Value::Count(count) => {
+                DataPoint::Number(number(Number::AsInt(i64::try_from(count).unwrap_or(i64::MAX))))
+            }
+            Value::Nanos(ns) => {
+                let seconds = Duration::from_nanos(ns).as_secs_f64();
+                DataPoint::Number(number(Number::AsDouble(seconds)))
+            }
+            Value::Histogram(histogram) if family.unit == Unit::Seconds => {
+                DataPoint::Exponential(exponential(&histogram, attributes, times))
+            }
+            Value::Histogram(histogram) => {
+                DataPoint::Explicit(explicit(&histogram, family.unit, attributes, times))
+            }
+        };
+        match (self.metrics.last_mut().and_then(|metric| metric.data.as_mut()), data_point) {
+            (Some(Data::Sum(sum)), DataPoint::Number(point)) => sum.data_points.push(point),
+            (Some(Data::Gauge(gauge)), DataPoint::Number(point)) => gauge.data_points.push(point),
+            (Some(Data::ExponentialHistogram(to)), DataPoint::Exponential(point)) => {
+                to.data_points.push(point);
+            }
+            (Some(Data::Histogram(to)), DataPoint::Explicit(point)) => to.data_points.push(point),
             _ => {}
         }
         self.points += 1;
         if self.points >= POINTS { self.flush() } else { Ok(()) }
     }
+}
+
+/// A point of any kind of metric.
+enum DataPoint {
+    Number(NumberDataPoint),
+    Exponential(ExponentialHistogramDataPoint),
+    Explicit(HistogramDataPoint),
+}
+
+/// A histogram of nanoseconds with bounds at the powers of 2, all of its buckets.
+///
+/// Index `i` at scale 0 is (2^i, 2^(i+1)], and bit length `i + 1` is [2^i, 2^(i+1) - 1]. They hold
+/// the same values except for whole powers of 2, which are in the next higher index. A duration
+/// that was cut to whole nanoseconds is hardly ever exactly that long.
+fn exponential(
+    histogram: &Histogram<'_>,
+    attributes: Vec<KeyValue>,
+    [start_time_unix_nano, time_unix_nano]: [u64; 2],
+) -> ExponentialHistogramDataPoint {
+    let (zero, counts) = histogram.buckets.split_first().unwrap_or((&0, &[]));
+    let first = counts.iter().position(|n| *n > 0).unwrap_or(0);
+    let end = counts.iter().rposition(|n| *n > 0).map_or(first, |last| last + 1);
+    let positive = Buckets {
+        offset: i32::try_from(first).unwrap_or(0),
+        bucket_counts: counts.get(first..end).unwrap_or_default().to_vec(),
+    };
+    ExponentialHistogramDataPoint {
+        attributes,
+        start_time_unix_nano,
+        time_unix_nano,
+        count: histogram.count(),
+        sum: histogram.sum.map(float),
+        scale: 0,
+        zero_count: *zero,
+        positive: Some(positive),
+        max: histogram.max.map(float),
+        ..ExponentialHistogramDataPoint::default()
+    }
+}
+
+/// A histogram with bounds of its own: the largest values of its buckets, which are exact also for
+/// the powers of 2 that sizes usually are.
+fn explicit(
+    histogram: &Histogram<'_>,
+    unit: Unit,
+    attributes: Vec<KeyValue>,
+    [start_time_unix_nano, time_unix_nano]: [u64; 2],
+) -> HistogramDataPoint {
+    let count = histogram.count();
+    let ends = || Bounds::All.buckets(unit, histogram.buckets.len());
+    let mut below = 0;
+    let mut bucket_counts: Vec<u64> = ends()
+        .map(|bucket| {
+            let up_to = histogram.up_to(bucket);
+            up_to.saturating_sub(std::mem::replace(&mut below, up_to))
+        })
+        .collect();
+    bucket_counts.push(count.saturating_sub(below));
+    HistogramDataPoint {
+        attributes,
+        start_time_unix_nano,
+        time_unix_nano,
+        count,
+        sum: histogram.sum.map(float),
+        bucket_counts,
+        explicit_bounds: ends().map(|bucket| float(bound(bucket))).collect(),
+        max: histogram.max.map(float),
+        ..HistogramDataPoint::default()
+    }
+}
+
+/// The format has no whole numbers here.
+#[allow(clippy::cast_precision_loss, reason = "53 bits are enough for what is shown")]
+const fn float(number: u64) -> f64 {
+    number as f64
 }
 
 fn label_value(label: Label<'_>) -> Any {
@@ -212,14 +310,19 @@ fn label_value(label: Label<'_>) -> Any {
 }
 
 fn data(family: &Family) -> Data {
-    if family.kind == Kind::Counter {
-        Data::Sum(Sum {
+    let aggregation_temporality = AggregationTemporality::Cumulative.into();
+    match (family.kind, family.unit) {
+        (Kind::Counter, _) => {
+            Data::Sum(Sum { data_points: Vec::new(), aggregation_temporality, is_monotonic: true })
+        }
+        (Kind::Histogram, Unit::Seconds) => Data::ExponentialHistogram(ExponentialHistogram {
             data_points: Vec::new(),
-            aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic: true,
-        })
-    } else {
-        Data::Gauge(Gauge { data_points: Vec::new() })
+            aggregation_temporality,
+        }),
+        (Kind::Histogram, _) => {
+            Data::Histogram(Histograms { data_points: Vec::new(), aggregation_temporality })
+        }
+        _ => Data::Gauge(Gauge { data_points: Vec::new() }),
     }
 }
 
@@ -323,4 +426,63 @@ fn without_user(address: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn buckets(values: &[u64], nr: usize) -> Vec<u64> {
+        let mut buckets = vec![0; nr];
+        for value in values {
+            let length = (u64::BITS - value.leading_zeros()) as usize;
+            buckets[length.min(nr - 1)] += 1;
+        }
+        buckets
+    }
+
+    proptest! {
+        #[test]
+        fn an_exponential_histogram_counts_each_value_once(
+            values in proptest::collection::vec(0u64..1 << 38, 0..100)
+        ) {
+            let buckets = buckets(&values, 40);
+            let histogram = Histogram { buckets: &buckets, sum: Some(1), max: None };
+            let point = exponential(&histogram, Vec::new(), [1, 2]);
+            prop_assert_eq!(point.count, values.len() as u64);
+            let of = |wanted: &dyn Fn(u64) -> bool| values.iter().filter(|v| wanted(**v)).count();
+            prop_assert_eq!(point.zero_count, of(&|v| v == 0) as u64);
+            let positive = point.positive.unwrap();
+            // As documented: [2^i, 2^(i+1)), where the format has (2^i, 2^(i+1)].
+            for (i, count) in (positive.offset..).zip(&positive.bucket_counts) {
+                let naive = of(&|v| (1 << i..2 << i).contains(&v));
+                prop_assert_eq!(*count, naive as u64, "{}", i);
+            }
+            let counted: u64 = positive.bucket_counts.iter().sum();
+            prop_assert_eq!(counted + point.zero_count, point.count, "none is outside");
+        }
+
+        #[test]
+        fn explicit_bounds_are_those_of_the_format(
+            values in proptest::collection::vec(
+                prop_oneof![0u64..1 << 33, (0u32..31).prop_map(|bit| 1u64 << bit)], 0..100
+            )
+        ) {
+            let buckets = buckets(&values, 32);
+            let histogram = Histogram { buckets: &buckets, sum: None, max: Some(3) };
+            let point = explicit(&histogram, Unit::Bytes, Vec::new(), [1, 2]);
+            prop_assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+            prop_assert_eq!(point.bucket_counts.iter().sum::<u64>(), values.len() as u64);
+            let mut below = -1.0;
+            for (bound, count) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
+                // The format: greater than the bound before, not greater than this one.
+                let is_in = |v: &&u64| float(**v) > below && float(**v) <= *bound;
+                prop_assert_eq!(*count, values.iter().filter(is_in).count() as u64, "{}", bound);
+                below = *bound;
+            }
+            prop_assert_eq!((point.sum, point.max), (None, Some(3.0)));
+        }
+    }
 }

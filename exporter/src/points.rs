@@ -1,14 +1,19 @@
 //! Points of a scrape, family by family.
 
-use domstat_layout::RecordKind;
-use domstat_layout::latest::VcpuState;
+use domstat_layout::latest::{Runstate, Sched, VcpuState};
+use domstat_layout::{Group, RecordKind};
+
+mod causes;
 
 use crate::families::FAMILIES;
 use crate::family::{Computed, Family, Origin, Row, Unit};
+use crate::histogram::Histogram;
 use crate::label::Label;
 use crate::scrape::{
     DomainScrape, REASONS, RUNSTATES, STANDINGS, Scrape, Stamp, nr_records, record,
 };
+use crate::selection::Vcpus;
+use crate::vcpu_sums::{Addend, addends};
 
 /// Receiver of points.
 pub trait Sink {
@@ -28,20 +33,22 @@ pub struct Point<'a> {
     /// The domain; `None` for the exporter's own points.
     pub domain: Option<&'a DomainScrape>,
     /// Labels other than the domain's.
-    pub labels: &'a [(&'static str, Label<'a>)],
+    pub labels: &'a [(&'a str, Label<'a>)],
     /// The value.
-    pub value: Value,
+    pub value: Value<'a>,
     /// Start of the counter.
     pub created: Stamp,
 }
 
 /// An exact value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum Value<'a> {
     /// A number.
     Count(u64),
     /// Nanoseconds, exported as seconds.
     Nanos(u64),
+    /// Counts by bit length, of nanoseconds if the family's unit is seconds.
+    Histogram(Histogram<'a>),
 }
 
 /// Passes every point of `scrape` to `sink`, in the order of the families.
@@ -52,6 +59,9 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
     for family in FAMILIES.into_iter().flatten() {
         match family.origin {
             Origin::Dom(rows) => fields(scrape, family, RecordKind::Dom, rows, sink)?,
+            Origin::Vcpu(rows) if scrape.selection.vcpus == Vcpus::Sum => {
+                sums(scrape, family, rows, sink)?;
+            }
             Origin::Vcpu(rows) => fields(scrape, family, RecordKind::Vcpu, rows, sink)?,
             Origin::Blk(rows) => fields(scrape, family, RecordKind::Blk, rows, sink)?,
             Origin::Net(rows) => fields(scrape, family, RecordKind::Net, rows, sink)?,
@@ -59,6 +69,7 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
                 let labels = [("version", Label::Text(env!("CARGO_PKG_VERSION")))];
                 own(scrape, family, &labels, Value::Count(1), sink)?;
             }
+            Origin::Computed(computed) if !is_selected(scrape, computed) => {}
             Origin::Computed(computed) => {
                 if let Some(value) = own_value(scrape, computed) {
                     own(scrape, family, &[], value, sink)?;
@@ -73,7 +84,8 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
                         own(scrape, family, &labels, Value::Count(count), sink)?;
                     }
                 }
-                let mut points = ComputedFamily { family, started: scrape.started, sink };
+                let (started, vcpus) = (scrape.started, scrape.selection.vcpus);
+                let mut points = ComputedFamily { family, started, vcpus, sink };
                 scrape.domains().try_for_each(|domain| points.emit(computed, domain))?;
             }
         }
@@ -81,8 +93,22 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
     Ok(())
 }
 
+/// Whether a computed family is about selected groups.
+fn is_selected(scrape: &Scrape, computed: Computed) -> bool {
+    let groups = &scrape.selection.groups;
+    match computed {
+        Computed::StateSeconds => groups.contains(Runstate::DESC),
+        // 1 or 0 of one vCPU; domain_vcpus counts them.
+        Computed::Online => {
+            groups.contains(Runstate::DESC) && scrape.selection.vcpus == Vcpus::Each
+        }
+        Computed::StealSeconds => groups.contains(Sched::DESC) || groups.contains(Runstate::DESC),
+        _ => causes::group(computed).is_none_or(|desc| groups.contains(desc)),
+    }
+}
+
 /// The exporter's own value of a family, if the family is about the exporter.
-fn own_value(scrape: &Scrape, computed: Computed) -> Option<Value> {
+fn own_value(scrape: &Scrape, computed: Computed) -> Option<Value<'static>> {
     let process = scrape.process.as_ref();
     match computed {
         Computed::Refused => Some(Value::Count(scrape.refused)),
@@ -103,8 +129,8 @@ fn own_value(scrape: &Scrape, computed: Computed) -> Option<Value> {
 fn own<S: Sink>(
     scrape: &Scrape,
     family: &'static Family,
-    labels: &[(&'static str, Label<'_>)],
-    value: Value,
+    labels: &[(&str, Label<'_>)],
+    value: Value<'_>,
     sink: &mut S,
 ) -> Result<(), S::Error> {
     sink.point(family, &Point { domain: None, labels, value, created: scrape.started })
@@ -118,10 +144,14 @@ fn fields<S: Sink>(
     rows: &'static [Row],
     sink: &mut S,
 ) -> Result<(), S::Error> {
+    let selected = |row: &&Row| scrape.selection.groups.contains(row.field.group);
+    if !rows.iter().any(|row| selected(&row)) {
+        return Ok(());
+    }
     for domain in scrape.domains().filter(|domain| domain.has_values) {
         for index in 0..nr_records(&domain.snapshot, kind) {
             let Some(record) = record(&domain.snapshot, kind, index) else { continue };
-            for row in rows {
+            for row in rows.iter().filter(selected) {
                 let value = domain.value(record, row.field);
                 let Some(value) = value.filter(|v| !(row.zero_is_none && *v == 0)) else {
                     continue;
@@ -139,13 +169,45 @@ fn fields<S: Sink>(
                         if one.or(other).is_some() { &both[..1] } else { &[] }
                     }
                 };
-                let value = match family.unit {
-                    Unit::Seconds => Value::Nanos(value),
-                    Unit::None | Unit::Bytes => Value::Count(value),
-                };
+                let value = number(family, value);
                 let created = domain.created(kind, index);
                 sink.point(family, &Point { domain: Some(domain), labels, value, created })?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// A field's number in the family's unit.
+const fn number(family: &Family, value: u64) -> Value<'static> {
+    match family.unit {
+        Unit::Seconds => Value::Nanos(value),
+        Unit::None | Unit::Bytes => Value::Count(value),
+    }
+}
+
+/// Emits the sums over vCPUs of fields.
+fn sums<S: Sink>(
+    scrape: &Scrape,
+    family: &'static Family,
+    rows: &'static [Row],
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let selected = rows.iter().filter(|row| scrape.selection.groups.contains(row.field.group));
+    let sums: Vec<(usize, &Row)> = selected
+        .filter_map(|row| {
+            let at =
+                addends().position(|addend| matches!(addend, Addend::Field(f) if f == row.field));
+            Some((at?, row))
+        })
+        .collect();
+    for domain in scrape.domains().filter(|domain| domain.has_values) {
+        for (at, row) in &sums {
+            let Some(Some(sum)) = domain.sums.get(*at) else { continue };
+            let label = row.label.map(|(name, value)| (name, Label::Text(value)));
+            let (labels, value) = (label.as_slice(), number(family, *sum));
+            let created = domain.created;
+            sink.point(family, &Point { domain: Some(domain), labels, value, created })?;
         }
     }
     Ok(())
@@ -166,6 +228,7 @@ fn slot(domain: &DomainScrape, kind: RecordKind, index: u32) -> Option<(&'static
 struct ComputedFamily<'s, S> {
     family: &'static Family,
     started: Stamp,
+    vcpus: Vcpus,
     sink: &'s mut S,
 }
 
@@ -173,8 +236,8 @@ impl<S: Sink> ComputedFamily<'_, S> {
     fn point(
         &mut self,
         domain: &DomainScrape,
-        labels: &[(&'static str, Label<'_>)],
-        value: Value,
+        labels: &[(&str, Label<'_>)],
+        value: Value<'_>,
         created: Stamp,
     ) -> Result<(), S::Error> {
         let point = Point { domain: Some(domain), labels, value, created };
@@ -242,6 +305,10 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 Ok(())
             }
             Computed::Saturated => self.point(domain, &[], Value::Count(domain.saturated), created),
+            _ if causes::group(computed).is_some() => self.emit_causes(computed, domain),
+            Computed::StateSeconds | Computed::StealSeconds if self.vcpus == Vcpus::Sum => {
+                self.emit_sums(computed, domain)
+            }
             _ => {
                 for index in 0..domain.snapshot.nr_vcpus() {
                     self.emit_vcpu(computed, domain, index)?;
@@ -249,6 +316,24 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 Ok(())
             }
         }
+    }
+
+    /// Emits the sums over vCPUs.
+    fn emit_sums(&mut self, computed: Computed, domain: &DomainScrape) -> Result<(), S::Error> {
+        for (addend, sum) in addends().zip(&domain.sums) {
+            let (Some(ns), created) = (*sum, domain.created) else { continue };
+            match (addend, computed) {
+                (Addend::Time(state), Computed::StateSeconds) => {
+                    let labels = [("state", Label::Text(state.name()))];
+                    self.point(domain, &labels, Value::Nanos(ns), created)?;
+                }
+                (Addend::Steal, Computed::StealSeconds) => {
+                    self.point(domain, &[], Value::Nanos(ns), created)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn emit_vcpu(

@@ -9,6 +9,8 @@ use domstat_layout::{GroupDesc, RecordKind, Stat};
 
 use crate::family::FieldRef;
 use crate::process::ProcessStats;
+use crate::queue_times::Times;
+use crate::selection::Selection;
 
 /// States of a vCPU with a time of their own, in the order of the times in a scrape.
 pub(crate) const RUNSTATES: [VcpuState; 4] =
@@ -101,6 +103,10 @@ pub struct DomainScrape {
     pub(crate) hidden: bool,
     /// Each vCPU's times by state, up to now.
     pub(crate) times: Vec<[Option<u64>; 4]>,
+    /// Sums over the vCPUs, by [`addends`](crate::vcpu_sums::addends), if they are selected.
+    pub(crate) sums: Vec<Option<u64>>,
+    /// Busy and queued times of the block devices, up to now.
+    pub(crate) queues: Vec<Times>,
     /// Slots whose counters started later than the domain's, in order.
     pub(crate) later: Vec<(RecordKind, u32, Stamp)>,
     /// Names of the block devices and of the network interfaces.
@@ -112,6 +118,8 @@ pub struct DomainScrape {
 pub struct Scrape {
     domains: Vec<DomainScrape>,
     len: usize,
+    /// What is exported.
+    pub(crate) selection: Arc<Selection>,
     /// Start of the exporter's own counters.
     pub started: Stamp,
     /// Refused scrapes.

@@ -32,6 +32,7 @@ pub(crate) fn print() {
             Kind::Gauge => ("", "gauge"),
             Kind::StateSet => ("", "state set"),
             Kind::Info => ("_info", "info"),
+            Kind::Histogram => ("", "histogram"),
         };
         let (labels, fields) = match origin {
             Origin::Dom(rows) => rows_of("", rows),
@@ -74,6 +75,14 @@ fn computed_of(computed: Computed) -> (String, String) {
         Computed::StateSeconds => ("vcpu; state", "vcpu.runstate, extrapolated to now"),
         Computed::StealSeconds => ("vcpu", "vcpu.sched.delay_ns, else vcpu.runstate.runnable_ns"),
         Computed::Online => ("vcpu", "vcpu.runstate.state"),
+        Computed::Status => ("domstat_domain_status", "dom.status.state"),
+        Computed::StatusReason => ("reason, device", "dom.status.reason, device"),
+        Computed::StatusSeconds => ("", "dom.status.since_ns"),
+        Computed::Session => ("session, cause, previous_incarnation", "dom.lineage"),
+        Computed::MigrationState => ("state", "dom.migration.state, unless none"),
+        Computed::BalloonAge => ("", "dom.balloon.last_update_ns"),
+        Computed::BlkBusy => ("device", "blk.queue.busy_ns, extrapolated to now"),
+        Computed::BlkQueued => ("device", "blk.queue.queued_ns, extrapolated to now"),
         Computed::Age => ("group", "updated_ns of each group"),
         Computed::Retries => ("", "reads"),
         Computed::Failures => {

@@ -11,12 +11,14 @@ use domstat_exporter::server::{Options, Tls, serve};
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::selection::SelectionArgs;
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
   domstat export
   curl -s http://127.0.0.1:9956/metrics | promtool check metrics
+  domstat export --vcpus sum --exclude exits
   domstat export --listen '[::]:9956' --token-file token \\
       --tls-cert host.pem --tls-key host.key
 
@@ -51,6 +53,8 @@ pub(crate) struct Args {
     /// The certificate's private key, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    selection: SelectionArgs,
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
@@ -89,7 +93,8 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     eprintln!("domstat: {place} at {scheme}://{at}/metrics; stop with Ctrl-C");
     // Fails only where no service manager waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    serve(Exporter::of(fleet), listener, options, stopped).map_err(os("serve metrics"))?;
+    let exporter = Exporter::of(fleet).with_selection(args.selection.selection());
+    serve(exporter, listener, options, stopped).map_err(os("serve metrics"))?;
     Ok(ExitCode::SUCCESS)
 }
 

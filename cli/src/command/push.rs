@@ -9,6 +9,7 @@ use domstat_exporter::otlp::Collector;
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::selection::SelectionArgs;
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -40,6 +41,8 @@ pub(crate) struct Args {
     /// Send the token to another host over http, where the network sees it
     #[arg(long, requires = "token_file")]
     token_in_clear: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
@@ -54,7 +57,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Some(token) => collector.with_token(token)?,
         None => collector,
     };
-    let exporter = Exporter::of(fleet);
+    let exporter = Exporter::of(fleet).with_selection(args.selection.selection());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let resource = [("service.name", "domstat"), ("host.name", host.as_str())];
     let mut pushed = 0;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use domstat_consumer::clock::now;
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, Memory, NetIdentity, NetIo,
-    Runstate, Sched, VcpuState,
+    Balloon, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkLimits, BlkQueue,
+    Cpu, Exits, Limits, Memory, Migration, NetIdentity, NetIo, Pressure, Runstate, Sched, Status,
+    Threads, VcpuState,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
 use domstat_producer::{
@@ -125,6 +126,7 @@ impl Writers {
             ..Memory::NOT_PRODUCED
         };
         self.dom.write(&memory, now);
+        self.causes(round, now);
         for (i, (vcpu, tracker)) in (0u64..).zip(self.vcpus.iter_mut().zip(&mut self.trackers)) {
             let states = [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked];
             let state = states[usize::try_from((round + i) % 3).unwrap()];
@@ -148,7 +150,89 @@ impl Writers {
         self.devices(round, now);
     }
 
+    /// What revision 5 says of the domain as a whole.
+    fn causes(&mut self, round: u64, now: Ns) {
+        let status = Status {
+            state: Word::from(0),
+            reason: Word::from(1),
+            since_ns: Word::from(now.0),
+            device: Word::NOT_PRODUCED,
+        };
+        self.dom.write(&status, now);
+        let threads = Threads {
+            vcpu_ns: Word::from(round * 1_000_000),
+            vcpu_threads: Word::from(2),
+            other_ns: Word::from(round * 1000),
+            other_threads: Word::from(3),
+            ..Threads::NOT_PRODUCED
+        };
+        self.dom.write(&threads, now);
+        let limits = Limits {
+            cpu_quota_ns: Word::from(150_000_000),
+            cpu_period_ns: Word::from(100_000_000),
+            cpu_periods: Word::from(10 * round),
+            cpu_throttled_periods: Word::from(round),
+            cpu_throttled_ns: Word::from(round * 1_000_000),
+            memory_max_bytes: Word::from(0),
+            ..Limits::NOT_PRODUCED
+        };
+        self.dom.write(&limits, now);
+        let [cpu_some_ns, cpu_full_ns, memory_some_ns, memory_full_ns, io_some_ns, io_full_ns] =
+            grown(round);
+        let pressure = Pressure {
+            cpu_some_ns,
+            cpu_full_ns,
+            memory_some_ns,
+            memory_full_ns,
+            io_some_ns,
+            io_full_ns,
+        };
+        self.dom.write(&pressure, now);
+        let migration = Migration {
+            state: Word::from(2),
+            remaining_bytes: Word::from(1 << 20),
+            migrations: Word::from(1),
+            ..Migration::NOT_PRODUCED
+        };
+        self.dom.write(&migration, now);
+        let balloon = Balloon {
+            disk_caches_bytes: Word::from(64 << 20),
+            hugetlb_pgalloc: Word::from(3),
+            last_update_ns: Word::from(now.0),
+            ..Balloon::NOT_PRODUCED
+        };
+        self.dom.write(&balloon, now);
+    }
+
     fn devices(&mut self, round: u64, now: Ns) {
+        let queue = BlkQueue {
+            busy_ns: Word::from(round * 10_000_000),
+            queued_ns: Word::from(round * 20_000_000),
+            submitted: Word::from(2 * round + 2),
+            completed: Word::from(2 * round),
+        };
+        self.blks[0].write(&queue, now);
+        let [rd_failed, wr_failed, flush_failed, dis_failed] = grown(round);
+        let [rd_invalid, wr_invalid, flush_invalid, dis_invalid] = grown(2 * round);
+        let failures = BlkFailures {
+            rd_failed,
+            wr_failed,
+            flush_failed,
+            dis_failed,
+            rd_invalid,
+            wr_invalid,
+            flush_invalid,
+            dis_invalid,
+        };
+        self.blks[0].write(&failures, now);
+        let limits = BlkLimits {
+            limit_req: Word::from(100),
+            wr_limit_bytes: Word::from(1 << 20),
+            limit_bytes: Word::from(0),
+            throttled_ns: Word::from(round * 1_000_000),
+            ..BlkLimits::NOT_PRODUCED
+        };
+        self.blks[0].write(&limits, now);
         let [rd_req, rd_bytes, wr_req, wr_bytes, errs, in_flight] = grown(round);
         let io = BlkIo { rd_req, rd_bytes, wr_req, wr_bytes, errs, in_flight };
         self.blks[0].write(&io, now);

@@ -1,0 +1,191 @@
+//! Selection of what is exported: groups, vCPUs one by one or in sum, labels, bounds of histograms.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+use domstat_layout::latest::REV;
+use domstat_layout::{GroupDesc, RecordKind};
+use glob::Pattern;
+
+use crate::histogram::Bounds;
+
+/// What is exported of each domain. It decides which series there are, never their values.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Groups whose fields and ages are exported.
+    pub groups: Groups,
+    /// Series of vCPUs.
+    pub vcpus: Vcpus,
+    /// Bounds of histograms.
+    pub bounds: Bounds,
+}
+
+/// Series of vCPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vcpus {
+    /// Series of each vCPU.
+    #[default]
+    Each,
+    /// One series for each domain: the sum over its vCPUs of what is cumulative.
+    Sum,
+}
+
+/// Numbers of record kinds that a set of groups has room for.
+const KINDS: usize = 16;
+
+/// Set of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups([u64; KINDS]);
+
+impl Default for Groups {
+    /// The groups that are exported if nothing else is asked for.
+    fn default() -> Self {
+        Self::of(|desc| !is_bulky(desc))
+    }
+}
+
+/// A name or pattern that matches no group.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "no group is called {pattern:?}; there are {names}, kinds of records ({kinds}), patterns such as '*.io', and 'default'"
+)]
+pub struct UnknownGroup {
+    pattern: String,
+    names: String,
+    kinds: String,
+}
+
+impl Groups {
+    /// The empty set.
+    pub const NONE: Self = Self([0; KINDS]);
+
+    fn of(wanted: impl Fn(&'static GroupDesc) -> bool) -> Self {
+        let mut set = Self::NONE;
+        for desc in exported().filter(|desc| wanted(desc)) {
+            if let Some(bits) = set.0.get_mut(desc.record.number() as usize) {
+                *bits |= desc.mask();
+            }
+        }
+        set
+    }
+
+    /// The groups of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let mut bits = self.0;
+        bits.iter_mut().zip(other.0).for_each(|(bits, other)| *bits |= other);
+        Self(bits)
+    }
+
+    /// The groups of the first that the other does not have.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        let mut bits = self.0;
+        bits.iter_mut().zip(other.0).for_each(|(bits, other)| *bits &= !other);
+        Self(bits)
+    }
+
+    /// Whether a group is in the set.
+    #[must_use]
+    pub fn contains(&self, desc: &GroupDesc) -> bool {
+        self.0.get(desc.record.number() as usize).is_some_and(|bits| bits & desc.mask() != 0)
+    }
+}
+
+/// The groups with series of their own: a second copy has none, and shares are in their device's.
+fn exported() -> impl Iterator<Item = &'static GroupDesc> {
+    let is_share = |kind| matches!(kind, RecordKind::BlkQueue | RecordKind::NetQueue);
+    REV.all_groups().filter(move |desc| desc.twin_of.is_none() && !is_share(desc.record))
+}
+
+/// Whether a group has many series or long ones, so that it is exported only if it is asked for.
+fn is_bulky(desc: &GroupDesc) -> bool {
+    matches!(desc.record, RecordKind::VcpuHist | RecordKind::BlkHist | RecordKind::Labels)
+}
+
+impl FromStr for Groups {
+    type Err = UnknownGroup;
+
+    /// The groups that a pattern matches: `record.group`, a group's name in any record, a kind of
+    /// records, one of these with `*` and `?`, or `default`.
+    fn from_str(text: &str) -> Result<Self, UnknownGroup> {
+        if text == "default" {
+            return Ok(Self::default());
+        }
+        let pattern = Pattern::new(text).ok();
+        let set = Self::of(|desc| {
+            let record = desc.record.name();
+            let names = [&format!("{record}.{}", desc.name), record, desc.name];
+            let names = if text.contains('.') { &names[..1] } else { &names[..] };
+            pattern.as_ref().is_some_and(|p| names.iter().any(|name| p.matches(name)))
+        });
+        if set == Self::NONE { Err(UnknownGroup::new(text)) } else { Ok(set) }
+    }
+}
+
+impl UnknownGroup {
+    fn new(pattern: &str) -> Self {
+        let (mut names, mut kinds) = (String::new(), Vec::new());
+        for desc in exported() {
+            let record = desc.record.name();
+            let _ = write!(names, "{record}.{}, ", desc.name);
+            if kinds.last() != Some(&record) {
+                kinds.push(record);
+            }
+        }
+        let names = names.trim_end_matches(", ").to_owned();
+        Self { pattern: pattern.to_owned(), names, kinds: kinds.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domstat_layout::Group;
+    use domstat_layout::latest::{BlkIo, Labels, Memory, NetIo, RdLatency, Runstate};
+
+    use super::*;
+
+    fn has(text: &str) -> [bool; 4] {
+        let groups: Groups = text.parse().unwrap_or(Groups::NONE);
+        [Memory::DESC, Runstate::DESC, BlkIo::DESC, NetIo::DESC].map(|desc| groups.contains(desc))
+    }
+
+    #[test]
+    fn a_pattern_names_groups_records_or_both() {
+        assert_eq!(has("dom.memory"), [true, false, false, false]);
+        assert_eq!(has("memory"), [true, false, false, false]);
+        assert_eq!(has("vcpu"), [false, true, false, false]);
+        assert_eq!(has("vcpu.*"), [false, true, false, false]);
+        assert_eq!(has("io"), [false, false, true, true]);
+        assert_eq!(has("*.io"), [false, false, true, true]);
+        assert_eq!(has("net.i?"), [false, false, false, true]);
+        assert_eq!(has("[bn]*.io"), [false, false, true, true]);
+        assert_eq!(has("*"), [true; 4]);
+        assert_eq!(has("default"), [true; 4]);
+        let groups = Groups::default();
+        assert!(!groups.contains(RdLatency::DESC) && !groups.contains(Labels::DESC));
+        assert_eq!(
+            "*".parse::<Groups>().unwrap().without(groups),
+            "*_hist".parse::<Groups>().unwrap().with("labels".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_matches_nothing_is_an_error_that_lists_the_names() {
+        for bad in ["", "dom.io", "memor", "vcpu.runstate.running_ns", "[", "runstate_twin"] {
+            let error = bad.parse::<Groups>().unwrap_err().to_string();
+            assert!(error.contains("dom.memory, dom.cpu") && error.contains("blk.io"), "{error}");
+            assert!(error.contains("(dom, vcpu, blk, net"), "{error}");
+            assert!(error.contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn sets_are_joined_and_taken_apart() {
+        let (io, blk): (Groups, Groups) = ("io".parse().unwrap(), "blk".parse().unwrap());
+        let nets = io.without(blk);
+        assert!(nets.contains(NetIo::DESC) && !nets.contains(BlkIo::DESC));
+        assert_eq!(nets.with(blk), io.with(blk));
+        assert!(RecordKind::ALL.iter().all(|kind| (kind.number() as usize) < KINDS));
+    }
+}
