@@ -7,11 +7,16 @@ use domstat_consumer::rates::{Rates, per_second};
 use domstat_consumer::{Liveness, Reading, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Exits, JOB_KIND_NAMES, JOB_STATE_NAMES,
-    Memory, NetIdentity, NetIo, Runstate, VcpuState,
+    Memory, NetIdentity, NetIo, NetLimits, Runstate, VcpuState,
 };
 use domstat_layout::{BlkGroup, Group, Name, NetGroup, Ns, VcpuGroup, Word};
 
 use crate::output::printable;
+
+pub(crate) mod causes;
+mod queue;
+
+pub(crate) use queue::QueueRow;
 
 /// A domain as of one snapshot, and what changed since an earlier one.
 #[derive(Clone, Copy)]
@@ -187,6 +192,7 @@ pub(crate) struct BlkRow {
     /// The armed write threshold.
     pub(crate) threshold: Option<u64>,
     pub(crate) job: Option<Job>,
+    pub(crate) queue: QueueRow,
 }
 
 /// The block job of a disk.
@@ -209,6 +215,10 @@ pub(crate) struct NetRow {
     pub(crate) packets_in: Option<f64>,
     pub(crate) packets_out: Option<f64>,
     pub(crate) age: Option<u64>,
+    /// What limits it stands under, and what they cost it.
+    pub(crate) limits: Option<NetLimits>,
+    /// Seconds for which packets waited for a limit, in a second.
+    pub(crate) throttled: Option<f64>,
 }
 
 /// Sums over a domain's vCPUs and devices. `None`: not known.
@@ -413,6 +423,7 @@ impl<'a> Interval<'a> {
             capacity: extent.and_then(|e| e.capacity_bytes.value()),
             threshold: extent.and_then(|e| e.threshold_bytes.value()).filter(|t| *t > 0),
             job: job.and_then(|job| Job::new(&job.group)),
+            queue: self.queue(index),
         })
     }
 
@@ -424,6 +435,7 @@ impl<'a> Interval<'a> {
     fn net_row(&self, index: u32) -> Option<NetRow> {
         let identity = self.net::<NetIdentity>(index);
         let io = self.net::<NetIo>(index);
+        let limits = self.net::<NetLimits>(index);
         if identity.is_none() && io.is_none() {
             return None;
         }
@@ -438,7 +450,16 @@ impl<'a> Interval<'a> {
             packets_out,
             age: io.as_ref().and_then(|p| self.age(p.now.updated)),
             io: io.map(|p| p.now.group),
+            throttled: limits
+                .as_ref()
+                .and_then(|p| sum(p.share(|l| l.rx_throttled_ns), p.share(|l| l.tx_throttled_ns))),
+            limits: limits.map(|p| p.now.group),
         })
+    }
+
+    /// The name of a disk's slot.
+    pub(crate) fn disk_name(&self, index: u32) -> String {
+        device(self.blk::<BlkIdentity>(index).map(|p| p.now.group.name), index)
     }
 
     pub(crate) fn sums(self) -> Sums {

@@ -12,6 +12,9 @@ use crate::output::paint::Styles;
 use crate::output::{ABSENT, identity, plain};
 use crate::rows::{BlkRow, Interval, Job, NetRow, VcpuRow};
 
+mod causes;
+mod devices;
+
 /// A table with a head that names its columns.
 pub(crate) struct Section {
     pub(crate) head: Line<'static>,
@@ -225,6 +228,7 @@ impl View {
         let mut lines = Vec::new();
         for disk in &disks {
             lines.push(self.disk(disk, rates));
+            lines.extend(self.disk_causes(disk));
             if let Some(job) = &disk.job {
                 lines.push(self.job(job));
             }
@@ -302,7 +306,10 @@ impl View {
         };
         let head =
             self.head(&format!("{:<DEVICE$}{columns} ERRORS    AGE  errors with drops", "NET"));
-        let lines = nets.iter().map(|net| self.net(net, rates)).collect();
+        let lines = nets
+            .iter()
+            .flat_map(|net| std::iter::once(self.net(net, rates)).chain(self.net_causes(net)));
+        let lines = lines.collect();
         Some(Section { head, lines })
     }
 

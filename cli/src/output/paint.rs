@@ -89,6 +89,15 @@ impl Styles {
         }
     }
 
+    /// Of a domain of which its hypervisor or VMM says this word.
+    pub(crate) fn status(self, word: &str) -> Style {
+        match word {
+            "running" => self.good(),
+            "crashed" | "io_error" => self.bad(),
+            _ => self.warn(),
+        }
+    }
+
     /// Prints lines without trailing blanks; with escape sequences if there are colors.
     pub(crate) fn print<'l>(
         self,

@@ -1,15 +1,16 @@
 //! A sample under the names that `virsh domstats` prints. What is not produced is left out.
 
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Cpu, Identity, Memory, NetIdentity, NetIo, Runstate,
-    Sched,
+    Balloon, BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Cpu, Identity, Memory, NetIdentity, NetIo,
+    REASON_NAMES, Runstate, STATUS_NAMES, Sched, Status,
 };
 use domstat_layout::schema::{FieldKind, FieldUnit, SchemaField, SchemaGroup};
-use domstat_layout::{BlkGroup, RecordKind, Schema, VcpuGroup, Word};
+use domstat_layout::{BlkGroup, Ns, RecordKind, Schema, VcpuGroup, Word};
 
 use crate::output::printable;
 
@@ -29,7 +30,9 @@ pub(super) fn print(
     let name = name.as_ref().and_then(|n| n.as_str()).unwrap_or("-");
     writeln!(keys.out, "Domain: '{}'", printable(name))?;
     let extras = Extras::of(region);
-    if let Some([state, reason]) = extras.state {
+    let status = dom.dom_group::<Status>().ok().and_then(Reading::active);
+    let status = status.map(|status| libvirt_state(&status));
+    if let Some([state, reason]) = extras.state.or(status) {
         keys.word("state.state", state)?;
         keys.word("state.reason", reason)?;
     }
@@ -40,6 +43,9 @@ pub(super) fn print(
     }
     if let Ok(Reading::Active(memory)) = dom.dom_group::<Memory>() {
         balloon(&mut keys, &memory)?;
+    }
+    if let Ok(Reading::Active(more)) = dom.dom_group::<Balloon>() {
+        balloon_more(&mut keys, &more, snapshot.taken())?;
     }
     vcpus(&mut keys, snapshot, &extras)?;
     nets(&mut keys, snapshot)?;
@@ -143,6 +149,54 @@ fn balloon<W: Write>(keys: &mut Keys<'_, W>, memory: &Memory) -> std::io::Result
     keys.kib("balloon.available", memory.available_bytes)?;
     keys.kib("balloon.usable", memory.usable_bytes)?;
     keys.kib("balloon.rss", memory.rss_bytes)
+}
+
+/// What libvirt prints of the balloon driver's further statistics.
+fn balloon_more<W: Write>(
+    keys: &mut Keys<'_, W>,
+    balloon: &Balloon,
+    now: Option<Ns>,
+) -> std::io::Result<()> {
+    let last = balloon.last_update_ns.value().zip(now);
+    let age = last.map(|(last, now)| Duration::from_nanos(now.since(Ns(last))));
+    let stamp = age.and_then(|age| SystemTime::now().checked_sub(age));
+    let stamp = stamp.and_then(|stamp| stamp.duration_since(SystemTime::UNIX_EPOCH).ok());
+    keys.word("balloon.last-update", Word::from(stamp.map(|stamp| stamp.as_secs())))?;
+    keys.kib("balloon.disk_caches", balloon.disk_caches_bytes)?;
+    keys.word("balloon.hugetlb_pgalloc", balloon.hugetlb_pgalloc)?;
+    keys.word("balloon.hugetlb_pgfail", balloon.hugetlb_pgfail)
+}
+
+/// State and reason in the numbers of libvirt's virDomainState and virDomain*Reason; no reason
+/// where libvirt has none of that meaning.
+fn libvirt_state(status: &Status) -> [Word; 2] {
+    let name = |names: &[&'static str], word: Word| {
+        usize::try_from(word.value()?).ok().and_then(|i| names.get(i).copied())
+    };
+    let state = match name(STATUS_NAMES, status.state) {
+        Some("running") => Some(1),
+        Some("paused" | "io_error" | "migrating") => Some(3),
+        Some("dying") => Some(4),
+        Some("shutdown") => Some(5),
+        Some("crashed") => Some(6),
+        Some("suspended") => Some(7),
+        Some(_) => Some(0),
+        None => None,
+    };
+    let reason = match (state, name(REASON_NAMES, status.reason)) {
+        (Some(1), Some("started")) => Some(1),
+        (Some(3), Some("user")) => Some(1),
+        (Some(3), Some("migration")) => Some(2),
+        (Some(3), Some("saved")) => Some(3),
+        (Some(3), Some("io_error" | "no_space")) => Some(5),
+        (Some(3), Some("watchdog")) => Some(6),
+        (Some(3), Some("snapshot")) => Some(9),
+        (Some(3), Some("panic")) => Some(10),
+        (Some(6), Some("panic")) => Some(1),
+        (Some(_), Some("unknown")) => Some(0),
+        _ => None,
+    };
+    [Word::from(state), Word::from(reason)]
 }
 
 fn vcpus<W: Write>(

@@ -1,0 +1,82 @@
+//! Queue, failures and limits of a disk.
+
+use domstat_layout::latest::{BlkFailures, BlkLimits, BlkQueue};
+use domstat_layout::{Ns, Word};
+
+use super::Interval;
+use domstat_consumer::Sample;
+
+/// What a disk's numbers of revision 5 say; all absent for a producer of an earlier one.
+#[derive(Default)]
+pub(crate) struct QueueRow {
+    /// Requests in flight.
+    pub(crate) in_flight: Option<u64>,
+    /// Mean number of requests in flight in the interval.
+    pub(crate) length: Option<f64>,
+    /// Share of the interval with a request in flight.
+    pub(crate) busy: Option<f64>,
+    /// Failed and refused requests.
+    pub(crate) failed: Option<u64>,
+    pub(crate) refused: Option<u64>,
+    pub(crate) limits: Option<BlkLimits>,
+    /// Seconds for which requests waited for a limit, in a second.
+    pub(crate) throttled: Option<f64>,
+}
+
+fn in_flight(queue: &BlkQueue) -> Option<u64> {
+    Some(queue.submitted.value()?.saturating_sub(queue.completed.value()?))
+}
+
+/// Busy and queued time as of a moment: until the next write the number in flight stands still.
+fn at(queue: &Sample<BlkQueue>, now: Ns) -> [Option<u64>; 2] {
+    let passed = now.since(queue.updated);
+    let further = |time: Word, requests: Option<u64>| {
+        time.value()?.checked_add(passed.checked_mul(requests?)?)
+    };
+    let requests = in_flight(queue);
+    [further(queue.busy_ns, requests.map(|n| n.min(1))), further(queue.queued_ns, requests)]
+}
+
+/// The sum of the numbers that are known.
+fn total(words: &[Word]) -> Option<u64> {
+    words.iter().filter_map(|word| word.value()).reduce(u64::saturating_add)
+}
+
+impl Interval<'_> {
+    pub(super) fn queue(&self, index: u32) -> QueueRow {
+        let queue = self.blk::<BlkQueue>(index);
+        let failures = self.blk::<BlkFailures>(index).map(|p| p.now.group);
+        let limits = self.blk::<BlkLimits>(index);
+        let [busy, length] = queue
+            .as_ref()
+            .and_then(|queue| {
+                let then = (queue.then.as_ref()?, self.then?.taken()?);
+                let now = (&queue.now, self.now.taken()?);
+                let passed = now.1.since(then.1);
+                let (before, after) = (at(then.0, then.1), at(now.0, now.1));
+                let grown = |i: usize| {
+                    let grown = after.get(i)?.as_ref()?.checked_sub((*before.get(i)?)?)?;
+                    (passed > 0).then(|| grown as f64 / passed as f64)
+                };
+                Some([grown(0).map(|share| share.min(1.0)), grown(1)])
+            })
+            .unwrap_or_default();
+        let by_operation = |f: &BlkFailures| {
+            [
+                [f.rd_failed, f.wr_failed, f.flush_failed, f.dis_failed],
+                [f.rd_invalid, f.wr_invalid, f.flush_invalid, f.dis_invalid],
+            ]
+        };
+        let [failed, refused] =
+            failures.as_ref().map_or([None; 2], |f| by_operation(f).map(|words| total(&words)));
+        QueueRow {
+            in_flight: queue.as_ref().and_then(|p| in_flight(&p.now.group)),
+            length,
+            busy,
+            failed,
+            refused,
+            throttled: limits.as_ref().and_then(|p| p.share(|l| l.throttled_ns)),
+            limits: limits.map(|p| p.now.group),
+        }
+    }
+}
