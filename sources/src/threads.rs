@@ -196,8 +196,8 @@ impl Look<'_> {
             vhost::Threads::OfProcess => true,
             vhost::Threads::Unknown => false,
             vhost::Threads::OfKernel(threads) => {
-                for thread in threads {
-                    self.thread(thread.key, Role::Vhost, thread.run_ns);
+                for vhost::KernelThread { tid, start_ticks, run_ns } in threads {
+                    self.thread(ThreadKey { tid, start_ticks }, Role::Vhost, run_ns);
                 }
                 true
             }

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 use procfs::process::Process;
 
-use crate::threads::ThreadKey;
-
 /// How often the kernel's threads are listed: some hundreds, each with a file to read.
 const RESCAN: Duration = Duration::from_secs(10);
 /// Longest list of them, in bytes.
@@ -24,7 +22,8 @@ const OWN_THREADS: (u32, u32) = (6, 4);
 /// One of the kernel's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KernelThread {
-    pub(crate) key: ThreadKey,
+    pub(crate) tid: i32,
+    pub(crate) start_ticks: u64,
     pub(crate) run_ns: u64,
 }
 
@@ -82,7 +81,7 @@ fn of_kernel(proc: &Path, listed: Option<&Listed>, pid: i32) -> Threads {
         let run_ns = process.schedstat().ok()?.sum_exec_runtime;
         // The id may have been given to another process since they were listed.
         (stat.ppid == 2).then_some(())?;
-        Some(KernelThread { key: ThreadKey { tid, start_ticks: stat.starttime }, run_ns })
+        Some(KernelThread { tid, start_ticks: stat.starttime, run_ns })
     };
     Threads::OfKernel(listed.get(&pid).into_iter().flatten().filter_map(thread).collect())
 }
@@ -128,8 +127,7 @@ mod tests {
             write(&format!("{tid}/schedstat"), "1234 5 6\n");
         }
         let listed = list(dir.path());
-        let key = ThreadKey { tid: 90, start_ticks: 33 };
-        let expected = vec![KernelThread { key, run_ns: 1234 }];
+        let expected = vec![KernelThread { tid: 90, start_ticks: 33, run_ns: 1234 }];
         assert_eq!(of_kernel(dir.path(), listed.as_ref(), 4711), Threads::OfKernel(expected));
         assert_eq!(of_kernel(dir.path(), listed.as_ref(), 5), Threads::OfKernel(Vec::new()));
     }

@@ -17,11 +17,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use domstat_layout::latest::BlkQueueOf;
 use domstat_layout::sink::BlkShareSink;
-use domstat_layout::{Clock, Ns};
+use domstat_layout::{Clock, Ns, Word};
 
 use super::books::{Books, Operation, Outcome, Totals};
-use super::probe::VcpuShared;
+use super::shared::{BLOCK_BYTES, Block, VcpuShared};
 use crate::host::{now, thread_id};
 
 /// Port of the timer.
@@ -34,7 +35,6 @@ pub(super) const BLOCK: u16 = 0x22;
 pub(super) const DATA: u16 = 0x24;
 
 /// Bytes of a block.
-pub(super) const BLOCK_BYTES: usize = 4096;
 const BLOCK_LEN: u64 = BLOCK_BYTES as u64;
 /// Blocks of the device: 16 MiB in all.
 pub(super) const NR_BLOCKS: u16 = 4096;
@@ -63,7 +63,7 @@ struct Request {
     operation: Option<Operation>,
     block: u16,
     /// What a write writes.
-    data: Option<Box<[u8; BLOCK_BYTES]>>,
+    data: Option<Block>,
     vcpu: Arc<VcpuShared>,
     accepted_ns: u64,
 }
@@ -142,7 +142,7 @@ pub(super) struct Ports {
     queues: Arc<[Queue; NR_QUEUES]>,
     block: u16,
     /// What the next write writes, or the last read has read, and how far that was looked at.
-    data: Box<[u8; BLOCK_BYTES]>,
+    data: Block,
     at: usize,
     /// When the next turn is.
     next_turn: Ns,
@@ -232,9 +232,17 @@ pub(super) struct QueueThread<Q> {
 }
 
 impl<Q: BlkShareSink> QueueThread<Q> {
-    /// Publishes that nothing was asked for yet.
+    /// Publishes what it is a share of, and that nothing was asked for yet.
     pub(super) fn begin(&mut self) {
         if let Some(share) = &mut self.share {
+            // The disk has the first slot for as long as there is a domain.
+            let of = BlkQueueOf {
+                device: Word::new(0),
+                generation: Word::new(0),
+                queue: u64::try_from(self.index).ok().into(),
+                pid: Word::NOT_PRODUCED,
+            };
+            share.write(&of, now(Clock::Monotonic));
             self.books.write(share);
         }
     }

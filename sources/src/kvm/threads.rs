@@ -12,7 +12,7 @@ use vmm_sys_util::errno;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::disk::{NR_QUEUES, Queue, QueueThread};
-use super::probe::VcpuShared;
+use super::shared::VcpuShared;
 use super::sys::os;
 use super::vcpu::{REFRESH_NS, VcpuThread};
 use crate::host::thread_id;

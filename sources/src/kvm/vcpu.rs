@@ -16,7 +16,7 @@ use vmm_sys_util::signal::unblock_signal;
 use super::ArchStats;
 use super::account::Account;
 use super::disk::Ports;
-use super::probe::VcpuShared;
+use super::shared::VcpuShared;
 use super::sys::{Vcpu, os};
 use crate::host::{now, thread_cpu_ns, thread_id};
 
