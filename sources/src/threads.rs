@@ -50,7 +50,8 @@ impl Role {
         if name == "worker" || numbered("iou-wrk-") {
             return Self::Worker;
         }
-        if name.starts_with("IO ") || numbered("domstat-queue") {
+        // QEMU's thread that serves monitors is named as if it were one of those.
+        if name.starts_with("IO ") && name != "IO mon_iothread" || numbered("domstat-queue") {
             return Self::Iothread;
         }
         Self::Other

@@ -7,6 +7,8 @@ use crate::status::{Reason, State};
 pub(super) struct Hints {
     /// The state was left and entered again.
     pub(super) has_resumed: bool,
+    /// It was entered when the VM had arrived by migration.
+    pub(super) has_arrived: bool,
     /// The last error that stopped the VM.
     pub(super) io_error: Option<IoError>,
     /// The guest asked for the last shutdown.
@@ -25,6 +27,7 @@ pub(super) struct IoError {
 /// The state and its reason.
 pub(super) fn status(word: &str, hints: &Hints) -> (State, Reason) {
     match word {
+        "running" if hints.has_arrived => (State::Running, Reason::Migration),
         "running" if hints.has_resumed => (State::Running, Reason::User),
         "running" => (State::Running, Reason::Started),
         "paused" => (State::Paused, Reason::User),
@@ -64,5 +67,36 @@ pub(super) fn libvirt(word: &str, hints: &Hints) -> (u64, u64) {
         "suspended" => (7, 0),
         "restore-vm" | "internal-error" | "debug" | "colo" => (3, 0),
         _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_say_what_the_word_does_not() {
+        let none = Hints::default();
+        let error = |no_space| IoError { device: String::new(), node: String::new(), no_space };
+        let full = Hints { io_error: Some(error(true)), ..Hints::default() };
+        let broken = Hints { io_error: Some(error(false)), ..Hints::default() };
+        let resumed = Hints { has_resumed: true, ..Hints::default() };
+        let arrived = Hints { has_arrived: true, ..resumed.clone() };
+        let by_guest = Hints { guest_shuts_down: true, ..Hints::default() };
+        for (word, hints, expected) in [
+            ("running", &none, (State::Running, Reason::Started)),
+            ("running", &resumed, (State::Running, Reason::User)),
+            ("running", &arrived, (State::Running, Reason::Migration)),
+            ("io-error", &none, (State::IoError, Reason::IoError)),
+            ("io-error", &broken, (State::IoError, Reason::IoError)),
+            ("io-error", &full, (State::IoError, Reason::NoSpace)),
+            ("shutdown", &none, (State::Shutdown, Reason::Unknown)),
+            ("shutdown", &by_guest, (State::Shutdown, Reason::Guest)),
+            ("guest-panicked", &none, (State::Crashed, Reason::Panic)),
+            ("of a later QEMU", &none, (State::Unknown, Reason::Unknown)),
+        ] {
+            assert_eq!(status(word, hints), expected, "{word} {hints:?}");
+        }
+        assert_eq!(libvirt("running", &resumed), (1, 5));
     }
 }

@@ -364,7 +364,11 @@ impl<P: Publisher> VmState<P> {
                 self.polls.of(Question::Jobs).hurry();
             }
             "STOP" | "RESUME" | "SHUTDOWN" | "SUSPEND" | "WAKEUP" | "GUEST_PANICKED" | "RESET" => {
-                self.hints.has_resumed |= name == "RESUME";
+                if name == "RESUME" {
+                    self.hints.has_resumed = true;
+                    // The state is that from before.
+                    self.hints.has_arrived = self.state == "inmigrate";
+                }
                 if name == "SHUTDOWN" {
                     self.hints.guest_shuts_down = data["guest"].as_bool().unwrap_or(false);
                 }

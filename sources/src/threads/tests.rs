@@ -22,6 +22,7 @@ fn names_show_roles() {
         ("fc_vcpu 3", Role::Vcpu),
         ("vcpu12", Role::Vcpu),
         ("IO iothread1", Role::Iothread),
+        ("IO mon_iothread", Role::Other),
         ("vhost-4711", Role::Vhost),
         ("worker", Role::Worker),
         ("iou-wrk-4711", Role::Worker),
