@@ -230,3 +230,84 @@ fn a_job_has_its_disk_whatever_its_id_and_whenever_it_is_ready() {
         }
     }
 }
+
+/// A job of a disk with two images, with an id that suggests none.
+fn commit() -> Value {
+    json!({ "device": "c1", "type": "commit", "len": 2, "offset": 2, "speed": 0 })
+}
+
+/// The disk of the only event, which is the end of that job.
+fn disk_of_end(events: &std::sync::mpsc::Receiver<Event>) -> Option<String> {
+    match next_event(events) {
+        Event::JobEnded { disk, .. } => disk,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_job_that_is_over_within_a_moment_has_the_disk_of_its_nodes() {
+    let (mut peer, setup) = setup();
+    // A snapshot of vda and its commit: no look at the chains ever sees them.
+    peer.devices = plain();
+    peer.jobs = json!([]);
+    let thread = std::thread::spawn(move || {
+        let mut client = peer.accept();
+        peer.held = "query-block-jobs";
+        for _ in 0..2 {
+            let request = peer.serve(&mut client).unwrap();
+            reply(&mut peer, &mut client, &request);
+        }
+        let request = peer.serve(&mut client).unwrap();
+        let created = json!({ "id": "c1", "status": "created" });
+        client.say(&json!({ "event": "JOB_STATUS_CHANGE", "data": created }));
+        reply(&mut peer, &mut client, &request);
+        peer.graph = json!({
+            "nodes": [{ "id": 1, "type": "block-job", "name": "c1" },
+                      { "id": 2, "type": "block-driver", "name": "f2" },
+                      { "id": 3, "type": "block-driver", "name": "f1" }],
+            "edges": [{ "parent": 1, "child": 2 }, { "parent": 1, "child": 3 }],
+        });
+        peer.jobs = json!([{ "device": "c1", "type": "commit", "status": "running",
+                             "ready": false, "offset": 1, "len": 2, "speed": 0 }]);
+        // It lives for one question about it.
+        while let Some(request) = client.next() {
+            reply(&mut peer, &mut client, &request);
+            let asked = request["execute"].as_str().unwrap();
+            if ["x-debug-query-block-graph", "query-block-jobs"].contains(&asked) {
+                break;
+            }
+        }
+        peer.graph = json!({ "nodes": [], "edges": [] });
+        peer.jobs = json!([]);
+        client.say(&json!({ "event": "BLOCK_JOB_COMPLETED", "data": commit() }));
+        peer.held = "";
+        peer.serve(&mut client);
+    });
+    assert_eq!(disk_of_end(&setup.events).as_deref(), Some("vda"));
+    drop(setup);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_job_has_its_disk_although_another_disk_changed_after_its_own() {
+    let (mut peer, setup) = setup();
+    peer.devices = snapshot();
+    peer.jobs = json!([]);
+    let thread = std::thread::spawn(move || {
+        let mut client = peer.accept();
+        peer.held = "query-blockstats";
+        // Published with the snapshot; then the commit is seen, then a snapshot of vdb.
+        let both = json!([disk(VDA, &[("f1", "s1")]), disk(VDB, &[("g2", "t2"), ("g1", "t1")])]);
+        for devices in [snapshot(), snapshot(), plain(), both] {
+            let request = peer.serve(&mut client).unwrap();
+            peer.devices = devices;
+            reply(&mut peer, &mut client, &request);
+        }
+        client.say(&json!({ "event": "BLOCK_JOB_COMPLETED", "data": commit() }));
+        peer.held = "";
+        peer.serve(&mut client);
+    });
+    assert_eq!(disk_of_end(&setup.events).as_deref(), Some("vda"));
+    drop(setup);
+    thread.join().unwrap();
+}

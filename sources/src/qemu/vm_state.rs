@@ -1,7 +1,7 @@
 //! State of one VM, which outlives connections: identity, disks, armed thresholds, block jobs, and
 //! events that are not yet delivered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use domstat_layout::{Clock, Word};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Options;
 use super::balloon::BalloonInterval;
-use super::decode::{self, Cpu, Device, DeviceLimits, Node};
+use super::decode::{self, Cpu, Device, DeviceLimits, JobNodes, Node};
 use super::job::{End, Job, Outcome, Status};
 use super::latency::Histograms;
 use super::limits::{MAX_CPUS, MAX_IMAGES, MAX_NODES, MAX_TEXT};
@@ -64,8 +64,12 @@ pub(super) struct VmState<P: Publisher> {
     names: Vec<String>,
     /// QOM types of devices, by path.
     kinds: BTreeMap<String, String>,
-    /// The chains before the last change, and when it was seen.
-    replaced: Option<(Instant, Chains)>,
+    /// The chains before each recent change, and when it was seen.
+    replaced: VecDeque<(Instant, Chains)>,
+    /// Whether a job has begun since QEMU was asked for the nodes of jobs.
+    job_began: bool,
+    /// The nodes of jobs, as QEMU said last.
+    job_nodes: JobNodes,
     nodes: BTreeMap<String, Node>,
     taps: Vec<String>,
     balloon: Option<String>,
@@ -194,7 +198,9 @@ impl<P: Publisher> VmState<P> {
             devices: Vec::new(),
             names: Vec::new(),
             kinds: BTreeMap::new(),
-            replaced: None,
+            replaced: VecDeque::new(),
+            job_began: false,
+            job_nodes: JobNodes::default(),
             nodes: BTreeMap::new(),
             taps: Vec::new(),
             balloon: None,
@@ -356,10 +362,11 @@ impl<P: Publisher> VmState<P> {
                 self.polls.of(Question::Jobs).hurry();
             }
             "JOB_STATUS_CHANGE" => {
-                if data["status"] == "created"
-                    && let Some(entry) = self.jobs.get_mut(text("id"))
-                {
-                    entry.job.began();
+                if data["status"] == "created" {
+                    self.job_began = true;
+                    if let Some(entry) = self.jobs.get_mut(text("id")) {
+                        entry.job.began();
+                    }
                 }
                 self.polls.of(Question::Jobs).hurry();
             }

@@ -15,7 +15,7 @@ use crate::contract::{
     check_flags,
 };
 use crate::host::now;
-use crate::qemu::decode::{JobInfo, JobNodes};
+use crate::qemu::decode::JobInfo;
 use crate::qemu::job::{AbortError, Action, Answer, End, Job, Outcome, Status};
 use crate::qemu::limits::MAX_JOBS;
 use crate::qemu::qmp::{Connection, QmpError};
@@ -23,6 +23,8 @@ use crate::qemu::schedule::Question;
 
 /// Most jobs of one round whose disks are inferred from what changed.
 const MAX_INFERRED: usize = 16;
+/// Most changes of chains that are remembered to infer such a disk.
+const MAX_REPLACED: usize = 8;
 /// How long after an image was replaced the job that did so may be reported to have ended.
 const JUST_REPLACED: Duration = Duration::from_secs(1);
 
@@ -172,7 +174,9 @@ impl<P: Publisher> VmState<P> {
     /// that.
     pub(super) fn has_unbound_ends(&self) -> bool {
         let is_unbound = |report: &Report| match report {
-            Report::JobEnded(id, _, chains) if !chains.is_empty() => {
+            Report::JobEnded(id, _, chains)
+                if !chains.is_empty() || self.job_nodes.contains_key(id) =>
+            {
                 self.jobs.get(id).is_some_and(JobEntry::is_unbound)
             }
             _ => false,
@@ -180,15 +184,22 @@ impl<P: Publisher> VmState<P> {
         self.reports.iter().any(is_unbound)
     }
 
-    /// The chains before a job that just ended: those that are known, and those before them if they
-    /// were replaced a moment ago, since QEMU reports a job's end after it has replaced an image.
-    fn chains_before(&self) -> Vec<Chains> {
-        let is_recent = |(at, _): &&(Instant, Chains)| at.elapsed() < JUST_REPLACED;
-        let replaced = self.replaced.as_ref().filter(is_recent).map(|(_, chains)| chains.clone());
-        [Some(self.chains()), replaced].into_iter().flatten().collect()
+    /// Remembers the chains that are about to be replaced.
+    pub(super) fn note_replaced(&mut self) {
+        self.replaced.truncate(MAX_REPLACED - 1);
+        self.replaced.push_front((Instant::now(), self.chains()));
     }
 
-    /// Binds jobs that ended too soon to the disks that they changed. The chains are new.
+    /// The chains before a job that just ended: those that are known, and those before them if they
+    /// were replaced a moment ago, since QEMU reports a job's end after it has replaced an image.
+    /// Other disks may have changed meanwhile. The newest first.
+    fn chains_before(&self) -> Vec<Chains> {
+        let recent = self.replaced.iter().filter(|(at, _)| at.elapsed() < JUST_REPLACED);
+        std::iter::once(self.chains()).chain(recent.map(|(_, chains)| chains.clone())).collect()
+    }
+
+    /// Binds jobs that ended too soon: to the disks that have their nodes, or that they changed. The
+    /// chains are new.
     pub(super) fn bind_ends(&mut self) {
         let after = self.chains();
         let mut bound = Vec::new();
@@ -196,7 +207,10 @@ impl<P: Publisher> VmState<P> {
             let Report::JobEnded(id, end, chains) = report else { continue };
             let Some(entry) = self.jobs.get_mut(id).filter(|e| e.is_unbound()) else { continue };
             let kind = &entry.kind;
-            let disk = chains.iter().find_map(|before| disk_of_change(kind, before, &after));
+            let nodes = self.job_nodes.get(id);
+            let disk = nodes
+                .and_then(|nodes| disk_of_nodes(nodes, &self.names, &self.devices))
+                .or_else(|| chains.iter().find_map(|before| disk_of_change(kind, before, &after)));
             if let Some(disk) = disk {
                 entry.disk = JobDisk::Bound(Some(disk));
                 bound.push((id.clone(), end.clone()));
@@ -207,14 +221,21 @@ impl<P: Publisher> VmState<P> {
         }
     }
 
+    /// Whether the nodes of every job without a disk are known.
+    pub(super) fn knows_job_nodes(&self) -> bool {
+        let has_nodes = |id| self.job_nodes.get(id).is_some_and(|nodes| !nodes.is_empty());
+        self.jobs.iter().all(|(id, e)| !e.is_unbound() || !e.job.is_alive() || has_nodes(id))
+    }
+
     /// Binds jobs to the disks that have their nodes; where QEMU cannot list nodes, to those that
     /// their ids suggest. A job without nodes is about to end.
-    pub(super) fn bind_jobs(&mut self, nodes: Option<&JobNodes>) {
+    pub(super) fn bind_jobs(&mut self, can_list: bool) {
         for (id, entry) in &mut self.jobs {
             let JobDisk::Guessed(guess) = &mut entry.disk else { continue };
-            let disk = match nodes.map(|all| all.get(id).filter(|nodes| !nodes.is_empty())) {
-                Some(None) => continue,
-                Some(Some(nodes)) => disk_of_nodes(nodes, &self.names, &self.devices),
+            let nodes = self.job_nodes.get(id).filter(|nodes| !nodes.is_empty());
+            let disk = match nodes {
+                None if can_list => continue,
+                Some(nodes) => disk_of_nodes(nodes, &self.names, &self.devices),
                 None => None,
             };
             entry.disk = JobDisk::Bound(disk.or_else(|| guess.take()));

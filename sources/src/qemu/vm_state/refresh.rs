@@ -185,7 +185,7 @@ impl<P: Publisher> VmState<P> {
         if !same || !devices.iter().map(nodes).eq(self.devices.iter().map(nodes)) {
             // Sizes and thresholds are those of the images that were there before.
             self.polls.of(Question::Extents).hurry();
-            self.replaced = Some((Instant::now(), self.chains()));
+            self.note_replaced();
         }
         self.devices = devices;
         self.place_images(asked);
@@ -322,6 +322,11 @@ impl<P: Publisher> VmState<P> {
         qmp: &mut Connection,
         after: Link,
     ) -> Result<(), QmpError> {
+        let begins = std::mem::take(&mut self.job_began);
+        if begins {
+            // First: a short job has nodes for a moment only.
+            self.learn_job_nodes(qmp)?;
+        }
         let asked = now(Clock::Boottime);
         let answer = queries::jobs(qmp);
         self.drain_before(qmp)?;
@@ -331,12 +336,22 @@ impl<P: Publisher> VmState<P> {
         if self.has_unbound_jobs() {
             // The job's nodes may be of an image that was added a moment ago.
             self.blocks(qmp)?;
-            let answer = queries::job_nodes(qmp);
-            self.bind_jobs(answer?.as_ref());
-            self.drain_before(qmp)?;
+            let known = self.knows_job_nodes();
+            let can_list = known || self.learn_job_nodes(qmp)?;
+            self.bind_jobs(can_list);
         }
         self.write_jobs(&jobs.items, asked);
         Ok(())
+    }
+
+    /// Asks for the nodes of jobs. Whether QEMU can list them.
+    fn learn_job_nodes(&mut self, qmp: &mut Connection) -> Result<bool, QmpError> {
+        let answer = queries::job_nodes(qmp);
+        self.drain_before(qmp)?;
+        let nodes = answer?;
+        let can_list = nodes.is_some();
+        self.job_nodes = nodes.unwrap_or_default();
+        Ok(can_list)
     }
 
     fn memory(&mut self, qmp: &mut Connection) -> Result<(), QmpError> {
