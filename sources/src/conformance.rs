@@ -17,7 +17,7 @@ mod judge;
 mod observer;
 mod record;
 
-pub use observer::{ObserverReport, check_observer};
+pub use observer::{ObserverReport, check_observer, check_observer_within};
 
 use record::{Log, RecordingBlk, RecordingDom, RecordingNet, RecordingShare, RecordingVcpu};
 

@@ -41,19 +41,31 @@ pub fn check_observer(
     observer: impl Observer,
     run_for: Duration,
 ) -> Result<ObserverReport, Violation> {
+    check_observer_within(observer, run_for, PATIENCE)
+}
+
+/// As [`check_observer`], with another limit than 30 s for the answer to a command.
+///
+/// # Errors
+/// [`Violation`] with the first broken rule.
+pub fn check_observer_within(
+    observer: impl Observer,
+    run_for: Duration,
+    limit: Duration,
+) -> Result<ObserverReport, Violation> {
     let seen = Seen::default();
     let observation = observer.observe(Recorder { seen: seen.clone() })?;
     wait("a domain to be published", || observation.status().domain.is_some())?;
     let name = observation.status().domain.unwrap_or_default();
-    answered("the list of disks", &*observation, Command::Disks)?;
-    answered("the list of jobs", &*observation, Command::Jobs)?;
+    answered("the list of disks", &*observation, limit, Command::Disks)?;
+    answered("the list of jobs", &*observation, limit, Command::Jobs)?;
     let abort = |reply| Command::AbortJob {
         disk: "no disk is called so".to_owned(),
         flags: 0,
         timeout: None,
         reply,
     };
-    if let Some(Ok(_)) = answered("a cancellation", &*observation, abort)? {
+    if let Some(Ok(_)) = answered("a cancellation", &*observation, limit, abort)? {
         return Err(Violation::of(15, "a job of a disk that does not exist was canceled"));
     }
     let until = Instant::now() + run_for;
@@ -77,7 +89,7 @@ pub fn check_observer(
     seen.judge(&name)?;
     let last = seen.lengths();
     // After the end a command is refused, or its reply dropped.
-    answered("a command after the end", &*observation, Command::Disks)?;
+    answered("a command after the end", &*observation, limit, Command::Disks)?;
     drop(observation);
     std::thread::sleep(WATCH);
     if seen.lengths() != last {
@@ -90,11 +102,12 @@ pub fn check_observer(
 fn answered<T>(
     what: &str,
     observation: &dyn Observation,
+    limit: Duration,
     make: impl FnOnce(Reply<T>) -> Command,
 ) -> Result<Option<Result<T, ControlError>>, Violation> {
     let (reply, answer) = channel();
     observation.command(make(reply));
-    let first = match answer.recv_timeout(PATIENCE) {
+    let first = match answer.recv_timeout(limit) {
         Ok(answer) => Some(answer),
         Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => {
