@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
 mod common;
+#[path = "../../tests/src/daemon.rs"]
+#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each user takes its part")]
+mod daemon;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -212,4 +215,20 @@ fn a_socket_that_others_may_not_connect_to_is_one_error_and_a_control_socket_is_
     assert!(!all.contains("control"), "{all}");
     let shown = as_nobody(&["show", "a"]);
     assert!(stderr(&shown).contains("not permitted"), "{}", stderr(&shown));
+}
+
+#[test]
+fn one_wait_is_for_all_domains_that_a_daemon_never_hands_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("elsewhere");
+    let names = ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"];
+    let listener = daemon::listen(&path);
+    std::thread::spawn(move || daemon::list_only(&listener, &names, None));
+    let begin = Instant::now();
+    let listed = output(dir.path(), &["ls", "--json", "--socket", path.to_str().unwrap()]);
+    let took = begin.elapsed();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), names.len(), "{listed:#}");
+    // The deadline of one alone is 5 s.
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }

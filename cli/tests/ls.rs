@@ -48,6 +48,47 @@ fn a_dead_entry_is_a_row_until_it_is_pruned_and_nothing_else_is_removed() {
 }
 
 #[test]
+fn a_socket_at_which_nobody_listens_is_pruned_unless_it_is_young() {
+    use std::os::unix::net::UnixListener;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (left, young, live) = (at("left.sock"), at("young.sock"), at("live.sock"));
+    drop(UnixListener::bind(&left).unwrap());
+    drop(UnixListener::bind(&young).unwrap());
+    // Somebody listens, although not as a daemon does.
+    let _listener = UnixListener::bind(&live).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    for path in [&left, &live] {
+        let mut touch = Command::new("touch");
+        touch.arg("-d").arg(format!("@{}", seconds(old))).arg(path);
+        assert!(touch.status().unwrap().success());
+    }
+    let pruned = stdout(&output(dir.path(), &["ls", "--prune"]));
+    assert!(pruned.contains(&format!("removed {}", left.display())), "{pruned}");
+    assert_eq!(pruned.matches("removed").count(), 1, "{pruned}");
+    assert!(!left.exists() && young.exists() && live.exists());
+}
+
+fn seconds(time: std::time::SystemTime) -> u64 {
+    time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn control_characters_of_a_path_do_not_reach_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "\u{1b}]0;title\u{7}\u{1b}[31mred\u{9b}2J";
+    std::fs::write(dir.path().join(format!("{name}.domstat")), "junk").unwrap();
+    let shown = dir.path().join(name);
+    for args in [&["ls"][..], &["show", name], &["check", shown.to_str().unwrap()]] {
+        let said = output(dir.path(), args);
+        let text = stdout(&said) + &stderr(&said);
+        assert!(text.contains("title"), "{args:?}: {text:?}");
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(!text.contains(control), "{args:?}: {text:?}");
+    }
+}
+
+#[test]
 fn names_are_completed_and_never_run() {
     let dir = tempfile::tempdir().unwrap();
     let _web = MadeUp::start(dir.path(), "web1", "web1");

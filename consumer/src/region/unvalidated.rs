@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use domstat_layout::directory::RegionLink;
+use domstat_layout::directory::{Entry, RegionLink};
 use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::{Backing, is_held, is_lasting, is_sealed, is_unwritable, length};
@@ -29,6 +29,23 @@ fn is_older_than(path: &Path, memory: BorrowedFd<'_>) -> bool {
         return false;
     };
     (entry.st_mtime, entry.st_mtime_nsec) < (memory.st_mtime, memory.st_mtime_nsec)
+}
+
+/// Whether the path is that of an entry, as producers make them in a directory.
+fn is_entry(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    matches!(name.and_then(Entry::of), Some(Entry::Region(_)))
+}
+
+/// The link that an opened path is, if it is one; `Some(None)` for one that leads elsewhere than
+/// producers' links do.
+fn link_in(found: &OwnedFd) -> Option<Option<RegionLink>> {
+    let stat = rustix::fs::fstat(found).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        return None;
+    }
+    let target = rustix::fs::readlinkat(found, "", Vec::new()).ok();
+    Some(target.and_then(|target| RegionLink::parse(target.to_str().ok()?)))
 }
 
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
@@ -61,7 +78,21 @@ impl MappedFile {
         };
         // To open a FIFO or a device has effects, so the file is looked at first.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let found = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?);
+        let open = |path: &Path, flags| rustix::fs::open(path, flags, Mode::empty());
+        let found = if is_entry(path) {
+            let found = open(path, flags | OFlags::NOFOLLOW).map_err(refused)?;
+            match link_in(&found) {
+                None => found,
+                Some(Some(link)) => open(Path::new(&link.to_string()), flags).map_err(refused)?,
+                Some(None) => {
+                    let (what, found) = (path.display().to_string(), "link that no producer makes");
+                    return Err(AttachError::NotMappable { what, found });
+                }
+            }
+        } else {
+            open(path, flags).map_err(refused)?
+        };
+        let found = File::from(found);
         length(&found, &path.display().to_string())?;
         let again = format!("/proc/self/fd/{}", found.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -193,6 +224,28 @@ mod tests {
             assert_eq!(mapped.shrinkable.is_none(), lasting, "{allocated} of {len} bytes");
             assert_eq!(mapped.backing(), Backing::Sealed);
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_another_link_than_producers_make_is_not_followed() {
+        let dir = std::env::temp_dir().join(format!("domstat-links-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let file = dir.join("file");
+        std::fs::write(&file, [0; 64]).unwrap();
+        let held = File::open(&file).unwrap();
+        let own = format!("/proc/{}/fd/{}", std::process::id(), held.as_raw_fd());
+        let open = |name: &str, target: &Path| {
+            let link = dir.join(name);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            MappedFile::open(&link).map(drop)
+        };
+        let elsewhere = open("a.domstat", &file);
+        let producers = open("b.domstat", Path::new(&own));
+        // What a user names by its path may be a link.
+        let by_path = open("c", &file);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(matches!(elsewhere, Err(AttachError::NotMappable { .. })), "{elsewhere:?}");
+        assert!(producers.is_ok() && by_path.is_ok(), "{producers:?} {by_path:?}");
     }
 
     #[test]
