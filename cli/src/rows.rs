@@ -7,7 +7,7 @@ use domstat_consumer::rates::{Rates, per_second};
 use domstat_consumer::{Liveness, Reading, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Exits, JOB_KIND_NAMES, JOB_STATE_NAMES,
-    Memory, NetIdentity, NetIo, NetLimits, Runstate, VcpuState,
+    Memory, NetIdentity, NetIo, NetLimits, Runstate, Sched, VcpuState,
 };
 use domstat_layout::{BlkGroup, Group, Name, NetGroup, Ns, VcpuGroup, Word};
 
@@ -59,8 +59,11 @@ impl HeldRates {
         if then.incarnation() != now.incarnation() {
             return self.0.clear();
         }
-        let interval = Interval { now, then: Some(then), rates: Rates::new(now), held: None };
+        let rates = Rates::new(now).since(then).with_stale_after(None);
+        let interval = Interval { now, then: Some(then), rates, held: None };
         for index in 0..now.nr_vcpus() {
+            self.add::<Runstate>(index, interval.polled_shares(index));
+            self.add::<Sched>(index, interval.polled_steal(index));
             let exits = interval.vcpu::<Exits>(index);
             self.add::<Exits>(index, exits.as_ref().and_then(exit_rates));
         }
@@ -366,9 +369,26 @@ impl<'a> Interval<'a> {
         (0..self.now.nr_vcpus()).filter_map(move |index| self.vcpu_row(index))
     }
 
+    /// The shares between two polls, of a vCPU whose times are polled.
+    fn polled_shares(&self, index: u32) -> Option<Measured> {
+        let _polled = self.vcpu::<Sched>(index)?;
+        let rates = self.rates.vcpu(index)?;
+        self.vcpu::<Runstate>(index)?.measure(|_, _| rates.shares)
+    }
+
+    /// The share of steal between two polls.
+    fn polled_steal(&self, index: u32) -> Option<Measured> {
+        let rates = self.rates.vcpu(index)?;
+        self.vcpu::<Sched>(index)?.measure(|_, _| [rates.steal, None, None, None])
+    }
+
     fn vcpu_row(&self, index: u32) -> Option<VcpuRow> {
         let error = self.now.vcpu(index)?.vcpu_group::<Runstate>().err();
         let rates = self.rates.vcpu(index);
+        let shares =
+            self.rates_of(index, self.vcpu::<Runstate>(index).as_ref(), self.polled_shares(index));
+        let [steal, ..] =
+            self.rates_of(index, self.vcpu::<Sched>(index).as_ref(), self.polled_steal(index));
         if rates.is_none() && error.is_none() {
             return None;
         }
@@ -376,8 +396,11 @@ impl<'a> Interval<'a> {
             index,
             state: rates.and_then(|vcpu| vcpu.state),
             times: rates.map_or([Word::NOT_PRODUCED; 4], |vcpu| vcpu.times),
-            shares: rates.map_or([None; 4], |vcpu| vcpu.shares),
-            steal: rates.and_then(|vcpu| vcpu.steal),
+            shares: rates
+                .map(|vcpu| vcpu.shares)
+                .filter(|shares| shares.iter().any(Option::is_some))
+                .unwrap_or(shares),
+            steal: rates.and_then(|vcpu| vcpu.steal).or(steal),
             exits: {
                 let group = self.vcpu::<Exits>(index);
                 let measured = group.as_ref().and_then(exit_rates);

@@ -172,7 +172,13 @@ fn a_terminal_of_80_by_24() {
     let bars = domain.lines().filter(|line| line.contains(" [") && line.ends_with(']'));
     assert_eq!(bars.count(), 3, "two vCPUs' and a job's, whole:\n{domain}");
     tmux.keys(&["End"]);
-    tmux.screen(&[], &["EXIT OR EVENT", "halt_exits", "not produced", UUID_TEXT]);
+    tmux.screen(&[], &["GROUP", "not produced", UUID_TEXT]);
+    let exits = || {
+        tmux.keys(&["Up"]);
+        let shown = tmux.screen(&[], &[UUID_TEXT]);
+        (shown.contains("EXIT OR EVENT") && shown.contains("halt_exits")).then_some(())
+    };
+    wait_for("the exits above the groups", exits);
     // A screen that is wide shows more.
     tmux.run(&["resize-window", "-x", "150", "-y", "40"]).unwrap();
     tmux.keys(&["Home"]);

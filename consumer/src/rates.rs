@@ -32,6 +32,8 @@
 //!   limit ([`Rates::with_stale_after`]), times are as written and there are no shares: a producer
 //!   that hangs must not make its domain look busy. The same holds for a region that is not live
 //!   ([`Rates::with_liveness`]).
+//! * A vCPU whose producer polls the scheduler's books (it has the group `sched`) has shares of the
+//!   time between two writes, and none without a write in the interval.
 //! * A share is between 0 and 1, since the next write may say that some of the time that was added
 //!   to one state belongs to another.
 //! * [`MonotonicTimes`] never gives a time that is smaller than one it gave before.
@@ -80,7 +82,8 @@ pub struct VcpuRates {
     pub state: Option<VcpuState>,
     /// Time in each of the [`STATES`], up to now if the domain is live and not stale.
     pub times: [Word; 4],
-    /// Share of the interval in each of the [`STATES`], 0 to 1.
+    /// Share of the interval in each of the [`STATES`], 0 to 1; of a vCPU with the group `sched`,
+    /// of the time between two writes, if there were two.
     pub shares: [Option<f64>; 4],
     /// Share of the interval that the vCPU wanted a CPU and had none, 0 to 1: `sched.delay` where
     /// it is produced and was written in the interval, else the share that it was runnable.
@@ -204,11 +207,23 @@ impl<'a> Rates<'a> {
     fn shares(&self, index: u32, now: &Sample<Runstate>) -> Option<[Option<f64>; 4]> {
         let (then, begin, end) = self.interval()?;
         let before = then.vcpu::<Runstate>(index).filter(|b| b.generation == now.generation)?;
-        let (before, now) = (before.at(begin), now.at(end));
-        Some(STATES.map(|state| {
+        let (before, now, elapsed) = if self.is_polled(index) {
+            (before.group, now.group, now.updated.since(before.updated))
+        } else {
+            (before.at(begin), now.at(end), end.since(begin))
+        };
+        let in_state = |state| {
             let (before, now) = (before.time_in(state).value()?, now.time_in(state).value()?);
-            Some(share(now.saturating_sub(before), end.since(begin)))
-        }))
+            Some(share(now.saturating_sub(before), elapsed))
+        };
+        (elapsed > 0).then(|| STATES.map(in_state))
+    }
+
+    /// Whether the vCPU's times are read from the scheduler's books now and then, and not written by
+    /// the vCPU itself. What it has done since the last write is then not known: a state that was
+    /// found is not one that lasts.
+    fn is_polled(&self, index: u32) -> bool {
+        self.now.vcpu::<Sched>(index).is_some()
     }
 
     /// The share of delay by the scheduler, if a delay was written in the interval.

@@ -147,6 +147,27 @@ fn steal_is_the_schedulers_delay_or_else_the_runnable_time() {
 }
 
 #[test]
+fn between_two_polls_nothing_is_known() {
+    let mut domain = Domain::new(1);
+    domain.write(0, VcpuState::Running, [0; 4], START);
+    domain.delay(0, 0, START);
+    let first_poll = domain.snapshot(START);
+    let between = domain.snapshot(START + SECOND / 2);
+    let vcpu = first(Rates::new(&between).since(&first_poll));
+    assert_eq!((vcpu.shares, vcpu.steal), ([None; 4], None), "it was found running, once");
+    let [quarter, rest] = [SECOND / 4, SECOND * 3 / 4];
+    domain.write(0, VcpuState::Running, [quarter, rest, 0, 0], START + SECOND);
+    domain.delay(0, rest, START + SECOND);
+    // Looked at later than it was polled: the time since is nobody's.
+    let second_poll = domain.snapshot(START + SECOND * 3 / 2);
+    for then in [&first_poll, &between] {
+        let vcpu = first(Rates::new(&second_poll).since(then));
+        assert_eq!(vcpu.shares, [Some(0.25), Some(0.75), Some(0.0), Some(0.0)]);
+        assert_eq!(vcpu.steal, Some(0.75));
+    }
+}
+
+#[test]
 fn what_is_not_produced_stays_absent() {
     let mut domain = Domain::new(2);
     let runstate = Runstate { running_ns: Word::from(5), ..Runstate::NOT_PRODUCED };

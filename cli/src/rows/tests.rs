@@ -58,3 +58,40 @@ fn no_write_in_an_interval_is_no_rate_of_0() {
     held.note(&old, &older);
     assert_eq!(exits(&snapshot(&region), &older, &held), None, "overdue");
 }
+
+#[test]
+fn shares_of_polled_vcpus_hold_until_the_next_poll() {
+    let builder = RegionBuilder::new("polled").vcpus(1).clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.create_memfd().unwrap();
+    let vcpu = vcpus.first_mut().unwrap();
+    let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
+    let mut poll = |seconds_ago: u64, ran: u64| {
+        let at = Ns(now.0.saturating_sub(seconds_ago * SECOND));
+        let age = 10 - seconds_ago;
+        let runstate = Runstate {
+            state: VcpuState::Running.into(),
+            running_ns: Word::new(ran * SECOND),
+            runnable_ns: Word::new((age - ran) * SECOND),
+            ..Runstate::NOT_PRODUCED
+        };
+        vcpu.write(&runstate, at);
+        let delay_ns = Word::new((age - ran) * SECOND);
+        vcpu.write(&Sched { delay_ns, ..Sched::NOT_PRODUCED }, at);
+    };
+    poll(5, 1);
+    let published = unpublished.publish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let _entry = published.announce(dir.path(), "polled").unwrap();
+    let region = Region::open(dir.path().join("polled.domstat")).unwrap();
+
+    let (first, mut held) = (snapshot(&region), HeldRates::default());
+    poll(1, 2);
+    let second = snapshot(&region);
+    held.note(&first, &second);
+    let after = snapshot(&region);
+    for (then, held) in [(&first, HeldRates::default()), (&second, held)] {
+        let interval = Interval::new(&after, Some(then), &Liveness::Live, Duration::from_secs(10));
+        let row = interval.holding(&held).vcpus().next().unwrap();
+        assert_eq!((row.shares[0], row.steal), (Some(0.25), Some(0.75)), "not 100 % and 0");
+    }
+}

@@ -236,10 +236,21 @@ impl Domain<'_> {
                 continue;
             }
             let groups = REV.groups(kind).iter().filter(|desc| desc.twin_of.is_none());
-            let parts = groups.map(|desc| {
-                let (text, style) = self.group(desc, &records, now.taken());
-                Span::styled(format!("{} {text}", desc.name), style)
-            });
+            let (mut parts, mut missing) = (Vec::new(), Vec::new());
+            for desc in groups {
+                match self.group(desc, &records, now.taken()) {
+                    Some((text, style)) => {
+                        parts.push(Span::styled(format!("{} {text}", desc.name), style));
+                    }
+                    None => missing.push(desc.name),
+                }
+            }
+            if let Some(first) = missing.first() {
+                let text = format!("not produced: {first}");
+                parts.push(Span::styled(text, self.styles.dim()));
+                let more = missing.iter().skip(1);
+                parts.extend(more.map(|name| Span::styled((*name).to_owned(), self.styles.dim())));
+            }
             let inner = View { width: view.width.saturating_sub(6), ..view };
             for (nth, mut line) in inner.flow(parts).into_iter().enumerate() {
                 let label = if nth == 0 { name } else { "" };
@@ -250,12 +261,13 @@ impl Domain<'_> {
         Section { head, lines }
     }
 
+    /// How old a group is; `None` if it is not produced.
     fn group(
         &self,
         desc: &'static GroupDesc,
         records: &[SnapshotRecord<'_>],
         taken: Option<Ns>,
-    ) -> (String, ratatui::style::Style) {
+    ) -> Option<(String, ratatui::style::Style)> {
         let (mut stalled, mut unknown, mut ages) = (0, 0, None::<(u64, u64)>);
         for record in records {
             match record.fields(desc) {
@@ -269,16 +281,16 @@ impl Domain<'_> {
                 Err(_) => stalled += 1,
             }
         }
-        match ages {
+        Some(match ages {
             _ if stalled > 0 => (format!("{stalled} stalled"), self.styles.bad()),
             None if unknown > 0 => ("not known".to_owned(), self.styles.dim()),
-            None => ("not produced".to_owned(), self.styles.dim()),
+            None => return None,
             Some((least, most)) if duration(least) == duration(most) => {
                 (duration(least), self.styles.good())
             }
             Some((least, most)) => {
                 (format!("{}..{}", duration(least), duration(most)), self.styles.good())
             }
-        }
+        })
     }
 }
