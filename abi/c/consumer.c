@@ -25,15 +25,24 @@ static void print_number(uint64_t value)
 #define G2(group, first) G(group)
 #define F(group, field) PREFIX(group, field); print_number(have ? copy.field : DOMSTAT_NOT_PRODUCED);
 #define S(group, field, n) F(group, field)
+#define A(group, field, as) F(group, field)
 #define T(group, field, n) PREFIX(group, field); \
     printf("%.*s\n", (n) - 1, have ? copy.field : "not produced");
+/* On one line. */
+#define L(group, field) PREFIX(group, field); \
+    for (size_t i = 0; i < sizeof copy.field; i++) \
+        if (copy.field[i] == '\n') copy.field[i] = ';'; \
+    printf("%.*s\n", (int)sizeof copy.field - 1, have ? copy.field : "not produced");
+#define D(group, sum, max, buckets, n) F(group, sum) F(group, max) PREFIX(group, buckets); \
+    for (int i = 0; have && i < (n) - 1; i++) printf("%llu ", (unsigned long long)copy.buckets[i]); \
+    print_number(have ? copy.buckets[(n) - 1] : DOMSTAT_NOT_PRODUCED);
 #define U(group, field) PREFIX(group, field); \
     if (have) for (int i = 0; i < 16; i++) printf("%02x", copy.field[i]); \
     puts(have ? "" : "not produced");
 #define E(group) }
 #define PASTE(a, b) PASTE_(a, b)
 #define PASTE_(a, b) a##_##b
-#define OFFSET(group) offsetof(struct RECORD, group)
+#define OFFSET(group) offsetof(struct WHOLE, group)
 
 /* Bits are given out in the order in which fields.h lists a record's groups. */
 #define BIT(group) (bit++)
@@ -44,10 +53,12 @@ static void print_dom(const char *record, size_t size)
     const char *name = "dom";
     unsigned index = 0, bit = 0;
 #define RECORD domstat_dom
+#define WHOLE domstat_dom
 #define FIELDS_OF_DOM
 #include "fields.h"
 #undef FIELDS_OF_DOM
 #undef RECORD
+#undef WHOLE
 }
 
 #define ACTIVE(record) (const uint64_t *)((record) + offsetof(struct domstat_record_header, stats_active))
@@ -58,10 +69,12 @@ static void print_vcpu(const char *record, size_t size, unsigned index)
     const char *name = "vcpu";
     unsigned bit = 0;
 #define RECORD domstat_vcpu
+#define WHOLE domstat_vcpu
 #define FIELDS_OF_VCPU
 #include "fields.h"
 #undef FIELDS_OF_VCPU
 #undef RECORD
+#undef WHOLE
 }
 
 #if DOMSTAT_REVISION >= 2
@@ -71,10 +84,12 @@ static void print_blk(const char *record, size_t size, unsigned index)
     const char *name = "blk";
     unsigned bit = 0;
 #define RECORD domstat_blk
+#define WHOLE domstat_blk
 #define FIELDS_OF_BLK
 #include "fields.h"
 #undef FIELDS_OF_BLK
 #undef RECORD
+#undef WHOLE
 }
 #endif
 
@@ -85,10 +100,84 @@ static void print_net(const char *record, size_t size, unsigned index)
     const char *name = "net";
     unsigned bit = 0;
 #define RECORD domstat_net
+#define WHOLE domstat_net
 #define FIELDS_OF_NET
 #include "fields.h"
 #undef FIELDS_OF_NET
 #undef RECORD
+#undef WHOLE
+}
+#endif
+
+#if DOMSTAT_REVISION >= 5
+static void print_blk_queue(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "blk_queue";
+    unsigned bit = 0;
+#define RECORD domstat_blk_queue
+#define WHOLE domstat_blk_queue_record
+#define FIELDS_OF_BLK_QUEUE
+#include "fields.h"
+#undef FIELDS_OF_BLK_QUEUE
+#undef RECORD
+#undef WHOLE
+}
+
+static void print_net_queue(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "net_queue";
+    unsigned bit = 0;
+#define RECORD domstat_net_queue
+#define WHOLE domstat_net_queue_record
+#define FIELDS_OF_NET_QUEUE
+#include "fields.h"
+#undef FIELDS_OF_NET_QUEUE
+#undef RECORD
+#undef WHOLE
+}
+
+static void print_vcpu_hist(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "vcpu_hist";
+    unsigned bit = 0;
+#define RECORD domstat_vcpu_hist
+#define WHOLE domstat_vcpu_hist_record
+#define FIELDS_OF_VCPU_HIST
+#include "fields.h"
+#undef FIELDS_OF_VCPU_HIST
+#undef RECORD
+#undef WHOLE
+}
+
+static void print_blk_hist(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "blk_hist";
+    unsigned bit = 0;
+#define RECORD domstat_blk_hist
+#define WHOLE domstat_blk_hist_record
+#define FIELDS_OF_BLK_HIST
+#include "fields.h"
+#undef FIELDS_OF_BLK_HIST
+#undef RECORD
+#undef WHOLE
+}
+
+static void print_labels(const char *record, size_t size, unsigned index)
+{
+    const uint64_t *active = record ? ACTIVE(record) : NULL;
+    const char *name = "labels";
+    unsigned bit = 0;
+#define RECORD domstat_labels
+#define WHOLE domstat_labels_record
+#define FIELDS_OF_LABELS
+#include "fields.h"
+#undef FIELDS_OF_LABELS
+#undef RECORD
+#undef WHOLE
 }
 #endif
 
@@ -111,6 +200,35 @@ static struct array checked(uint32_t offs, uint32_t size, uint32_t stride, uint3
     }
     return a;
 }
+
+#if DOMSTAT_REVISION >= 5
+/* The array of a kind beyond the header, as the schema's table of records alleges it and after that
+ * was checked; none if there is no such entry. The last record may lie in the gap of another. */
+static struct array beyond(const char *region, size_t offs, size_t size, uint32_t kind, size_t len)
+{
+    struct array none = { 0, 0, 0, 0 };
+    if (size < SCHEMA_HEADER * sizeof(uint32_t) || offs > len || size > len - offs || offs % 8)
+        return none;
+    const uint32_t *schema = (const uint32_t *)(region + offs);
+    const size_t nr = load32(&schema[SCHEMA_NR]), entry_len = load32(&schema[SCHEMA_LEN]);
+    const size_t room = size - SCHEMA_HEADER * sizeof(uint32_t);
+    if (entry_len < ENTRY_WORDS * sizeof(uint32_t) || entry_len % 8 || nr > room / entry_len)
+        return none;
+    for (size_t i = 0; i < nr; i++) {
+        const uint32_t *entry = schema + SCHEMA_HEADER + i * (entry_len / sizeof(uint32_t));
+        if (load32(&entry[ENTRY_KIND]) != kind)
+            continue;
+        struct array a = { load32(&entry[ENTRY_OFFS]), load32(&entry[ENTRY_SIZE]),
+                           load32(&entry[ENTRY_STRIDE]), load32(&entry[ENTRY_NR]) };
+        if (a.nr == 0 || a.offs % 8 || a.size % 8 || a.stride % 8 || a.stride < a.size
+            || a.size < sizeof(struct domstat_record_header)
+            || (uint64_t)a.offs + (uint64_t)(a.nr - 1) * a.stride + a.size > len)
+            return none;
+        return a;
+    }
+    return none;
+}
+#endif
 
 static const char *at(const char *region, struct array a, size_t i)
 {
@@ -176,6 +294,18 @@ int main(int argc, char **argv)
                                 load32(&h->net_stride), load32(&h->nr_nets), len);
     for (unsigned i = 0; i < NR_NETS; i++)
         print_net(at(region, nets, i), nets.size, i);
+#endif
+#if DOMSTAT_REVISION >= 5
+    const size_t offs = load32(&h->schema_offs), size = load32(&h->schema_size);
+#define PRINT(print, kind, nr) do { \
+        struct array a = beyond(region, offs, size, kind, len); \
+        for (unsigned i = 0; i < (nr); i++) print(at(region, a, i), a.size, i); \
+    } while (0)
+    PRINT(print_blk_queue, BLK_QUEUE, NR_BLK_QUEUES);
+    PRINT(print_net_queue, NET_QUEUE, NR_NET_QUEUES);
+    PRINT(print_vcpu_hist, VCPU_HIST, NR_VCPUS);
+    PRINT(print_blk_hist, BLK_HIST, NR_BLKS);
+    PRINT(print_labels, LABELS, 1);
 #endif
     return 0;
 }

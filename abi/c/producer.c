@@ -22,6 +22,11 @@ static void publish_group(void *to, const void *from, size_t size)
     __atomic_store_n(seq, odd + 1, __ATOMIC_RELEASE);
 }
 
+static inline unsigned popcount(uint64_t bits)
+{
+    return (unsigned)__builtin_popcountll(bits);
+}
+
 #define G(group) G2(group, group)
 #define G2(group, first) { __typeof__(record->group) copy; \
     memset(&copy, 0, sizeof copy); \
@@ -32,6 +37,12 @@ static void publish_group(void *to, const void *from, size_t size)
 #define F(group, field) copy.field = number(kind, index, OFFSET(field));
 #define S(group, field, n) copy.field = index % (n);
 #define T(group, field, n) snprintf(copy.field, n, "name-%u-%u", kind, index);
+#define A(group, field, as) copy.field = number(kind, index, OFFSET(as));
+#define L(group, field) snprintf(copy.field, sizeof copy.field, "key=value\n");
+#define D(group, sum, max, buckets, n) { const unsigned bit = popcount(active); \
+    copy.sum = (index + 1) * recorded(bit); \
+    copy.max = recorded(bit); \
+    copy.buckets[bucket(bit)] = index + 1; }
 #define U(group, field) memset(copy.field, 7, 16);
 /* Bits are given out in order. */
 #define E(group) publish_group(&record->group, &copy, sizeof copy); active = active << 1 | 1; }
@@ -80,6 +91,71 @@ static uint64_t write_net(struct domstat_net *record, unsigned index)
 }
 #endif
 
+#if DOMSTAT_REVISION >= 5
+static uint64_t write_blk_queue(struct domstat_blk_queue_record *record, unsigned index)
+{
+    const unsigned kind = BLK_QUEUE;
+    uint64_t active = 0;
+#define FIELDS_OF_BLK_QUEUE
+#include "fields.h"
+#undef FIELDS_OF_BLK_QUEUE
+    return active;
+}
+
+static uint64_t write_net_queue(struct domstat_net_queue_record *record, unsigned index)
+{
+    const unsigned kind = NET_QUEUE;
+    uint64_t active = 0;
+#define FIELDS_OF_NET_QUEUE
+#include "fields.h"
+#undef FIELDS_OF_NET_QUEUE
+    return active;
+}
+
+static uint64_t write_vcpu_hist(struct domstat_vcpu_hist_record *record, unsigned index)
+{
+    const unsigned kind = VCPU_HIST;
+    uint64_t active = 0;
+#define FIELDS_OF_VCPU_HIST
+#include "fields.h"
+#undef FIELDS_OF_VCPU_HIST
+    return active;
+}
+
+static uint64_t write_blk_hist(struct domstat_blk_hist_record *record, unsigned index)
+{
+    const unsigned kind = BLK_HIST;
+    uint64_t active = 0;
+#define FIELDS_OF_BLK_HIST
+#include "fields.h"
+#undef FIELDS_OF_BLK_HIST
+    return active;
+}
+
+static uint64_t write_labels(struct domstat_labels_record *record, unsigned index)
+{
+    const unsigned kind = LABELS;
+    uint64_t active = 0;
+#define FIELDS_OF_LABELS
+#include "fields.h"
+#undef FIELDS_OF_LABELS
+    return active;
+}
+
+/* A kind of record beyond the header: where its records lie. */
+struct beyond {
+    uint32_t kind, offs, size, stride, nr;
+};
+
+static struct beyond place(uint32_t kind, size_t size, uint32_t nr, size_t step, size_t *end)
+{
+    const size_t stride = round_up(size, step);
+    const struct beyond b = { kind, (uint32_t)*end, (uint32_t)size, (uint32_t)stride, nr };
+    *end += nr * stride;
+    return b;
+}
+#endif
+
 static void start_record(struct domstat_record_header *header, uint32_t magic, unsigned index,
                          uint64_t active)
 {
@@ -106,6 +182,20 @@ int main(int argc, char **argv)
 #if DOMSTAT_REVISION >= 4
     const size_t net_offs = end, net_stride = round_up(sizeof(struct domstat_net), step);
     end += NR_NETS * net_stride;
+#endif
+#if DOMSTAT_REVISION >= 5
+    const struct beyond beyond[] = {
+        place(BLK_QUEUE, sizeof(struct domstat_blk_queue_record), NR_BLK_QUEUES, step, &end),
+        place(NET_QUEUE, sizeof(struct domstat_net_queue_record), NR_NET_QUEUES, step, &end),
+        place(VCPU_HIST, sizeof(struct domstat_vcpu_hist_record), NR_VCPUS, step, &end),
+        place(BLK_HIST, sizeof(struct domstat_blk_hist_record), NR_BLKS, step, &end),
+        place(LABELS, sizeof(struct domstat_labels_record), 1, step, &end),
+    };
+    enum { NR_BEYOND = sizeof beyond / sizeof *beyond };
+    /* As short as its table of records, and last, so that the header says where the region ends. */
+    const size_t schema_offs = end;
+    const size_t schema_size = (SCHEMA_HEADER + NR_BEYOND * ENTRY_WORDS) * sizeof(uint32_t);
+    end += schema_size;
 #endif
     const size_t len = round_up(end, page);
 
@@ -150,6 +240,49 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < NR_NETS; i++) {
         struct domstat_net *net = (struct domstat_net *)(region + net_offs + i * net_stride);
         start_record(&net->header, DOMSTAT_NET_MAGIC, i, write_net(net, i));
+    }
+#endif
+#if DOMSTAT_REVISION >= 5
+    for (unsigned i = 0; i < NR_BLK_QUEUES; i++) {
+        struct domstat_blk_queue_record *record =
+            (struct domstat_blk_queue_record *)(region + beyond[0].offs + i * beyond[0].stride);
+        start_record(&record->header, DOMSTAT_BLK_QUEUE_MAGIC, i, write_blk_queue(record, i));
+    }
+    for (unsigned i = 0; i < NR_NET_QUEUES; i++) {
+        struct domstat_net_queue_record *record =
+            (struct domstat_net_queue_record *)(region + beyond[1].offs + i * beyond[1].stride);
+        start_record(&record->header, DOMSTAT_NET_QUEUE_MAGIC, i, write_net_queue(record, i));
+    }
+    for (unsigned i = 0; i < NR_VCPUS; i++) {
+        struct domstat_vcpu_hist_record *record =
+            (struct domstat_vcpu_hist_record *)(region + beyond[2].offs + i * beyond[2].stride);
+        start_record(&record->header, DOMSTAT_VCPU_HIST_MAGIC, i, write_vcpu_hist(record, i));
+    }
+    for (unsigned i = 0; i < NR_BLKS; i++) {
+        struct domstat_blk_hist_record *record =
+            (struct domstat_blk_hist_record *)(region + beyond[3].offs + i * beyond[3].stride);
+        start_record(&record->header, DOMSTAT_BLK_HIST_MAGIC, i, write_blk_hist(record, i));
+    }
+    for (unsigned i = 0; i < 1; i++) {
+        struct domstat_labels_record *record =
+            (struct domstat_labels_record *)(region + beyond[4].offs + i * beyond[4].stride);
+        start_record(&record->header, DOMSTAT_LABELS_MAGIC, i, write_labels(record, i));
+    }
+    store32(&h->schema_offs, (uint32_t)schema_offs);
+    store32(&h->schema_size, (uint32_t)schema_size);
+    uint32_t *schema = (uint32_t *)(region + schema_offs);
+    store32(&schema[SCHEMA_MAGIC], DOMSTAT_SCHEMA_MAGIC);
+    store32(&schema[SCHEMA_NR], NR_BEYOND);
+    store32(&schema[SCHEMA_LEN], ENTRY_WORDS * sizeof(uint32_t));
+    for (unsigned i = 0; i < NR_BEYOND; i++) {
+        uint32_t *entry = schema + SCHEMA_HEADER + i * ENTRY_WORDS;
+        store32(&entry[ENTRY_KIND], beyond[i].kind);
+        store32(&entry[ENTRY_OFFS], beyond[i].offs);
+        store32(&entry[ENTRY_SIZE], beyond[i].size);
+        store32(&entry[ENTRY_STRIDE], beyond[i].stride);
+        store32(&entry[ENTRY_NR], beyond[i].nr);
+        store32(&entry[ENTRY_ACTIVE], offsetof(struct domstat_record_header, stats_active));
+        store32(&entry[ENTRY_HEADER], sizeof(struct domstat_record_header));
     }
 #endif
     store32(&h->state, DOMSTAT_STATE_LIVE);

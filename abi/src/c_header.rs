@@ -7,7 +7,9 @@ use domstat_layout::markdown::{DOM_HEADER, RECORD_HEADER};
 use domstat_layout::schema::FieldShape;
 use domstat_layout::{GroupDesc, REVISIONS, RecordKind, Revision};
 
-use crate::constants::{Constant, header_values, known_words, magics, sentinels};
+use crate::constants::{
+    Constant, header_values, kinds as kinds_of_record, known_words, magics, sentinels,
+};
 
 /// The C header of a revision: structures and constants in C99, with a compile-time check of
 /// every offset and size.
@@ -35,6 +37,11 @@ pub fn c_header(revision: &Revision) -> String {
     let kinds: Vec<RecordKind> =
         RecordKind::ALL.into_iter().filter(|k| !revision.groups(*k).is_empty()).collect();
     out.constants(magics(revision));
+    let numbers = kinds_of_record(revision);
+    if !numbers.is_empty() {
+        out.line("\n/* Numbers of the kinds of record in a schema; from PRIVATE on they are never given out. */");
+    }
+    out.constants(numbers);
     out.line("\n/* Values of state and of clock in the header. */");
     out.constants(header_values());
 

@@ -1,7 +1,7 @@
 //! Constants and header words of a revision: what its C header defines besides groups.
 
 use domstat_layout::descriptor::{GROUP_HEADER_LEN, GROUP_RSVD, GROUP_UPDATED_NS};
-use domstat_layout::header::{DOM_HEADER_LEN, RECORD_HEADER_LEN, SCHEMA_MAGIC};
+use domstat_layout::header::{DOM_HEADER_LEN, FIRST_PRIVATE_KIND, RECORD_HEADER_LEN, SCHEMA_MAGIC};
 use domstat_layout::markdown::{DOM_HEADER, RECORD_HEADER};
 use domstat_layout::{Clock, RecordKind, Revision, State, Word};
 
@@ -42,6 +42,19 @@ pub(crate) fn magics(revision: &Revision) -> Vec<Constant> {
         constant(format!("{name}_MAGIC"), format!("0x{magic:08x}u"), magic.into())
     };
     magics.into_iter().map(constant).collect()
+}
+
+/// Numbers of the kinds of record in a schema, from the revision on that has kinds which no header
+/// announces.
+pub(crate) fn kinds(revision: &Revision) -> Vec<Constant> {
+    if revision.number < 5 {
+        return Vec::new();
+    }
+    let kinds = RecordKind::ALL.into_iter().filter(|kind| revision.has(*kind));
+    let kinds = kinds.map(|kind| (kind.name().to_uppercase(), kind.number()));
+    let kinds = kinds.map(|(name, n)| constant(format!("KIND_{name}"), format!("{n}u"), n.into()));
+    let first = FIRST_PRIVATE_KIND;
+    kinds.chain([constant("KIND_PRIVATE", format!("0x{first:08x}u"), first.into())]).collect()
 }
 
 /// Values of the header words `state` and `clock`.

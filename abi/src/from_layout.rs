@@ -5,7 +5,7 @@ use domstat_layout::schema::{FieldShape, SchemaField};
 use domstat_layout::{GroupDesc, RecordKind, Revision, Schema, latest};
 
 use crate::c_parse::constant_text;
-use crate::constants::{header_values, headers, magics, sentinels};
+use crate::constants::{header_values, headers, kinds, magics, sentinels};
 use crate::{Abi, Field, Group, Record};
 
 impl Abi {
@@ -13,19 +13,20 @@ impl Abi {
     #[must_use]
     pub fn of_revision(number: u32) -> Option<Self> {
         let revision = Revision::of(number)?;
-        let kinds = RecordKind::ALL.into_iter().filter(|kind| !revision.groups(*kind).is_empty());
+        let known = RecordKind::ALL.into_iter().filter(|kind| !revision.groups(*kind).is_empty());
         let record = |kind: RecordKind| Record {
             name: kind.name().to_owned(),
             header_len: kind.header_len(),
             size: revision.size(kind),
             groups: revision.groups(kind).iter().map(|g| group(g)).collect(),
         };
-        let constants = sentinels().into_iter().chain(magics(revision)).chain(header_values());
+        let constants = sentinels().into_iter().chain(magics(revision)).chain(kinds(revision));
+        let constants = constants.chain(header_values());
         Some(Self {
             revision: number,
             constants: constants.map(|c| (c.name, constant_text(c.value))).collect(),
             headers: headers(number),
-            records: kinds.map(record).collect(),
+            records: known.map(record).collect(),
         })
     }
 

@@ -24,6 +24,7 @@
 //! | for | start at |
 //! |---|---|
 //! | one region | [`Region`] and its records [`Dom`], [`Vcpu`], [`Blk`], [`Net`] |
+//! | distributions; shares of a device | [`VcpuHist`], [`BlkHist`]; [`BlkQueue`], [`NetQueue`] |
 //! | all groups of a domain at once | [`Snapshot`] |
 //! | whether the producer lives, and reattaching | [`Attachment`], [`Liveness`] |
 //! | all domains of a host | [`fleet`] |
@@ -63,5 +64,8 @@ pub mod watch;
 
 pub use attach::{Attachment, Liveness};
 pub use error::{AttachError, ReadError};
-pub use read::{Blk, Dom, Fields, Net, Patience, Reading, Sample, Snapshot, SnapshotRecord, Vcpu};
+pub use read::{
+    Blk, BlkHist, BlkQueue, Dom, Fields, Net, NetQueue, Patience, Reading, Sample, Snapshot,
+    SnapshotRecord, Vcpu, VcpuHist,
+};
 pub use region::{Backing, Region, Status};

@@ -21,7 +21,7 @@ mod records;
 mod snapshot;
 
 pub use patience::Patience;
-pub use records::{Blk, Dom, Net, Vcpu};
+pub use records::{Blk, BlkHist, BlkQueue, Dom, Net, NetQueue, Vcpu, VcpuHist};
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};
 
 use patience::Waiting;

@@ -4,7 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use domstat_layout::header::dom;
-use domstat_layout::{Clock, CopyWidth, DomHeader, Geometry, GeometryError, Ns, ReadMem, State};
+use domstat_layout::{
+    Clock, CopyWidth, DomHeader, Geometry, GeometryError, Ns, ReadMem, RecordTable,
+    RecordTableError, State,
+};
 
 use crate::attach::time_namespace::ProducerClocks;
 use crate::attach::truncation::{Shrinkable, Truncated};
@@ -32,6 +35,8 @@ pub struct Region {
     mapping: Mapping,
     header: DomHeader,
     geometry: Geometry,
+    /// Whether the kinds of records beyond the header can be used.
+    beyond_header: Result<(), RecordTableError>,
     backing: Backing,
     /// Kept for who wants to look at the file itself; `None` for pages.
     files: Vec<OwnedFd>,
@@ -86,10 +91,29 @@ impl Region {
         let mapped_len = mem.len();
         let header = DomHeader::load(mem).ok_or(bad(GeometryError::TooShort { mapped_len }))?;
         let geometry = Geometry::validate(&header, mapped_len).map_err(bad)?;
+        // What is wrong there spoils nothing of what the header describes.
+        let whole = match geometry.schema() {
+            schema if schema.size == 0 => Ok(geometry),
+            schema => RecordTable::load(mem, schema)
+                .and_then(|table| geometry.with_records(&table, mapped_len)),
+        };
+        let beyond_header = whole.map(|_| ());
+        let geometry = whole.unwrap_or(geometry);
         intact().map_err(AttachError::Truncated)?;
         let patience = SharedPatience::new(Patience::default());
         let clocks = ProducerClocks::default();
-        Ok(Self { shrinkable, mapping, header, geometry, backing, files, patience, form, clocks })
+        Ok(Self {
+            shrinkable,
+            mapping,
+            header,
+            geometry,
+            beyond_header,
+            backing,
+            files,
+            patience,
+            form,
+            clocks,
+        })
     }
 
     /// Sets how long reads wait for a writer that is in mid-update.
@@ -171,6 +195,16 @@ impl Region {
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Whether the kinds of records beyond the header were taken in: shares of devices, distributions,
+    /// labels and arch slots of devices. If they were not, the region has none of them for this
+    /// reader, and all that the header describes.
+    ///
+    /// # Errors
+    /// [`RecordTableError`]: what is wrong with the schema's table of records.
+    pub const fn beyond_header(&self) -> Result<(), RecordTableError> {
+        self.beyond_header
     }
 
     /// The header as it was when the region was attached.

@@ -53,7 +53,11 @@ fn main() -> io::Result<()> {
                 bytes.map_or(0, u32::from_le_bytes) as usize
             };
             let (offs, size) = (at(dom::SCHEMA_OFFS), at(dom::SCHEMA_SIZE));
-            put("schema", &format!("r{revision}"), region.get(offs..offs + size).unwrap_or_default())?;
+            put(
+                "schema",
+                &format!("r{revision}"),
+                region.get(offs..offs + size).unwrap_or_default(),
+            )?;
         }
     }
     for (name, kind, width, nr) in [

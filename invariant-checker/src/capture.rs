@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN};
-use domstat_layout::header::DOM_HEADER_LEN;
+use domstat_layout::header::{ArrayWords, DOM_HEADER_LEN};
 use domstat_layout::latest::REV;
-use domstat_layout::{DomHeader, Geometry, GroupDesc, MAX_REGION_LEN, Ns, ReadMem, RecordKind};
+use domstat_layout::{
+    DomHeader, Geometry, GroupDesc, MAX_REGION_LEN, Ns, ReadMem, RecordKind, RecordTable,
+};
 
 use crate::{Books, NotAttachable, Subject};
 
@@ -20,6 +22,9 @@ pub struct Capture {
     pub header: DomHeader,
     /// Where the records lie, if the header passes validation.
     pub geometry: Option<Geometry>,
+    /// Arrays beyond the header, as the schema's table of records alleges them. They are part of the
+    /// geometry if none of them breaks a rule.
+    pub beyond_header: Vec<BeyondHeader>,
     /// Bytes that are mapped.
     pub mapped_len: usize,
     /// Groups that this build knows and the producer's records hold.
@@ -29,6 +34,17 @@ pub struct Capture {
     /// The books of the vCPUs' threads, read after the groups and before `now`.
     pub books: Option<Books>,
     words: Vec<u64>,
+}
+
+/// An array beyond the header, as the schema's table of records alleges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeyondHeader {
+    /// Its kind.
+    pub kind: RecordKind,
+    /// Its words.
+    pub words: ArrayWords,
+    /// Where its entry lies in the region.
+    pub at: usize,
 }
 
 /// Place of a record.
@@ -49,7 +65,9 @@ impl RecordAt {
     #[must_use]
     pub fn name(&self) -> String {
         match self.kind {
-            RecordKind::Dom | RecordKind::ArchDom => self.kind.name().to_owned(),
+            RecordKind::Dom | RecordKind::ArchDom | RecordKind::Labels => {
+                self.kind.name().to_owned()
+            }
             _ => format!("{}[{}]", self.kind.name(), self.index),
         }
     }
@@ -149,6 +167,7 @@ impl Capture {
         let too_short = NotAttachable::TooShort { len: mem.len() };
         let header = DomHeader::load(mem).ok_or(too_short)?;
         let geometry = Geometry::validate(&header, mem.len()).ok();
+        let (geometry, beyond_header) = beyond_header(mem, geometry);
         // Without a geometry only the header can be judged; with one, everything up to the end
         // of the page in which the last record ends.
         let len =
@@ -161,6 +180,7 @@ impl Capture {
         let mut capture = Self {
             header,
             geometry,
+            beyond_header,
             mapped_len: mem.len(),
             groups: Vec::new(),
             now: None,
@@ -280,6 +300,19 @@ impl Capture {
         let section = self.geometry?.schema();
         (section.size > 0).then(|| self.bytes(section.offs, section.size))
     }
+}
+
+/// The geometry with the kinds of records beyond the header, if they can be used, and what is alleged
+/// of them.
+fn beyond_header(
+    mem: ReadMem<'_>,
+    geometry: Option<Geometry>,
+) -> (Option<Geometry>, Vec<BeyondHeader>) {
+    let Some(g) = geometry.filter(|g| g.schema().size > 0) else { return (geometry, Vec::new()) };
+    // A table that cannot be copied is not a legal schema (I22).
+    let Ok(table) = RecordTable::load(mem, g.schema()) else { return (geometry, Vec::new()) };
+    let alleged = table.entries().map(|(kind, words, at)| BeyondHeader { kind, words, at });
+    (g.with_records(&table, mem.len()).ok().or(geometry), alleged.collect())
 }
 
 /// Result of one read of a group.

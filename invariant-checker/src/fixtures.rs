@@ -11,9 +11,11 @@ use crate::{Books, Finding, ThreadTime};
 
 mod corrupt;
 mod revision4;
+mod revision5;
 
 pub use corrupt::{Corrupt, corrupt};
 pub use revision4::{good_of, good_of_revision_4};
+pub use revision5::good_of_revision_5;
 
 /// A region that breaks one rule.
 #[derive(Clone, Debug)]
@@ -158,6 +160,7 @@ pub fn all() -> Vec<Fixture> {
     all.extend(record_fixtures());
     all.extend(writer_fixtures());
     all.extend(revision4::all());
+    all.extend(revision5::all());
     all.sort_by_key(|f| f.finding.rule);
     all
 }

@@ -5,9 +5,12 @@
 //! every word that is wrong where validation stops at the first one, and a mistake in the validation
 //! shows as a difference between the two. Share constants with `layout`, never conditions.
 
-use domstat_layout::Rule;
+use domstat_layout::header::ArrayWords;
+use domstat_layout::schema::record;
+use domstat_layout::{RecordKind, Rule};
 
 use crate::books::Watch;
+use crate::capture::BeyondHeader;
 use crate::{Capture, Finding, GroupCopy, Options, Outcome, Subject, WholeGroup};
 
 mod i01_magic_known;
@@ -98,6 +101,42 @@ const SHAPE: &[Rule] =
 /// As [`SHAPE`], and no record lies in another's place.
 const SHAPE_AND_SECTIONS: &[Rule] =
     &[Rule::I03, Rule::I04, Rule::I05, Rule::I06, Rule::I07, Rule::I08, Rule::I23, Rule::I10];
+
+/// An array of the region, as header or schema alleges it, with the places and names of its words.
+struct AllegedArray {
+    kind: RecordKind,
+    words: ArrayWords,
+    offs: (usize, String),
+    size: (usize, String),
+    stride: (usize, String),
+    nr: (usize, String),
+    /// Whether the schema alone announces it.
+    beyond_header: bool,
+}
+
+/// Every array that header and schema allege.
+fn alleged_arrays(capture: &Capture) -> Vec<AllegedArray> {
+    let header = capture.header.arrays().map(|(place, words)| {
+        let word = |(at, name): (usize, &str)| (at, name.to_owned());
+        let (offs, size) = (word(place.offs), word(place.size));
+        let (stride, nr) = (word(place.stride), word(place.nr));
+        AllegedArray { kind: place.kind, words, offs, size, stride, nr, beyond_header: false }
+    });
+    let beyond = capture.beyond_header.iter().map(|&BeyondHeader { kind, words, at }| {
+        let word =
+            |offset: usize, name: &str| (at + offset, format!("schema: {}.{name}", kind.name()));
+        AllegedArray {
+            kind,
+            words,
+            offs: word(record::OFFS, "offs"),
+            size: word(record::SIZE, "size"),
+            stride: word(record::STRIDE, "stride"),
+            nr: word(record::NR, "nr"),
+            beyond_header: true,
+        }
+    });
+    header.chain(beyond).collect()
+}
 
 pub(crate) fn finding(
     rule: Rule,

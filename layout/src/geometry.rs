@@ -10,12 +10,17 @@ use crate::header::{
 use crate::record::RecordKind;
 use crate::rule::Rule;
 
+mod record_table;
+
+pub use record_table::{RecordTable, RecordTableError};
+
 /// The validated shape of a region.
 ///
 /// Holding one proves, for the mapped length it was validated against: the dom record, every
 /// record of every array, the arch slots and the schema lie inside the mapping, hold at least
 /// their headers, do not overlap each other, and start at multiples of 8. It says nothing about
-/// the bytes in them.
+/// the bytes in them. Kinds of records beyond the header are among them once
+/// [`Geometry::with_records`] took them in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     dom_size: usize,
@@ -25,6 +30,8 @@ pub struct Geometry {
     arch_dom: Section,
     arch_vcpu: Section,
     schema: Section,
+    /// The kinds beyond the header, in order of their numbers.
+    beyond: [ArrayWords; RecordKind::OPTIONAL.len()],
     end: usize,
 }
 
@@ -115,6 +122,8 @@ pub enum GeometryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
+    /// This and nothing else.
+    Exactly(u64),
     /// At least this.
     AtLeast(u64),
     /// At most this.
@@ -132,6 +141,7 @@ pub enum Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Exactly(n) => write!(f, "{n}"),
             Self::AtLeast(n) => write!(f, "at least {n}"),
             Self::AtMost(n) => write!(f, "at most {n}"),
             Self::Between(a, b) => write!(f, "{a} to {b}"),
@@ -183,6 +193,7 @@ impl Geometry {
             arch_dom: mapped_section(&ARCH_DOM_WORDS, &h.arch_dom, RECORD_HEADER_LEN, mapped)?,
             arch_vcpu: arch_vcpu(&h.arch_vcpu, &vcpus)?,
             schema: mapped_section(&SCHEMA_WORDS, &h.schema, crate::schema::HEADER_LEN, mapped)?,
+            beyond: [ArrayWords::ABSENT; RecordKind::OPTIONAL.len()],
             end: 0,
         };
         let end = geometry.disjoint()?;
@@ -273,7 +284,39 @@ impl Geometry {
                 let nr = if size == 0 { 0 } else { self.vcpus.nr };
                 Array { offs: self.vcpus.offs + offs, size, stride: self.vcpus.stride, nr }
             }
-            _ => Array { offs: 0, size: 0, stride: 0, nr: 0 },
+            _ => {
+                let ArrayWords { offs, size, stride, nr } = *self.beyond(kind);
+                Array { offs: offs as usize, size: size as usize, stride: stride as usize, nr }
+            }
+        }
+    }
+
+    /// The words of a kind beyond the header; all are 0 for a kind that the region does not have.
+    #[inline]
+    const fn beyond(&self, kind: RecordKind) -> &ArrayWords {
+        let [blk_queue, net_queue, arch_blk, arch_net, vcpu_hist, blk_hist, labels] = &self.beyond;
+        match kind {
+            RecordKind::BlkQueue => blk_queue,
+            RecordKind::NetQueue => net_queue,
+            RecordKind::ArchBlk => arch_blk,
+            RecordKind::ArchNet => arch_net,
+            RecordKind::VcpuHist => vcpu_hist,
+            RecordKind::BlkHist => blk_hist,
+            RecordKind::Labels => labels,
+            RecordKind::Dom
+            | RecordKind::Vcpu
+            | RecordKind::Blk
+            | RecordKind::Net
+            | RecordKind::ArchDom
+            | RecordKind::ArchVcpu => &ArrayWords::ABSENT,
+        }
+    }
+
+    /// Takes in the words of a kind beyond the header; nothing for one of the header's.
+    fn set_beyond(&mut self, kind: RecordKind, words: ArrayWords) {
+        let place = RecordKind::OPTIONAL.iter().position(|known| *known == kind);
+        if let Some(place) = place.and_then(|i| self.beyond.get_mut(i)) {
+            *place = words;
         }
     }
 

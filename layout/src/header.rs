@@ -142,6 +142,9 @@ impl SectionWords {
 }
 
 impl ArrayWords {
+    /// There is no such array.
+    pub const ABSENT: Self = Self { offs: 0, size: 0, stride: 0, nr: 0 };
+
     /// Whether the header says nothing of such an array.
     #[must_use]
     pub const fn is_absent(&self) -> bool {

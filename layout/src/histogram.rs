@@ -60,6 +60,56 @@ pub fn count(buckets: &[Word]) -> Word {
     buckets.iter().fold(Word::new(0), |sum, bucket| sum.plus(*bucket))
 }
 
+/// What the values that were recorded can be, by their buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Their sum is at least this.
+    pub least_sum: u64,
+    /// Their sum is at most this; `None` if one lies in the last bucket, or it is too large for a
+    /// word.
+    pub most_sum: Option<u64>,
+    /// Bounds of the highest bucket that is not 0, in which the largest lies; `None` if there are no
+    /// values.
+    pub max: Option<(u64, Option<u64>)>,
+}
+
+/// What sum and maximum the buckets allow; `None` unless all of them are numbers.
+#[must_use]
+pub fn allowed(buckets: &[Word]) -> Option<Allowed> {
+    let mut allowed = Allowed { least_sum: 0, most_sum: Some(0), max: None };
+    for (index, bucket) in buckets.iter().enumerate() {
+        let nr = bucket.value()?;
+        if nr == 0 {
+            continue;
+        }
+        let (least, most) = bounds(index, buckets.len())?;
+        let sum = |sum: u64, each: u64| each.checked_mul(nr)?.checked_add(sum);
+        allowed.least_sum = sum(allowed.least_sum, least).unwrap_or(u64::MAX);
+        allowed.most_sum = allowed.most_sum.and_then(|most_sum| sum(most_sum, most?));
+        allowed.max = Some((least, most));
+    }
+    Some(allowed)
+}
+
+/// Makes sum and maximum what the buckets allow, for words that are not as of one update: each is
+/// changed by no more than it must be, and neither falls below what an earlier update said. Raw
+/// words, as they lie in memory.
+pub fn settle(sum: &mut u64, max: &mut u64, buckets: &[u64]) {
+    let (nr, mut words) = (buckets.len(), [Word::NOT_PRODUCED; 64]);
+    for (word, raw) in words.iter_mut().zip(buckets) {
+        *word = Word::from_raw(*raw);
+    }
+    let Some(allowed) = words.get(..nr).and_then(allowed) else { return };
+    let clamp = |raw: &mut u64, least: u64, most: Option<u64>| {
+        if let Some(value) = Word::from_raw(*raw).value() {
+            *raw = Word::new(value.max(least).min(most.unwrap_or(u64::MAX))).to_raw();
+        }
+    };
+    clamp(sum, allowed.least_sum, allowed.most_sum);
+    let (least, most) = allowed.max.unwrap_or((0, Some(0)));
+    clamp(max, least, most);
+}
+
 impl<const N: usize> Buckets<N> {
     /// No bucket is produced.
     pub const NOT_PRODUCED: Self = Self([Word::NOT_PRODUCED; N]);
@@ -256,6 +306,47 @@ mod tests {
         let mut absent = RdLatency::NOT_PRODUCED;
         absent.record(1);
         assert_eq!(absent, RdLatency::NOT_PRODUCED);
+    }
+
+    #[test]
+    fn buckets_bound_sum_and_maximum() {
+        let mut latency = RdLatency::EMPTY;
+        let none = Allowed { least_sum: 0, most_sum: Some(0), max: None };
+        assert_eq!(allowed(latency.buckets()), Some(none));
+        [5, 6, 900].into_iter().for_each(|ns| latency.record(ns));
+        let some = Allowed {
+            least_sum: 4 + 4 + 512,
+            most_sum: Some(7 + 7 + 1023),
+            max: Some((512, Some(1023))),
+        };
+        assert_eq!(allowed(latency.buckets()), Some(some));
+        latency.record(1 << 40);
+        let some = allowed(latency.buckets()).unwrap();
+        assert_eq!((some.most_sum, some.max), (None, Some((1 << 38, None))));
+        latency.ns.0[0] = Word::NOT_PRODUCED;
+        assert_eq!(allowed(latency.buckets()), None);
+    }
+
+    #[test]
+    fn words_of_two_updates_are_settled() {
+        // 900 had been recorded; of 3000, sum and maximum were written and its bucket was not.
+        let mut buckets = TimeBuckets::EMPTY;
+        buckets.record(900);
+        let raw = buckets.0.map(Word::to_raw);
+        let (mut sum, mut max) = (Word::new(3900).to_raw(), Word::new(3000).to_raw());
+        settle(&mut sum, &mut max, &raw);
+        assert_eq!([sum, max].map(|raw| Word::from_raw(raw).value()), [Some(1023); 2]);
+        // The bucket was, and they were not.
+        buckets.record(3000);
+        let raw = buckets.0.map(Word::to_raw);
+        let (mut sum, mut max) = (Word::new(900).to_raw(), Word::new(900).to_raw());
+        settle(&mut sum, &mut max, &raw);
+        let settled = [sum, max].map(|raw| Word::from_raw(raw).value());
+        assert_eq!(settled, [Some(512 + 2048), Some(2048)]);
+        // What is absent stays so.
+        let mut absent = Word::NOT_PRODUCED.to_raw();
+        settle(&mut absent, &mut max, &raw);
+        assert_eq!(Word::from_raw(absent), Word::NOT_PRODUCED);
     }
 
     #[test]

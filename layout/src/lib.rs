@@ -40,6 +40,47 @@
 //! A consumer that follows the header cannot tell them apart. All parts but the vCPUs' arch slots
 //! may stand in any order; they do not overlap.
 //!
+//! ## Kinds of records beyond the header
+//!
+//! From revision 5 on a region may have kinds of records that no header word speaks of: distributions
+//! of vCPUs and block devices, shares of devices, arch slots of devices, labels. The schema's table
+//! of records alone announces them, by the number of the kind, start, length, stride and count. A schema
+//! may be as short as that table. The rules of the header's arrays hold for them; in addition,
+//! record `i` of a kind that belongs to another ([`RecordKind::base`]) belongs to record `i` of that
+//! one, so that there are as many, and bears its generation. Two arrays do not overlap: their ranges
+//! are apart, or they have the same stride and count and lie in windows of the stride that are.
+//!
+//! A reader copies the table once ([`RecordTable`]), at most 64 entries, and takes the kinds that
+//! it knows into its geometry ([`Geometry::with_records`]); it skips the others, and for the header's
+//! own kinds the header counts. If one of the kinds breaks a rule, none beyond the header is used, and
+//! everything else is ([`RecordTableError`] says why). A producer places them before the schema, which
+//! is last: so the header alone says how much of the region has to be mapped.
+//!
+//! * *packed*: arrays of their own behind the header's, so that those stay dense;
+//! * *page-granular*: what belongs to a record lies on its frame, labels on that of the dom record, and
+//!   each share on a frame of its own.
+//!
+//! ## Distributions
+//!
+//! A group that is a distribution is `{ sum, max, buckets[n] }` ([`histogram`]): word `i` of the
+//! buckets counts values whose bit length is `i`, the last all above. How many values there were is the sum
+//! of the buckets. One recorded value is one update under `seq`.
+//!
+//! ## Shares
+//!
+//! A device that several threads or processes serve has a share record for each writer. Its group
+//! `of` says of which device, of which generation of it; its other groups have the fields of the
+//! device's ([`Share`]). While a device has an active share of a group, the truth is the sum of its
+//! shares: counters, times and buckets add up, peaks take the largest, a word that is not produced makes
+//! the sum not produced. The device's own group is that sum as of its `updated_ns`, for readers that
+//! do not know shares. A share stays active for as long as the device's generation lasts, also when its
+//! writer is gone, so that a sum never goes back.
+//!
+//! ## Labels
+//!
+//! One record holds what the operator calls the domain by: lines of `key=value` ([`labels`]), written
+//! before the region is published and constant within an incarnation.
+//!
 //! ## Groups, and what a word says
 //!
 //! A stat group is `{ u32 seq; u32 rsvd; u64 updated_ns; u64 field[...]; }`. One bit of the
@@ -130,7 +171,7 @@ pub use descriptor::{
     BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, Field, Group, GroupDesc, LabelsGroup,
     NetGroup, NetQueueGroup, RecordKind, Revision, VcpuGroup, VcpuHistGroup,
 };
-pub use geometry::{Geometry, GeometryError};
+pub use geometry::{Geometry, GeometryError, RecordTable, RecordTableError};
 pub use header::{
     Clock, DOM_MAGIC, DomHeader, MAX_DEVICES, MAX_REGION_LEN, MAX_VCPUS, State, VCPU_MAGIC,
 };

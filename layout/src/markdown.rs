@@ -73,7 +73,7 @@ impl fmt::Display for LayoutTable {
         writeln!(
             f,
             "In the header, words that are 0 from `arch_dom_offs` on say that the region has no \
-             such part.\n"
+             such part; the last five kinds are announced by the schema's table of records.\n"
         )?;
         header(f, "dom record, header", DOM_HEADER)?;
         header(f, "all other records, header", RECORD_HEADER)?;

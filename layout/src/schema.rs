@@ -10,7 +10,8 @@
 //!
 //! The header says how many entries each table has and how long one is, so that later revisions
 //! can make entries longer; a reader steps by that length. Names are offsets into the strings,
-//! each UTF-8 and terminated by a zero byte. Groups stand in the order of their records and
+//! each UTF-8 and terminated by a zero byte. A schema may be as short as its table of records: without
+//! any strings, kinds are named as the reader knows them. Groups stand in the order of their records and
 //! offsets, fields in the order of their groups and offsets. It is written before the region is
 //! published and does not change after that.
 //!
@@ -19,6 +20,7 @@
 use core::fmt;
 
 use crate::header::{MAX_DEVICES, MAX_VCPUS};
+use crate::record::RecordKind;
 
 mod fields;
 mod parse;
@@ -35,11 +37,11 @@ pub const MAX_LEN: usize = 1 << 20;
 pub const MAX_RECORD_LEN: usize = 1 << 20;
 /// Most records of a kind that a schema may describe: as many as a header may.
 pub const MAX_RECORDS: u32 = if MAX_VCPUS > MAX_DEVICES { MAX_VCPUS } else { MAX_DEVICES };
-/// Most kinds of record that a schema may describe: ten times as many as there are.
+/// Most kinds of record that a schema may describe: five times as many as there are.
 pub const MAX_KINDS: usize = 64;
-/// Most records of all kinds together: as many as a header may place in its arrays, with an arch
-/// slot for each vCPU.
-pub const MAX_ALL_RECORDS: u64 = 4 * MAX_RECORDS as u64 + 2;
+/// Most records of all kinds together: as many as a region may have of the kinds that there are.
+/// Ten of them are arrays; of the others there is one record each.
+pub const MAX_ALL_RECORDS: u64 = 10 * MAX_RECORDS as u64 + 3;
 /// Longest name in bytes, without its terminator.
 pub const MAX_NAME_LEN: usize = 255;
 /// Most named values of a state.
@@ -351,9 +353,13 @@ impl<'a> Schema<'a> {
     }
 
     fn record(&self, e: Entry<'a>) -> SchemaRecord<'a> {
+        let name = match self.strings {
+            [] => RecordKind::from_number(e.u32(record::KIND)).map(RecordKind::name),
+            _ => self.name(e.u32(record::NAME)),
+        };
         SchemaRecord {
             kind: e.u32(record::KIND),
-            name: self.name(e.u32(record::NAME)).unwrap_or(""),
+            name: name.unwrap_or(""),
             offs: e.usize(record::OFFS),
             size: e.usize(record::SIZE),
             stride: e.usize(record::STRIDE),

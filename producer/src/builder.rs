@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domstat_layout::header::dom;
-use domstat_layout::latest::Identity;
+use domstat_layout::labels::{LabelError, LabelText};
+use domstat_layout::latest::{Identity, Labels};
 use domstat_layout::schema::GroupSpec;
 use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
 
@@ -15,9 +16,11 @@ use crate::memfd::{allocate, map, map_guarded, memfd, os, random};
 use crate::pieces::{Pages, Piece, RegionMemory, frame_lens};
 use crate::plan::LayoutOptions;
 use crate::region::Storage;
+use crate::writer::write_once;
 use crate::{
-    BlkWriter, CreateError, DomWriter, NetWriter, Placement, Plan, PlanError, Unpublished,
-    VcpuWriter, region_file, schema_writer,
+    BlkHistWriter, BlkQueueWriter, BlkWriter, CreateError, DomWriter, NetQueueWriter, NetWriter,
+    Placement, Plan, PlanError, Unpublished, VcpuHistWriter, VcpuWriter, region_file,
+    schema_writer,
 };
 
 /// Says what a region is for and how it is laid out, then creates it.
@@ -30,6 +33,9 @@ pub struct RegionBuilder {
     schema: Option<bool>,
     arch_dom: ArchLayout,
     arch_vcpu: ArchLayout,
+    arch_blk: ArchLayout,
+    arch_net: ArchLayout,
+    pub(crate) labels: Option<LabelText>,
 }
 
 /// A region that was created and is not visible yet, and its writers.
@@ -46,6 +52,16 @@ pub struct Created {
     pub blks: Vec<BlkWriter>,
     /// Writes the network interface records, in order.
     pub nets: Vec<NetWriter>,
+    /// Writes the distributions of the vCPUs, in order; empty unless
+    /// [`RegionBuilder::vcpu_histograms`].
+    pub vcpu_hists: Vec<VcpuHistWriter>,
+    /// Writes the distributions of the block devices, in order; empty unless
+    /// [`RegionBuilder::blk_histograms`].
+    pub blk_hists: Vec<BlkHistWriter>,
+    /// Writes the shares of block devices ([`RegionBuilder::blk_queues`]).
+    pub blk_queues: Vec<BlkQueueWriter>,
+    /// Writes the shares of network interfaces ([`RegionBuilder::net_queues`]).
+    pub net_queues: Vec<NetQueueWriter>,
 }
 
 impl RegionBuilder {
@@ -63,6 +79,13 @@ impl RegionBuilder {
                 nr_nets: 0,
                 arch_dom_size: 0,
                 arch_vcpu_size: 0,
+                arch_blk_size: 0,
+                arch_net_size: 0,
+                nr_blk_queues: 0,
+                nr_net_queues: 0,
+                vcpu_hists: false,
+                blk_hists: false,
+                labels: false,
                 schema_size: 0,
                 placement: Placement::Packed,
                 align: None,
@@ -72,6 +95,9 @@ impl RegionBuilder {
             schema: None,
             arch_dom: ArchLayout::default(),
             arch_vcpu: ArchLayout::default(),
+            arch_blk: ArchLayout::default(),
+            arch_net: ArchLayout::default(),
+            labels: None,
         }
     }
 
@@ -125,7 +151,50 @@ impl RegionBuilder {
         self
     }
 
-    /// Whether the region describes itself; by default it does from revision 4 on.
+    /// Whether each vCPU has a record of distributions. Revision 5.
+    #[must_use]
+    pub fn vcpu_histograms(mut self, histograms: bool) -> Self {
+        self.options.vcpu_hists = histograms;
+        self
+    }
+
+    /// Whether each block device slot has a record of distributions. Revision 5.
+    #[must_use]
+    pub fn blk_histograms(mut self, histograms: bool) -> Self {
+        self.options.blk_hists = histograms;
+        self
+    }
+
+    /// Slots for shares of block devices: one for each writer of a device that has more than one.
+    /// Revision 5.
+    #[must_use]
+    pub fn blk_queues(mut self, nr_blk_queues: u32) -> Self {
+        self.options.nr_blk_queues = nr_blk_queues;
+        self
+    }
+
+    /// Slots for shares of network interfaces, as [`RegionBuilder::blk_queues`]. Revision 5.
+    #[must_use]
+    pub fn net_queues(mut self, nr_net_queues: u32) -> Self {
+        self.options.nr_net_queues = nr_net_queues;
+        self
+    }
+
+    /// What the operator calls the domain by, keys and values; constant within an incarnation.
+    /// Revision 5.
+    ///
+    /// # Errors
+    /// [`LabelError`] for keys or values that are not legal, and for more than there is room for.
+    pub fn labels<'a>(
+        mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, LabelError> {
+        self.labels = Some(LabelText::new(labels)?);
+        Ok(self)
+    }
+
+    /// Whether the region describes its groups; by default it does from revision 4 on. Kinds of
+    /// records beyond the header are announced in any case.
     #[must_use]
     pub fn schema(mut self, schema: bool) -> Self {
         self.schema = Some(schema);
@@ -149,6 +218,26 @@ impl RegionBuilder {
     /// [`PlanError::Described`].
     pub fn arch_vcpu(mut self, groups: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
         self.arch_vcpu = ArchLayout::new(groups)?;
+        Ok(self)
+    }
+
+    /// Groups of each block device that no table knows; [`BlkWriter::write_arch`] writes them by
+    /// their position here. Revision 5.
+    ///
+    /// # Errors
+    /// [`PlanError::Described`].
+    pub fn arch_blk(mut self, groups: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
+        self.arch_blk = ArchLayout::new(groups)?;
+        Ok(self)
+    }
+
+    /// Groups of each network interface that no table knows; [`NetWriter::write_arch`] writes them
+    /// by their position here. Revision 5.
+    ///
+    /// # Errors
+    /// [`PlanError::Described`].
+    pub fn arch_net(mut self, groups: &[GroupSpec<'_>]) -> Result<Self, PlanError> {
+        self.arch_net = ArchLayout::new(groups)?;
         Ok(self)
     }
 
@@ -195,11 +284,14 @@ impl RegionBuilder {
         let mut options = LayoutOptions {
             arch_dom_size: self.arch_dom.size(),
             arch_vcpu_size: self.arch_vcpu.size(),
+            arch_blk_size: self.arch_blk.size(),
+            arch_net_size: self.arch_net.size(),
+            labels: self.labels.is_some(),
             ..self.options
         };
         let page_size = rustix::param::page_size();
         let plan = Plan::new(options, page_size)?;
-        if !self.schema.unwrap_or(plan.revision.arch_and_schema) {
+        if !self.describes(&plan) && !plan.has_records_beyond_header() {
             return Ok(plan);
         }
         // Its length does not depend on where things lie.
@@ -207,9 +299,20 @@ impl RegionBuilder {
         Plan::new(options, page_size)
     }
 
+    /// Whether the region describes its groups.
+    fn describes(&self, plan: &Plan) -> bool {
+        self.schema.unwrap_or(plan.revision.arch_and_schema)
+    }
+
     pub(crate) fn encode_schema(&self, plan: &Plan) -> Vec<u8> {
-        let (arch_dom, arch_vcpu) = (&self.arch_dom, &self.arch_vcpu);
-        let described = schema_writer::Described { revision: plan.revision, arch_dom, arch_vcpu };
+        let described = schema_writer::Described {
+            revision: plan.revision,
+            arch_dom: &self.arch_dom,
+            arch_vcpu: &self.arch_vcpu,
+            arch_blk: &self.arch_blk,
+            arch_net: &self.arch_net,
+            records_only: !self.describes(plan),
+        };
         schema_writer::encode(&described, &plan.geometry())
     }
 
@@ -342,26 +445,39 @@ impl RegionBuilder {
             }
         }
         let groups = |kind| plan.revision.groups(kind);
-        let arch_spans = self.arch_vcpu.spans();
-        let mut vcpus = Vec::with_capacity(g.nr_vcpus() as usize);
-        for (index, piece) in memory.records(RecordKind::Vcpu).ok_or_else(misfit)? {
-            let at = g.array(RecordKind::ArchVcpu);
-            let arch = at.offset(index).map(|offset| {
-                let piece = memory.record(RecordKind::ArchVcpu, index, offset, at.size);
-                let piece = piece.ok_or_else(misfit)?;
-                Ok::<_, CreateError>(ArchWriter::new(
-                    piece,
-                    RecordKind::ArchVcpu,
-                    Arc::clone(&arch_spans),
-                ))
-            });
-            let arch = arch.transpose()?;
-            vcpus.push(VcpuWriter::new(piece, groups(RecordKind::Vcpu), arch));
+        let records = |kind| memory.records(kind).ok_or_else(misfit);
+        let slots = |kind, layout: &ArchLayout| {
+            let (spans, slots) = (layout.spans(), records(kind)?);
+            let slots =
+                slots.map(move |(_, piece)| ArchWriter::new(piece, kind, Arc::clone(&spans)));
+            // None after the last: a kind of record without arch slots has none at all.
+            Ok::<_, CreateError>(slots.map(Some).chain(std::iter::repeat_with(|| None)))
+        };
+        let mut arch = slots(RecordKind::ArchVcpu, &self.arch_vcpu)?;
+        let vcpus = records(RecordKind::Vcpu)?.map(|(_, piece)| {
+            VcpuWriter::new(piece, groups(RecordKind::Vcpu), arch.next().flatten())
+        });
+        let vcpus = vcpus.collect();
+        let mut arch = slots(RecordKind::ArchBlk, &self.arch_blk)?;
+        let blks = records(RecordKind::Blk)?.map(|(_, piece)| {
+            BlkWriter::new(piece, groups(RecordKind::Blk), arch.next().flatten())
+        });
+        let blks = blks.collect();
+        let mut arch = slots(RecordKind::ArchNet, &self.arch_net)?;
+        let nets = records(RecordKind::Net)?.map(|(_, piece)| {
+            NetWriter::new(piece, groups(RecordKind::Net), arch.next().flatten())
+        });
+        let nets = nets.collect();
+        macro_rules! writers {
+            ($writer:ident, $kind:expr) => {{
+                let records = records($kind)?;
+                records.map(|(_, piece)| $writer::new(piece, groups($kind), None)).collect()
+            }};
         }
-        let blks = memory.records(RecordKind::Blk).ok_or_else(misfit)?;
-        let blks = blks.map(|(_, piece)| BlkWriter::new(piece, groups(RecordKind::Blk), None));
-        let nets = memory.records(RecordKind::Net).ok_or_else(misfit)?;
-        let nets = nets.map(|(_, piece)| NetWriter::new(piece, groups(RecordKind::Net), None));
+        let vcpu_hists = writers!(VcpuHistWriter, RecordKind::VcpuHist);
+        let blk_hists = writers!(BlkHistWriter, RecordKind::BlkHist);
+        let blk_queues = writers!(BlkQueueWriter, RecordKind::BlkQueue);
+        let net_queues = writers!(NetQueueWriter, RecordKind::NetQueue);
         let mut arch = memory.records(RecordKind::ArchDom).ok_or_else(misfit)?;
         let arch = arch
             .next()
@@ -371,9 +487,21 @@ impl RegionBuilder {
         // Identity is as of the domain's creation: nothing of it changes later.
         let as_of = Ns(self.identity.created_ns.value().unwrap_or(0));
         dom.write(&self.identity, as_of);
-        let (blks, nets) = (blks.collect(), nets.collect());
+        if let Some((text, (_, piece))) = self.labels.zip(records(RecordKind::Labels)?.next()) {
+            write_once(piece, &Labels { text }, as_of);
+        }
         let unpublished = Unpublished::new(dom_piece, storage, plan, incarnation);
-        Ok(Created { unpublished, dom, vcpus, blks, nets })
+        Ok(Created {
+            unpublished,
+            dom,
+            vcpus,
+            blks,
+            nets,
+            vcpu_hists,
+            blk_hists,
+            blk_queues,
+            net_queues,
+        })
     }
 }
 

@@ -67,4 +67,7 @@ pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
-pub use writer::{BlkWriter, DomWriter, NetWriter, VcpuWriter};
+pub use writer::{
+    BlkHistWriter, BlkQueueWriter, BlkWriter, DomWriter, NetQueueWriter, NetWriter, VcpuHistWriter,
+    VcpuWriter,
+};

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 
-use domstat_layout::descriptor::{GROUP_HEADER_LEN, GROUP_UPDATED_NS, Kind};
+use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS, Kind};
 use domstat_layout::header::{DOM_HEADER_LEN, dom, record};
-use domstat_layout::latest::Identity;
-use domstat_layout::{DOM_MAGIC, Group, GroupDesc, RecordKind, State, Word};
+use domstat_layout::labels::LabelText;
+use domstat_layout::latest::{Identity, Labels};
+use domstat_layout::{DOM_MAGIC, Group, GroupDesc, RecordKind, State, Word, histogram};
 
 use crate::memfd::os;
 use crate::{CreateError, Created, Plan, RegionBuilder};
@@ -74,6 +75,7 @@ impl Predecessor {
         header: &[u8],
         schema: &[u8],
         who: &Identity,
+        labels: Option<LabelText>,
     ) -> bool {
         // Words that differ from one region to the next.
         let own = [dom::MAGIC..4, dom::STATS_ACTIVE..32, dom::STATE..52];
@@ -82,7 +84,16 @@ impl Predecessor {
         };
         let section = plan.geometry().schema();
         let identity = self.group(0, Identity::DESC, None, RecordKind::Dom);
+        let old_labels = plan.geometry().array(RecordKind::Labels).offset(0).map(|base| {
+            let last = self.group(base, Labels::DESC, None, RecordKind::Labels);
+            last.map(|last| last.words)
+        });
+        let labels = labels.map(|LabelText(bytes)| {
+            let (words, _) = bytes.as_chunks::<8>();
+            Some(words.iter().map(|word| u64::from_ne_bytes(*word)).collect::<Vec<u64>>())
+        });
         self.u32(dom::MAGIC) == DOM_MAGIC
+            && old_labels == labels
             && self.u32(dom::STATE) == State::Live as u32
             && header.len() == DOM_HEADER_LEN
             && (0..DOM_HEADER_LEN).all(same)
@@ -137,13 +148,23 @@ impl Predecessor {
 /// Each word is from before the update or from the update itself. For counters either will do,
 /// since neither goes back; the other words are marked as not produced.
 fn repair(mut group: LastGroup) -> Option<LastGroup> {
-    if group.desc.fields.iter().any(|field| field.width != 8) {
+    let fields = group.desc.fields;
+    if fields.iter().any(|field| field.width != 8 && field.kind != Kind::LogHistogram) {
         return None;
     }
-    for (field, word) in group.desc.fields.iter().zip(&mut group.words) {
-        if field.kind != Kind::Cumulative {
-            *word = Word::NOT_PRODUCED.to_raw();
+    let mut words = group.words.iter_mut();
+    for field in fields {
+        for word in words.by_ref().take(field.width / 8) {
+            if !field.kind.never_decreases() {
+                *word = Word::NOT_PRODUCED.to_raw();
+            }
         }
+    }
+    // Bucket, sum and maximum of the last value need not be of the same update.
+    if let [sum, max, buckets @ ..] = group.words.as_mut_slice()
+        && let [_, _, FieldDesc { kind: Kind::LogHistogram, .. }] = fields
+    {
+        histogram::settle(sum, max, buckets);
     }
     Some(group)
 }
@@ -167,12 +188,14 @@ impl RegionBuilder {
             0 => Vec::new(),
             _ => self.encode_schema(&plan),
         };
-        let identity = self.identity;
+        let (identity, labels) = (self.identity, self.labels);
         let mut created = self.create_memfd()?;
         let read = Predecessor::read(memfd, &plan)
             .map_err(os(|| "read the region of the earlier process".into()))?;
         let header = created.unpublished.header_bytes();
-        if let Some(old) = read.filter(|old| old.is_same(&plan, &header, &schema, &identity)) {
+        if let Some(old) =
+            read.filter(|old| old.is_same(&plan, &header, &schema, &identity, labels))
+        {
             created.restore(&old, &plan);
         }
         Ok(created)
@@ -187,17 +210,22 @@ impl Created {
             (old.generation(base), old.groups(base, kind, groups(kind)))
         };
         self.dom.restore(of(RecordKind::Dom, 0).1);
-        for (index, vcpu) in (0..).zip(&mut self.vcpus) {
-            let (generation, groups) = of(RecordKind::Vcpu, index);
-            vcpu.restore(generation, groups);
+        macro_rules! restore {
+            ($($writers:ident $kind:ident;)+) => {
+                $( for (index, writer) in (0..).zip(&mut self.$writers) {
+                    let (generation, groups) = of(RecordKind::$kind, index);
+                    writer.restore(generation, groups);
+                } )+
+            };
         }
-        for (index, blk) in (0..).zip(&mut self.blks) {
-            let (generation, groups) = of(RecordKind::Blk, index);
-            blk.restore(generation, groups);
-        }
-        for (index, net) in (0..).zip(&mut self.nets) {
-            let (generation, groups) = of(RecordKind::Net, index);
-            net.restore(generation, groups);
+        restore! {
+            vcpus Vcpu;
+            blks Blk;
+            nets Net;
+            vcpu_hists VcpuHist;
+            blk_hists BlkHist;
+            blk_queues BlkQueue;
+            net_queues NetQueue;
         }
         self.unpublished.take_over(old.incarnation(), old.notify());
     }

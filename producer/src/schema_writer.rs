@@ -12,6 +12,10 @@ pub(crate) struct Described<'a> {
     pub(crate) revision: &'static Revision,
     pub(crate) arch_dom: &'a ArchLayout,
     pub(crate) arch_vcpu: &'a ArchLayout,
+    pub(crate) arch_blk: &'a ArchLayout,
+    pub(crate) arch_net: &'a ArchLayout,
+    /// Whether groups and strings are left out.
+    pub(crate) records_only: bool,
 }
 
 /// The tables as they are filled.
@@ -161,7 +165,7 @@ pub(crate) fn encode(described: &Described<'_>, geometry: &Geometry) -> Vec<u8> 
             continue;
         }
         nr_records += 1;
-        let name = tables.string(kind.name());
+        let name = if described.records_only { 0 } else { tables.string(kind.name()) };
         let words = [
             (record::KIND, kind.number()),
             (record::NAME, name),
@@ -174,8 +178,11 @@ pub(crate) fn encode(described: &Described<'_>, geometry: &Geometry) -> Vec<u8> 
         ];
         tables.records.extend(entry(record::LEN, &words));
         match kind {
+            _ if described.records_only => {}
             RecordKind::ArchDom => tables.arch_groups(kind, described.arch_dom),
             RecordKind::ArchVcpu => tables.arch_groups(kind, described.arch_vcpu),
+            RecordKind::ArchBlk => tables.arch_groups(kind, described.arch_blk),
+            RecordKind::ArchNet => tables.arch_groups(kind, described.arch_net),
             _ => described.revision.groups(kind).iter().for_each(|g| tables.table_group(g)),
         }
     }

@@ -4,7 +4,8 @@ use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::revision::spans;
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{
-    BlkGroup, DomGroup, Field, Group, GroupDesc, NetGroup, Ns, RecordKind, VcpuGroup, Word,
+    BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, Field, Group, GroupDesc, NetGroup,
+    NetQueueGroup, Ns, RecordKind, VcpuGroup, VcpuHistGroup, Word,
 };
 use zerocopy::FromBytes;
 
@@ -221,6 +222,46 @@ array_writer! {
     /// Writes one network interface's record. `Send`; there is one per slot, for the code that serves
     /// the interface.
     NetWriter, NetGroup, RecordKind::Net
+}
+
+array_writer! {
+    /// Writes one vCPU's distributions. `Send`; its slot is renewed with that of the vCPU.
+    VcpuHistWriter, VcpuHistGroup, RecordKind::VcpuHist
+}
+array_writer! {
+    /// Writes one block device's distributions. `Send`; its slot is renewed with that of the device.
+    BlkHistWriter, BlkHistGroup, RecordKind::BlkHist
+}
+array_writer! {
+    /// Writes one share of a block device. `Send`; there is one per slot, for the code that serves the
+    /// queue.
+    BlkQueueWriter, BlkQueueGroup, RecordKind::BlkQueue
+}
+array_writer! {
+    /// Writes one share of a network interface. `Send`; there is one per slot, for the code that serves
+    /// the queue.
+    NetQueueWriter, NetQueueGroup, RecordKind::NetQueue
+}
+
+/// Publishes the one group of a record that is written once and has no writer.
+pub(crate) fn write_once<G: Group>(piece: Piece, group: &G, now: Ns) {
+    RecordWriter::new(piece, G::DESC.record, &[G::DESC], None).write(group, now);
+}
+
+impl BlkWriter {
+    /// As [`DomWriter::write_arch`], in this device's arch slot
+    /// ([`crate::RegionBuilder::arch_blk`]).
+    pub fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        self.0.write_arch(index, words, now)
+    }
+}
+
+impl NetWriter {
+    /// As [`DomWriter::write_arch`], in this interface's arch slot
+    /// ([`crate::RegionBuilder::arch_net`]).
+    pub fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
+        self.0.write_arch(index, words, now)
+    }
 }
 
 impl VcpuWriter {

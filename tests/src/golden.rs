@@ -7,7 +7,7 @@ use std::path::Path;
 
 use domstat_layout::header::dom;
 use domstat_layout::schema::{FieldKind, FieldShape, FieldSpec, GroupSpec};
-use domstat_layout::{Ns, REVISIONS, Revision, Word};
+use domstat_layout::{Ns, REVISIONS, RecordKind, Revision, Word};
 
 use crate::peer;
 
@@ -34,12 +34,22 @@ pub fn bytes(revision: &Revision, pages: bool) -> io::Result<Vec<u8>> {
         let kvm = [GroupSpec { name: "kvm", fields: &fields }];
         let described = builder.arch_dom(&kvm).and_then(|b| b.arch_vcpu(&kvm));
         builder = described.map_err(io::Error::other)?;
+        if revision.has(RecordKind::ArchBlk) {
+            let described = builder.arch_blk(&kvm).and_then(|b| b.arch_net(&kvm));
+            builder = described.map_err(io::Error::other)?;
+        }
     }
     let mut created = builder.create_memfd().map_err(io::Error::other)?;
     peer::fill(&mut created);
     created.dom.write_arch(0, &[Word::from(5)], Ns(1));
     for vcpu in &mut created.vcpus {
         vcpu.write_arch(0, &[Word::from(6)], Ns(1));
+    }
+    for blk in &mut created.blks {
+        blk.write_arch(0, &[Word::from(7)], Ns(1));
+    }
+    for net in &mut created.nets {
+        net.write_arch(0, &[Word::from(8)], Ns(1));
     }
     let region = created.unpublished.publish().map_err(io::Error::other)?;
     let fd = region.as_fd().ok_or(io::ErrorKind::NotFound)?.try_clone_to_owned()?;

@@ -1,13 +1,18 @@
 //! What the peers of the cross-revision matrix write and print, in Rust as in `abi/c`.
 
+use std::ffi::CStr;
 use std::fmt::Write;
 
 use domstat_consumer::{Reading, Region, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::{FieldDesc, Kind};
+use domstat_layout::labels::LabelText;
 use domstat_layout::latest::{
     Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
-    BlkLimits, BlkQueue, BlkVbd, Cpu, Exits, Limits, Lineage, Memory, Migration, NetIdentity,
-    NetIo, NetLimits, Pressure, Runstate, Sched, Status, Threads,
+    BlkLimits, BlkQueue, BlkQueueDiscards, BlkQueueFailures, BlkQueueFlLatency, BlkQueueIo,
+    BlkQueueIoTimes, BlkQueueOf, BlkQueueQueue, BlkQueueRdLatency, BlkQueueRdSize,
+    BlkQueueWrLatency, BlkQueueWrSize, BlkVbd, Cpu, Exits, FlLatency, Limits, Lineage, Memory,
+    Migration, NetIdentity, NetIo, NetLimits, NetQueueIo, NetQueueOf, Pressure, RdLatency, RdSize,
+    Runstate, Sched, Status, Threads, Wait, WrLatency, WrSize,
 };
 use domstat_layout::{
     BlkGroup, DomGroup, Group, GroupDesc, Name, NetGroup, Ns, RecordKind, Revision, Stat,
@@ -20,28 +25,66 @@ use zerocopy::IntoBytes;
 #[must_use]
 pub fn nr(kind: RecordKind) -> u32 {
     match kind {
-        RecordKind::Dom | RecordKind::Net => 1,
-        RecordKind::Vcpu => 3,
-        RecordKind::Blk => 2,
-        _ => 0,
+        RecordKind::Dom | RecordKind::Net | RecordKind::NetQueue | RecordKind::Labels => 1,
+        RecordKind::Vcpu | RecordKind::VcpuHist => 3,
+        RecordKind::Blk | RecordKind::BlkHist => 2,
+        RecordKind::BlkQueue => 4,
+        RecordKind::ArchDom | RecordKind::ArchVcpu | RecordKind::ArchBlk | RecordKind::ArchNet => 0,
     }
 }
 
 /// The kinds of record that peers print, in their order.
-pub const KINDS: [RecordKind; 4] =
-    [RecordKind::Dom, RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
+pub const KINDS: [RecordKind; 9] = [
+    RecordKind::Dom,
+    RecordKind::Vcpu,
+    RecordKind::Blk,
+    RecordKind::Net,
+    RecordKind::BlkQueue,
+    RecordKind::NetQueue,
+    RecordKind::VcpuHist,
+    RecordKind::BlkHist,
+    RecordKind::Labels,
+];
 
-/// The words of a field of record `index`, as they lie in memory.
-fn words(kind: RecordKind, index: u32, field: &FieldDesc) -> Vec<u64> {
+/// The only label that peers give a domain, key and value.
+const LABEL: (&str, &str) = ("key", "value");
+
+/// The words of a field of record `index`, as they lie in memory: numbers that say where they lie,
+/// unless a rule of the ABI asks for others.
+fn words(desc: &GroupDesc, index: u32, field: &FieldDesc) -> Vec<u64> {
+    let kind = desc.record;
     let number = u64::from(kind.number()) * 1_000_000 + u64::from(index) * 10_000;
-    let bytes = match (field.kind, field.width) {
-        (Kind::State(names), _) => return vec![u64::from(index) % names.len() as u64],
-        (_, 8) => return vec![number + field.offset as u64],
-        (Kind::LogHistogram, width) => {
-            return (0..width / 8).map(|i| number + (field.offset + i * 8) as u64).collect();
+    // All values of a distribution are the same; a share's groups have the bits of the device's, and 6
+    // more.
+    let (bucket, nr) = (4 + desc.bit as usize % 6, u64::from(index) + 1);
+    let recorded = 1 << (bucket - 1);
+    let is_histogram = desc.fields.iter().any(|f| f.kind == Kind::LogHistogram);
+    let bytes = match (field.kind, field.name, field.width) {
+        (Kind::State(names), _, _) => return vec![u64::from(index) % names.len() as u64],
+        (Kind::LogHistogram, _, width) => {
+            let mut buckets = vec![0; width / 8];
+            if let Some(bucket) = buckets.get_mut(bucket) {
+                *bucket = nr;
+            }
+            return buckets;
         }
-        (Kind::Text, _) => Name::new(&format!("name-{}-{index}", kind.number())).0.to_vec(),
-        (_, width) => vec![7; width],
+        (Kind::Peak, _, _) => return vec![recorded],
+        (Kind::Cumulative, _, _) if is_histogram => return vec![nr * recorded],
+        // Shares are of devices that there are, in their first generation.
+        (Kind::Id, "device", _) if desc.name == "of" => {
+            let devices =
+                if kind == RecordKind::BlkQueue { RecordKind::Blk } else { RecordKind::Net };
+            return vec![u64::from(index % self::nr(devices))];
+        }
+        (Kind::Id, "generation", _) if desc.name == "of" => return vec![0],
+        // Nothing is in flight.
+        (_, "completed", _) => return vec![number + field.offset as u64 - 8],
+        (_, _, 8) => return vec![number + field.offset as u64],
+        (Kind::Text, _, 1024) => {
+            LabelText::new([LABEL]).unwrap_or(LabelText::NOT_PRODUCED).0.to_vec()
+        }
+        (Kind::Text, _, _) => Name::new(&format!("name-{}-{index}", kind.number())).0.to_vec(),
+        (_, _, width) => vec![7; width],
     };
     let (words, _) = bytes.as_chunks::<8>();
     words.iter().map(|word| u64::from_le_bytes(*word)).collect()
@@ -50,7 +93,7 @@ fn words(kind: RecordKind, index: u32, field: &FieldDesc) -> Vec<u64> {
 fn group<G: Group>(index: u32) -> G {
     let desc = G::DESC;
     let words: Vec<u64> =
-        desc.fields.iter().flat_map(|f| words(desc.record, index, f)).map(u64::to_le).collect();
+        desc.fields.iter().flat_map(|f| words(desc, index, f)).map(u64::to_le).collect();
     G::read_from_bytes(words.as_bytes()).unwrap_or(G::NOT_PRODUCED)
 }
 
@@ -60,7 +103,7 @@ pub fn line(desc: &GroupDesc, index: u32, field: &FieldDesc, produced: bool) -> 
     // A second copy holds what the first does.
     let first = desc.twin_of.unwrap_or(desc);
     let as_first = FieldDesc { offset: field.offset - desc.offset + first.offset, ..*field };
-    let words = produced.then(|| words(desc.record, index, &as_first));
+    let words = produced.then(|| words(first, index, &as_first));
     let value = match words {
         None => "not produced".to_owned(),
         Some(words) => printed(field, &words),
@@ -76,8 +119,16 @@ fn printed(field: &FieldDesc, words: &[u64]) -> String {
             other => other.to_string(),
         };
     }
-    match (field.kind, <[u8; 128]>::try_from(bytes.as_slice())) {
-        (Kind::Text, Ok(name)) => Name(name).to_string(),
+    match field.kind {
+        // On one line.
+        Kind::Text => match CStr::from_bytes_until_nul(&bytes).map(CStr::to_str) {
+            Ok(Ok(text)) => text.replace('\n', ";"),
+            _ => "not produced".to_owned(),
+        },
+        Kind::LogHistogram => {
+            let numbers = words.iter().map(|raw| Word::from_raw(raw.to_le()).to_string());
+            numbers.collect::<Vec<_>>().join(" ")
+        }
         _ => bytes.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -101,6 +152,14 @@ pub fn builder(revision: u32, pages: bool, align: u32) -> RegionBuilder {
     }
     if revision >= 4 {
         builder = builder.nets(nr(RecordKind::Net));
+    }
+    if revision >= 5 {
+        builder = builder
+            .blk_queues(nr(RecordKind::BlkQueue))
+            .net_queues(nr(RecordKind::NetQueue))
+            .vcpu_histograms(true)
+            .blk_histograms(true);
+        builder = builder.clone().labels([LABEL]).unwrap_or(builder);
     }
     if pages && align >= page {
         builder = builder.placement(Placement::PageGranular);
@@ -130,6 +189,21 @@ pub fn fill(created: &mut Created) {
         for (i, writer) in (0..).zip(&mut created.nets) {
             writer.write(&group::<G>(i), Ns(1));
         }
+    }
+    macro_rules! records {
+        ($($writers:ident: $($group:ident),+;)+) => {
+            $( for (i, writer) in (0..).zip(&mut created.$writers) {
+                $( writer.write(&group::<$group>(i), Ns(1)); )+
+            } )+
+        };
+    }
+    records! {
+        vcpu_hists: Wait;
+        blk_hists: RdLatency, WrLatency, FlLatency, RdSize, WrSize;
+        blk_queues: BlkQueueOf, BlkQueueIo, BlkQueueIoTimes, BlkQueueQueue, BlkQueueDiscards,
+            BlkQueueFailures, BlkQueueRdLatency, BlkQueueWrLatency, BlkQueueFlLatency,
+            BlkQueueRdSize, BlkQueueWrSize;
+        net_queues: NetQueueOf, NetQueueIo;
     }
     dom::<Memory>(created);
     dom::<Cpu>(created);
@@ -174,7 +248,8 @@ pub fn print(region: &Region, revision: &Revision) -> Vec<String> {
                 RecordKind::Vcpu => snapshot.vcpu(index),
                 RecordKind::Blk => snapshot.blk(index),
                 RecordKind::Net => snapshot.net(index),
-                _ => Some(snapshot.dom()),
+                RecordKind::Dom => Some(snapshot.dom()),
+                _ => None,
             };
             for desc in revision.groups(kind) {
                 let words = read(region, record, kind, index, desc);
@@ -193,7 +268,8 @@ pub fn print(region: &Region, revision: &Revision) -> Vec<String> {
     lines
 }
 
-/// A group's words, from the snapshot; of second copies, which no snapshot has, from the memory.
+/// A group's words, from the snapshot; of second copies and of kinds beyond the header, which no
+/// snapshot has, from the memory.
 fn read(
     region: &Region,
     record: Option<SnapshotRecord<'_>>,
@@ -201,7 +277,7 @@ fn read(
     index: u32,
     desc: &'static GroupDesc,
 ) -> Option<Vec<u64>> {
-    if desc.twin_of.is_none() {
+    if desc.twin_of.is_none() && !RecordKind::OPTIONAL.contains(&kind) {
         let record = record?;
         let Ok(Reading::Active(fields)) = record.fields(desc) else { return None };
         let bytes: Vec<u8> = fields.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();

@@ -43,7 +43,7 @@ fn first() -> (Published, Writers) {
     created.blks[0].write(&BlkIdentity { name: Name::new("vda") }, Ns(3));
     created.blks[0].set(BlkIo::rd_req, 34, Ns(4));
     created.blks[0].set(BlkExtent::allocation_bytes, 5, Ns(5));
-    let Created { unpublished, dom, vcpus, blks, nets } = created;
+    let Created { unpublished, dom, vcpus, blks, nets, .. } = created;
     (unpublished.publish().unwrap(), (dom, vcpus, blks, nets))
 }
 

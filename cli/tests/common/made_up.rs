@@ -37,7 +37,8 @@ pub(crate) fn builder(name: &str) -> RegionBuilder {
 
 impl MadeUp {
     pub(crate) fn start(dir: &Path, entry: &str, name: &str) -> Self {
-        let Created { unpublished, dom, vcpus, blks, nets } = builder(name).create_memfd().unwrap();
+        let Created { unpublished, dom, vcpus, blks, nets, .. } =
+            builder(name).create_memfd().unwrap();
         let tracker = |_| RunstateTracker::new(VcpuState::Running, clock());
         let trackers = (0..2).map(tracker).collect();
         let mut writers = Writers { dom, vcpus, trackers, blks, nets };

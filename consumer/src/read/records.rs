@@ -1,6 +1,10 @@
 //! The records of an attached region.
 
-use domstat_layout::{BlkGroup, DomGroup, Field, NetGroup, ReadMem, RecordKind, Stat, VcpuGroup};
+use domstat_layout::latest::Labels;
+use domstat_layout::{
+    BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, Field, NetGroup, NetQueueGroup, ReadMem,
+    RecordKind, Stat, VcpuGroup, VcpuHistGroup,
+};
 
 use super::{Reading, Record, Sample};
 use crate::error::ReadError;
@@ -119,4 +123,33 @@ array_record! {
 array_record! {
     /// One network interface's record of an attached region.
     Net, NetGroup, net, nets, RecordKind::Net
+}
+array_record! {
+    /// One vCPU's distributions, of an attached region.
+    VcpuHist, VcpuHistGroup, vcpu_hist, vcpu_hists, RecordKind::VcpuHist
+}
+array_record! {
+    /// One block device's distributions, of an attached region.
+    BlkHist, BlkHistGroup, blk_hist, blk_hists, RecordKind::BlkHist
+}
+array_record! {
+    /// One writer's share of a block device, of an attached region.
+    BlkQueue, BlkQueueGroup, blk_queue, blk_queues, RecordKind::BlkQueue
+}
+array_record! {
+    /// One writer's share of a network interface, of an attached region.
+    NetQueue, NetQueueGroup, net_queue, net_queues, RecordKind::NetQueue
+}
+
+impl Region {
+    /// What the operator calls the domain by; [`Reading::Unknown`] if the region has no labels.
+    ///
+    /// # Errors
+    /// [`ReadError`] when patience is at its end, or the memory went away.
+    pub fn labels(&self) -> Result<Reading<Sample<Labels>>, ReadError> {
+        match self.record(RecordKind::Labels, 0) {
+            Some(record) => record.read(),
+            None => Ok(Reading::Unknown),
+        }
+    }
 }

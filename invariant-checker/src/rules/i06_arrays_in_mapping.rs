@@ -3,8 +3,10 @@
 
 use super::{Look, RuleCheck, finding};
 use crate::Outcome;
+use crate::capture::BeyondHeader;
 use domstat_layout::Rule;
 use domstat_layout::header::ARCH_VCPU_WORDS;
+use domstat_layout::schema::record;
 
 pub(super) const RULE: RuleCheck =
     RuleCheck { rule: Rule::I06, source: "design mail", requires: &[Rule::I01, Rule::I07], check };
@@ -20,6 +22,16 @@ fn check(look: &Look<'_>) -> Outcome {
             let what = format!("{} + {} * {}", place.offs.1, place.nr.1, place.stride.1);
             let expected = format!("at most {mapped}");
             findings.push(finding(RULE.rule, place.offs.0, what, expected, end));
+        }
+    }
+    for &BeyondHeader { kind, words, at } in &look.current.beyond_header {
+        // Its last record may lie in the gap of another array's.
+        let last = u64::from(words.nr.saturating_sub(1)) * u64::from(words.stride);
+        let end = u64::from(words.offs) + last + u64::from(words.size);
+        if end > mapped {
+            let what = format!("schema: end of {}", kind.name());
+            let expected = format!("at most {mapped}");
+            findings.push(finding(RULE.rule, at + record::OFFS, what, expected, end));
         }
     }
     // Where the vCPUs' arch slots end is another rule's (I23).

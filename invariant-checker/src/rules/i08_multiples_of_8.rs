@@ -1,6 +1,6 @@
 //! Natural alignment of every 64-bit word of a record.
 
-use super::{Look, RuleCheck, finding};
+use super::{Look, RuleCheck, alleged_arrays, finding};
 use crate::Outcome;
 use domstat_layout::Rule;
 use domstat_layout::header::dom;
@@ -10,12 +10,14 @@ pub(super) const RULE: RuleCheck =
 
 fn check(look: &Look<'_>) -> Outcome {
     let h = &look.current.header;
-    let mut words = vec![((dom::DOM_SIZE, "dom_size"), h.dom_size)];
-    for (p, w) in h.arrays() {
-        words.extend([(p.offs, w.offs), (p.size, w.size), (p.stride, w.stride)]);
+    let mut words = vec![((dom::DOM_SIZE, "dom_size".to_owned()), h.dom_size)];
+    for array in alleged_arrays(look.current) {
+        let w = array.words;
+        words.extend([(array.offs, w.offs), (array.size, w.size), (array.stride, w.stride)]);
     }
     for (p, w) in h.sections() {
-        words.extend([(p.offs, w.offs), (p.size, w.size)]);
+        let named = |(at, name): (usize, &str)| (at, name.to_owned());
+        words.extend([(named(p.offs), w.offs), (named(p.size), w.size)]);
     }
     let odd = words.into_iter().filter(|(_, found)| !found.is_multiple_of(8));
     odd.map(|((offset, what), found)| finding(RULE.rule, offset, what, "a multiple of 8", found))

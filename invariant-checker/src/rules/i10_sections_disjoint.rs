@@ -1,9 +1,11 @@
 //! Disjoint sections: no two share a byte, and no two frames of a page-granular region share memory.
 
 use super::{Look, RuleCheck, SHAPE, finding};
-use crate::{FrameId, Outcome};
+use crate::capture::BeyondHeader;
+use crate::{Finding, FrameId, Outcome};
 use domstat_layout::Rule;
-use domstat_layout::header::{ARCH_VCPU_WORDS, dom};
+use domstat_layout::header::{ARCH_VCPU_WORDS, ArrayWords, dom};
+use domstat_layout::schema::record;
 
 pub(super) const RULE: RuleCheck =
     RuleCheck { rule: Rule::I10, source: "KVM binary statistics", requires: SHAPE, check };
@@ -31,6 +33,7 @@ fn check(look: &Look<'_>) -> Outcome {
         let expected = format!("{} or more: the end of what {} starts", a.end, a.name);
         findings.push(finding(RULE.rule, b.word, b.name, expected, b.start));
     }
+    beyond_header(look, &mut findings);
     for (first, second) in same_frames(&look.subject.frames) {
         // Frame 0 is the dom record's, frame i + 1 vCPU i's.
         let index = u32::try_from(second).unwrap_or(u32::MAX).saturating_sub(1);
@@ -40,6 +43,49 @@ fn check(look: &Look<'_>) -> Outcome {
         findings.push(finding(RULE.rule, at, format!("frame {second}"), expected, found));
     }
     findings.into()
+}
+
+/// Adds the kinds beyond the header that lie in the place of another part, or of one another. Their
+/// ranges may cross only where strides and counts are equal and each has a part of the stride.
+fn beyond_header(look: &Look<'_>, findings: &mut Vec<Finding>) {
+    let h = &look.current.header;
+    let one = |offs, size| ArrayWords { offs, size, stride: size, nr: u32::from(size > 0) };
+    let slots = ArrayWords {
+        offs: h.vcpu.offs.saturating_add(h.arch_vcpu.offs),
+        size: h.arch_vcpu.size,
+        nr: if h.arch_vcpu.size > 0 { h.vcpu.nr } else { 0 },
+        ..h.vcpu
+    };
+    let mut parts = vec![one(0, h.dom_size), one(h.arch_dom.offs, h.arch_dom.size), slots];
+    parts.push(one(h.schema.offs, h.schema.size));
+    let nr_dense = parts.len();
+    parts.extend(h.arrays().map(|(_, words)| words));
+    let nr_header = parts.len();
+    parts.extend(look.current.beyond_header.iter().map(|entry| entry.words));
+    // An array of the header has the gap after its last record, too.
+    let range = |i: usize, w: &ArrayWords| {
+        let start = u64::from(w.offs);
+        let last = u64::from(w.nr.saturating_sub(1)) * u64::from(w.stride);
+        let gap = if (nr_dense..nr_header).contains(&i) { w.stride } else { w.size };
+        start..start + last + u64::from(gap)
+    };
+    for (i, BeyondHeader { kind, words, at }) in (nr_header..).zip(&look.current.beyond_header) {
+        for (j, other) in parts.iter().enumerate().take(i).filter(|(_, other)| other.nr > 0) {
+            let (ours, theirs) = (range(i, words), range(j, other));
+            let in_windows = words.stride == other.stride && words.nr == other.nr && {
+                let (low, high) =
+                    if words.offs < other.offs { (words, other) } else { (other, words) };
+                let at = u64::from(high.offs) - u64::from(low.offs);
+                at >= low.size.into() && at + u64::from(high.size) <= low.stride.into()
+            };
+            if ours.start < theirs.end && theirs.start < ours.end && !in_windows {
+                let what = format!("schema: {}.offs", kind.name());
+                let expected = format!("nothing between {} and {}", theirs.start, theirs.end);
+                findings.push(finding(RULE.rule, at + record::OFFS, what, expected, words.offs));
+                break;
+            }
+        }
+    }
 }
 
 /// A part of a region.

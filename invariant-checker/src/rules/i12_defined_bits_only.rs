@@ -22,7 +22,7 @@ fn check(look: &Look<'_>) -> Outcome {
     for at in look.current.records() {
         let defined = at.known_groups().iter().filter(|g| g.since <= revision);
         let mut defined = defined.fold(0, |bits, g| bits | g.mask());
-        if matches!(at.kind, RecordKind::ArchDom | RecordKind::ArchVcpu) {
+        if at.kind.is_arch() {
             // What an arch slot holds only the region's own schema says.
             let Some(described) = described(&schema, at.kind) else { continue };
             defined = described;
@@ -38,9 +38,11 @@ fn check(look: &Look<'_>) -> Outcome {
     findings.into()
 }
 
-/// The bits that the schema gives to groups of a kind of record; `None` without a schema.
+/// The bits that the schema gives to groups of a kind of record; `None` without a schema, and with one
+/// that lists no groups.
 fn described(schema: &Option<Vec<u8>>, kind: RecordKind) -> Option<u64> {
     let schema = Schema::parse(schema.as_ref()?).ok()?;
+    schema.groups().next()?;
     let groups = schema.groups().filter(|g| g.record == kind.number());
     Some(groups.fold(0, |bits, g| bits | 1u64.checked_shl(g.bit).unwrap_or(0)))
 }

@@ -3,10 +3,10 @@
 
 use super::{Look, RuleCheck, SHAPE, finding, no_watch};
 use crate::Outcome;
-use domstat_layout::Rule;
 use domstat_layout::header::{
     ARCH_DOM_WORDS, ARCH_VCPU_WORDS, BLK_WORDS, NET_WORDS, SCHEMA_WORDS, VCPU_WORDS, dom,
 };
+use domstat_layout::{RecordKind, Rule};
 
 pub(super) const RULE: RuleCheck =
     RuleCheck { rule: Rule::I18, source: "xen-devel review", requires: SHAPE, check };
@@ -43,6 +43,16 @@ fn check(look: &Look<'_>) -> Outcome {
             let (was, is) = (previous.u64(at), look.current.u64(at));
             let (was, is) = (format!("{was:#x}, as before"), format!("{is:#x}"));
             findings.push(finding(RULE.rule, at, "the schema", was, is));
+        }
+    }
+    // So are the labels.
+    let labels = look.current.records().into_iter().find(|at| at.kind == RecordKind::Labels);
+    if let Some(at) = labels {
+        let mut words = (at.base..at.base + at.size).step_by(8);
+        if let Some(at) = words.find(|at| previous.u64(*at) != look.current.u64(*at)) {
+            let (was, is) = (previous.u64(at), look.current.u64(at));
+            let (was, is) = (format!("{was:#x}, as before"), format!("{is:#x}"));
+            findings.push(finding(RULE.rule, at, "the labels", was, is));
         }
     }
     findings.into()

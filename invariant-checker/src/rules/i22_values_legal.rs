@@ -1,13 +1,15 @@
 //! Legal values: a field with named values holds one of them, text ends inside its bounds, and the
 //! schema is legal and agrees with the header.
 
+use std::ffi::CStr;
+
 use super::{Look, RuleCheck, finding};
 use crate::{Finding, Outcome};
 use domstat_layout::Rule;
 use domstat_layout::descriptor::Kind;
 use domstat_layout::header::dom;
 use domstat_layout::latest::REVISION;
-use domstat_layout::{Name, RecordKind, Schema, SchemaError, Stat, State, Word};
+use domstat_layout::{RecordKind, Schema, SchemaError, Stat, State, Word};
 
 pub(super) const RULE: RuleCheck =
     RuleCheck { rule: Rule::I22, source: "KVM binary statistics", requires: &[Rule::I13], check };
@@ -44,9 +46,9 @@ fn check(look: &Look<'_>) -> Outcome {
                 }
                 (Kind::Text, _) => {
                     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-                    let Ok(bytes) = bytes.try_into() else { continue };
-                    let name = Name(bytes);
-                    if name != Name::NOT_PRODUCED && name.as_str().is_none() {
+                    let produced = bytes.iter().any(|byte| *byte != 0xff);
+                    let text = CStr::from_bytes_until_nul(&bytes).ok();
+                    if produced && text.is_none_or(|text| text.to_str().is_err()) {
                         let expected = "UTF-8 with a zero byte at its end";
                         let found = if bytes.contains(&0) { "not UTF-8" } else { "no zero byte" };
                         findings.push(finding(RULE.rule, at, what, expected, found));
@@ -73,6 +75,19 @@ fn schema(look: &Look<'_>, findings: &mut Vec<Finding>) {
     for record in schema.records() {
         let Some(kind) = RecordKind::from_number(record.kind) else { continue };
         let array = g.array(kind);
+        for (word, found, expected) in [
+            ("place of stats_active", record.active, kind.active_offset()),
+            ("length of the header", record.header, kind.header_len()),
+        ] {
+            if found != expected {
+                let what = format!("schema: {word} of {}", record.name);
+                findings.push(finding(RULE.rule, start, what, expected, found));
+            }
+        }
+        if array.nr == 0 && RecordKind::OPTIONAL.contains(&kind) {
+            // Another rule says why it cannot be used.
+            continue;
+        }
         let alleged = (record.offs, record.size, record.stride, record.nr);
         let actual = (array.offs, array.size, array.stride, array.nr);
         if alleged != actual {

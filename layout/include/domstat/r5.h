@@ -31,6 +31,22 @@
 #define DOMSTAT_ARCH_MAGIC 0x01435241u
 #define DOMSTAT_SCHEMA_MAGIC 0x01484353u
 
+/* Numbers of the kinds of record in a schema; from PRIVATE on they are never given out. */
+#define DOMSTAT_KIND_DOM 1u
+#define DOMSTAT_KIND_VCPU 2u
+#define DOMSTAT_KIND_BLK 3u
+#define DOMSTAT_KIND_NET 4u
+#define DOMSTAT_KIND_ARCH_DOM 5u
+#define DOMSTAT_KIND_ARCH_VCPU 6u
+#define DOMSTAT_KIND_BLK_QUEUE 7u
+#define DOMSTAT_KIND_NET_QUEUE 8u
+#define DOMSTAT_KIND_ARCH_BLK 9u
+#define DOMSTAT_KIND_ARCH_NET 10u
+#define DOMSTAT_KIND_VCPU_HIST 11u
+#define DOMSTAT_KIND_BLK_HIST 12u
+#define DOMSTAT_KIND_LABELS 13u
+#define DOMSTAT_KIND_PRIVATE 0x80000000u
+
 /* Values of state and of clock in the header. */
 #define DOMSTAT_STATE_INITIALIZING 0u
 #define DOMSTAT_STATE_LIVE 1u

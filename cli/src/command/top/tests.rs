@@ -57,7 +57,7 @@ fn publish(
     now: Ns,
 ) -> (domstat_producer::Region, domstat_producer::Announcement) {
     let builder = RegionBuilder::new(name).vcpus(3).blks(3).nets(1).clock(Clock::Monotonic);
-    let Created { unpublished, mut dom, mut vcpus, mut blks, mut nets } =
+    let Created { unpublished, mut dom, mut vcpus, mut blks, mut nets, .. } =
         builder.create_memfd().unwrap();
     let many = Word::from(987_654_321_098_765);
     dom.write(&Memory { rss_bytes: many, current_bytes: many, ..Memory::NOT_PRODUCED }, now);
