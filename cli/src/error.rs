@@ -39,6 +39,8 @@ pub(crate) enum Failure {
         "no directory for regions: set DOMSTAT_DIR, or XDG_RUNTIME_DIR as a login session does"
     )]
     NoDirectory,
+    #[error("labels: {why}")]
+    Labels { why: String },
     #[error("--name and --file are for one domain: choose it with --domid")]
     OneDomainOnly,
     #[error("the producer of {name} has exited: its last values are no longer shown")]
@@ -97,9 +99,11 @@ impl Failure {
             | Self::ProducerGone { .. } => ExitCode::from(3),
             #[cfg(feature = "otlp")]
             Self::Push(_) => ExitCode::from(4),
-            Self::Config { .. } | Self::NoTerminal | Self::FileAndSocket | Self::OneDomainOnly => {
-                ExitCode::from(2)
-            }
+            Self::Config { .. }
+            | Self::Labels { .. }
+            | Self::NoTerminal
+            | Self::FileAndSocket
+            | Self::OneDomainOnly => ExitCode::from(2),
             Self::Refused(error) if error.code == ErrorCode::Invalid => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

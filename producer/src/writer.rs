@@ -2,7 +2,7 @@
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::revision::spans;
-use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
+use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{
     BlkGroup, BlkHistGroup, BlkQueueGroup, DomGroup, Field, Group, GroupDesc, NetGroup,
     NetQueueGroup, Ns, RecordKind, VcpuGroup, VcpuHistGroup, Word,
@@ -309,3 +309,15 @@ macro_rules! array_sink {
 }
 array_sink! { BlkSink, BlkGroup, BlkWriter }
 array_sink! { NetSink, NetGroup, NetWriter }
+
+impl BlkShareSink for BlkQueueWriter {
+    fn write<G: BlkQueueGroup>(&mut self, group: &G, now: Ns) {
+        Self::write(self, group, now);
+    }
+    fn deactivate<G: BlkQueueGroup>(&mut self) {
+        Self::deactivate::<G>(self);
+    }
+    fn renew(&mut self) {
+        Self::renew(self);
+    }
+}

@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
 use crate::output::printable;
-use crate::publish::{End, Form, Kept, Place, Published};
+use crate::publish::{End, Form, Kept, LabelArgs, Place, Published};
 use crate::signals::Stop;
 
 mod qemu;
@@ -61,6 +61,8 @@ struct Common {
     file: Option<PathBuf>,
     #[command(flatten)]
     at: SocketArgs,
+    #[command(flatten)]
+    labels: LabelArgs,
     /// How records are placed
     #[arg(long, value_enum, default_value = "packed")]
     placement: PlacementArg,
@@ -131,8 +133,9 @@ struct KvmArgs {
 }
 
 impl Common {
-    fn form(&self) -> Form {
-        self.placement.placement().into()
+    /// The form of the region.
+    fn form(&self) -> Result<Form, Failure> {
+        Ok(Form { placement: self.placement.placement(), labels: self.labels.all()? })
     }
 
     /// When to end, if there is a time for it.
@@ -274,7 +277,7 @@ fn serve<S: Source>(
     places: Places<'_>,
     warning: &dyn Fn() -> Option<String>,
 ) -> Result<ExitCode, Failure> {
-    let form = common.form();
+    let form = common.form()?;
     let stop = Stop::on_signals()?;
     let mut source = make()?;
     let (place, mut kept) = match (&common.file, places.socket) {

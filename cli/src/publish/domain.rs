@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use domstat_layout::sink::{DomSink, NoSink};
+use domstat_layout::sink::DomSink;
 use domstat_producer::{CreateError, Created, MonotonicSink, Region, RegionBuilder, systemd};
 use domstat_sources::{Description, Devices, Progress, Running, Source};
 
@@ -12,6 +12,7 @@ use super::lineage::{Ancestor, lineage};
 use super::notes::Notes;
 use super::place::{Place, Visible};
 use super::shape::{Form, builder_of};
+use super::sinks::{BlkRecords, VcpuRecords};
 use crate::error::Failure;
 use crate::signals::Stop;
 
@@ -74,8 +75,10 @@ impl Published {
             }
         }
         let Description { name, .. } = description;
-        let devices = Devices { blks: new.blks, nets: new.nets, shares: Vec::<NoSink>::new() };
+        let blks = BlkRecords::zip(new.blks, new.blk_hists);
+        let devices = Devices { blks, nets: new.nets, shares: new.blk_queues };
         let vcpus = new.vcpus.into_iter().map(MonotonicSink::vcpu).collect();
+        let vcpus = VcpuRecords::zip(vcpus, new.vcpu_hists);
         let running = source.start_with_devices(dom, vcpus, devices)?;
         let region = new.unpublished.publish()?;
         if let Some(kept) = kept {

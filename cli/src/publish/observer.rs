@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use domstat_producer::{BlkWriter, DomWriter, NetWriter, Unpublished, VcpuWriter};
+use domstat_producer::{DomWriter, NetWriter, Unpublished, VcpuWriter};
 use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
 
 use super::lineage::lineage;
 use super::place::{Place, Visible};
 use super::shape::{Form, builder_of};
+use super::sinks::{BlkRecords, VcpuRecords};
 use crate::control::Hub;
 use crate::error::Failure;
 use crate::output::printable;
@@ -21,14 +22,14 @@ pub(crate) struct Regions {
 
 impl Publisher for Regions {
     type Dom = DomWriter;
-    type Vcpu = VcpuWriter;
-    type Blk = BlkWriter;
+    type Vcpu = VcpuRecords<VcpuWriter>;
+    type Blk = BlkRecords;
     type Net = NetWriter;
     type Unpublished = Unpublished;
     type Region = Visible;
 
     fn create(&mut self, description: &Description) -> Result<Sinks<Self>, SourceError> {
-        let builder = builder_of(description, &self.form).map_err(Failure::from);
+        let builder = builder_of(description, &self.form);
         let new = builder.and_then(|builder| self.place.create(builder));
         let mut new = new.map_err(|failure| failed(&description.name, failure))?;
         let lineage = lineage(description, new.unpublished.incarnation(), None);
@@ -37,8 +38,8 @@ impl Publisher for Regions {
         }
         Ok(Sinks {
             dom: new.dom,
-            vcpus: new.vcpus,
-            blks: new.blks,
+            vcpus: VcpuRecords::zip(new.vcpus, new.vcpu_hists),
+            blks: BlkRecords::zip(new.blks, new.blk_hists),
             nets: new.nets,
             unpublished: new.unpublished,
         })

@@ -1,5 +1,7 @@
 //! Shape of a region, from what a source says of its domain.
 
+use super::labels::Labels;
+use crate::error::Failure;
 use domstat_layout::schema::{FieldSpec, GroupSpec};
 use domstat_producer::{CreateError, Placement, RegionBuilder};
 use domstat_sources::{ArchField, ArchGroup, Description};
@@ -9,19 +11,19 @@ use domstat_sources::{ArchField, ArchGroup, Description};
 pub(crate) struct Form {
     /// How records are placed.
     pub(crate) placement: Placement,
+    /// What the operator calls the domain by.
+    pub(crate) labels: Labels,
 }
 
 impl From<Placement> for Form {
+    /// Without labels.
     fn from(placement: Placement) -> Self {
-        Self { placement }
+        Self { placement, labels: Labels::default() }
     }
 }
 
 /// A region for what a source describes.
-pub(super) fn builder_of(
-    description: &Description,
-    form: &Form,
-) -> Result<RegionBuilder, CreateError> {
+pub(super) fn builder_of(description: &Description, form: &Form) -> Result<RegionBuilder, Failure> {
     let Description {
         domid,
         uuid,
@@ -33,6 +35,7 @@ pub(super) fn builder_of(
         clock,
         arch_dom,
         arch_vcpu,
+        optional,
         ..
     } = description;
     let mut builder =
@@ -43,6 +46,15 @@ pub(super) fn builder_of(
         .arch_dom(&specs(arch_dom, &dom_fields))
         .and_then(|b| b.arch_vcpu(&specs(arch_vcpu, &vcpu_fields)))
         .map_err(CreateError::from)?;
+    builder = builder
+        .vcpu_histograms(optional.vcpu_hist)
+        .blk_histograms(optional.blk_hist)
+        .blk_queues(optional.nr_blk_shares);
+    if !form.labels.is_empty() {
+        // They were found to fit when they were given.
+        let labels = builder.labels(form.labels.pairs());
+        builder = labels.map_err(|error| Failure::Labels { why: error.to_string() })?;
+    }
     if let Some(domid) = *domid {
         builder = builder.domid(domid);
     }

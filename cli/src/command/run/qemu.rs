@@ -14,7 +14,7 @@ use crate::control::{self, Hub, Server};
 use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
-use crate::publish::{Form, Notes, Place, Regions};
+use crate::publish::{Form, LabelArgs, Notes, Place, Regions};
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -61,10 +61,16 @@ pub(super) struct Args {
     /// Members of this group may read events and lists through the control socket
     #[arg(long, value_name = "GROUP", value_parser = super::group)]
     group: Option<u32>,
+    /// Have QEMU keep histograms of the latency of each disk's reads, writes and flushes. They are
+    /// taken back when the daemon ends; those that someone else set are left alone
+    #[arg(long)]
+    latency_histograms: bool,
     /// Have the balloon ask its driver in the guest every SECONDS, where nobody set an interval;
     /// taken back when the daemon ends
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     balloon_interval: Option<u64>,
+    #[command(flatten)]
+    labels: LabelArgs,
     #[command(flatten)]
     at: super::SocketArgs,
     /// How records are placed
@@ -92,14 +98,14 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(dir.clone()),
     };
-    let form = Form::from(args.placement.placement());
+    let form = Form { placement: args.placement.placement(), labels: args.labels.all()? };
     let hub = Hub::new();
     let publisher = || Regions { place: place.clone(), form: form.clone(), hub: Arc::clone(&hub) };
     let options = Options {
         interval: args.interval,
         stats_interval: args.stats_interval,
         limit: args.limit,
-        latency_histograms: false,
+        latency_histograms: args.latency_histograms,
         balloon_interval: args.balloon_interval.map(Duration::from_secs),
         names: if args.trust_names { Names::OfQemu } else { Names::OfSocket },
     };

@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let mut xen = XenDomains { roots, interval };
     // A host that is not Xen is refused before anything else.
     xen.list()?;
-    let form = args.common.form();
+    let form = args.common.form()?;
     let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
         Some((server, _)) => Place::Server(Arc::new(server)),
         None => Place::Directory(locate::directory(places.dir)?),
