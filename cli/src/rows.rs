@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use domstat_consumer::rates::{Rates, per_second};
+use domstat_consumer::rates::{Rates, STATES, per_second};
 use domstat_consumer::{Liveness, Reading, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Exits, JOB_KIND_NAMES, JOB_STATE_NAMES,
@@ -376,6 +376,14 @@ impl<'a> Interval<'a> {
         self.vcpu::<Runstate>(index)?.measure(|_, _| rates.shares)
     }
 
+    /// The times as of the last poll, of a vCPU whose times are polled: what it did since is not known,
+    /// and the next poll may find less than the state that lasted would have added.
+    fn polled_times(&self, index: u32) -> Option<[Word; 4]> {
+        let _polled = self.vcpu::<Sched>(index)?;
+        let runstate = self.vcpu::<Runstate>(index)?.now.group;
+        Some(STATES.map(|state| runstate.time_in(state)))
+    }
+
     /// The share of steal between two polls.
     fn polled_steal(&self, index: u32) -> Option<Measured> {
         let rates = self.rates.vcpu(index)?;
@@ -395,7 +403,10 @@ impl<'a> Interval<'a> {
         Some(VcpuRow {
             index,
             state: rates.and_then(|vcpu| vcpu.state),
-            times: rates.map_or([Word::NOT_PRODUCED; 4], |vcpu| vcpu.times),
+            times: self
+                .polled_times(index)
+                .or_else(|| rates.map(|vcpu| vcpu.times))
+                .unwrap_or([Word::NOT_PRODUCED; 4]),
             shares: rates
                 .map(|vcpu| vcpu.shares)
                 .filter(|shares| shares.iter().any(Option::is_some))

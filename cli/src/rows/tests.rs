@@ -93,5 +93,6 @@ fn shares_of_polled_vcpus_hold_until_the_next_poll() {
         let interval = Interval::new(&after, Some(then), &Liveness::Live, Duration::from_secs(10));
         let row = interval.holding(&held).vcpus().next().unwrap();
         assert_eq!((row.shares[0], row.steal), (Some(0.25), Some(0.75)), "not 100 % and 0");
+        assert_eq!(row.times[0].value(), Some(2 * SECOND), "as of the last poll");
     }
 }
