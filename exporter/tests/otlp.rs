@@ -25,6 +25,10 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message;
 
+#[cfg(feature = "tls")]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+
 /// The head and the body of each request.
 type Requests = JoinHandle<Vec<(String, Vec<u8>)>>;
 
@@ -198,4 +202,97 @@ fn names_differ() {
     let different: BTreeSet<&String> = names.iter().collect();
     assert_eq!(different.len(), names.len());
     assert!(names.iter().all(|name| !name.contains('_') && !name.contains("total")));
+}
+
+/// Where the child of the test below pushes to.
+const COLLECTOR: &str = "DOMSTAT_TEST_COLLECTOR";
+
+/// Not a test of its own: pushes once, in a process whose environment names whom to trust.
+#[test]
+fn push_once() {
+    let Ok(address) = std::env::var(COLLECTOR) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let scrape = Exporter::new(dir.path()).pass();
+    let collector = Collector::new(&address).unwrap().with_token("s3cret".to_owned()).unwrap();
+    let pushed = collector.push(&scrape, &[]);
+    println!("\npushed {pushed:?}");
+}
+
+/// Runs openssl in `dir`; false where it is not there or fails.
+#[cfg(feature = "tls")]
+fn openssl(dir: &std::path::Path, args: &str) -> bool {
+    let mut command = std::process::Command::new("openssl");
+    command.args(args.split(' ')).current_dir(dir).output().is_ok_and(|made| made.status.success())
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn a_collector_is_trusted_over_tls_if_the_system_trusts_who_vouches_for_it() {
+    use std::sync::Arc;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring};
+
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let authority = |name: &str| {
+        format!("req -x509 {key} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem")
+    };
+    let made = [
+        authority("own"),
+        authority("other"),
+        format!("req {key} -subj /CN=localhost -keyout leaf.key -out leaf.csr"),
+        "x509 -req -in leaf.csr -CA own.pem -CAkey own.key -CAcreateserial -days 2 \
+         -extfile san -out leaf.pem"
+            .to_owned(),
+    ];
+    if !made.iter().all(|args| openssl(dir.path(), args)) {
+        return skip::skip("openssl", "there is no openssl to make certificates with");
+    }
+    let certificate = CertificateDer::from_pem_file(at("leaf.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(at("leaf.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}/v1/metrics", listener.local_addr().unwrap());
+    let push = |trusted: &str| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "push_once", "--nocapture"]).env(COLLECTOR, &address);
+        command.env("SSL_CERT_FILE", at(trusted)).env_remove("SSL_CERT_DIR");
+        command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    // What the collector was sent, and what the child says of it.
+    let exchange = |trusted: &str| {
+        let child = push(trusted);
+        let (stream, _) = listener.accept().unwrap();
+        let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut reader = BufReader::new(StreamOwned::new(connection, stream));
+        let (mut head, mut line) = (String::new(), 1);
+        while line > 0 && !head.ends_with("\r\n\r\n") {
+            line = reader.read_line(&mut head).unwrap_or(0);
+        }
+        if line > 0 {
+            let head = head.to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next();
+            let mut body = vec![0; length.unwrap().parse().unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            reader.get_mut().write_all(answer).unwrap();
+        }
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        (head.to_ascii_lowercase(), said)
+    };
+    let (head, said) = exchange("own.pem");
+    assert!(said.contains("pushed Ok"), "{said}");
+    assert!(head.contains("authorization: bearer s3cret\r\n"), "{head}");
+    let (head, said) = exchange("other.pem");
+    assert!(said.contains("pushed Err(Transport"), "{said}");
+    assert_eq!(head, "", "nothing is sent to a collector that nobody vouches for");
 }
