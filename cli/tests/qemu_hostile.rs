@@ -97,3 +97,24 @@ fn a_domain_is_named_after_its_socket_unless_names_are_trusted() {
         assert!(daemon.interrupt().success());
     }
 }
+
+#[test]
+fn a_name_that_is_taken_is_noted_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let sockets = ["one.qmp", "two.qmp"].map(|name| dir.path().join(name));
+    let mut command = domstat(dir.path());
+    command.args(["run", "qemu", "--trust-names", "--interval", "0.1"]);
+    for socket in &sockets {
+        hostile::start(socket, "same", Hostility::Harmless);
+        command.arg("--qmp").arg(socket);
+    }
+    let mut daemon = Background::start(command.stderr(File::create(&log).unwrap()));
+    let note = wait_for("the note", || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.lines().find(|line| line.contains("cannot publish")).map(str::to_owned)
+    });
+    let cause = note.split_once("cannot publish").unwrap().1;
+    assert!(cause.contains("published already"), "{note}");
+    assert!(daemon.interrupt().success());
+}
