@@ -31,6 +31,12 @@ SECOND_WORD = (
     "            second.write_word(updated_ns, index, raw);\n        }\n"
 )
 
+FIRST_WORDS = "        self.first.write_words(updated_ns, at, raw);\n"
+SECOND_WORDS = (
+    "        if let Some(mut second) = self.second.get() {\n"
+    "            second.write_words(updated_ns, at, raw);\n        }\n"
+)
+
 # What is next weaker, of a load, a store or a read-modify-write.
 WEAKER = {
     "Release": ["Relaxed"],
@@ -138,6 +144,20 @@ STEPS = [
         TWINS,
         FIRST_WORD + SECOND_WORD,
         SECOND_WORD + FIRST_WORD,
+    ),
+    (
+        "twins: some words of the second copy are written first",
+        TWINS,
+        FIRST_WORDS + SECOND_WORDS,
+        SECOND_WORDS + FIRST_WORDS,
+    ),
+    (
+        "group write of some words: even before the last",
+        MODELS,
+        "            store_words(std::slice::from_ref(&self.group.words[at]), &[raw]);\n        }\n"
+        "        write_end(&self.group.seq, odd);\n",
+        "            write_end(&self.group.seq, odd);\n"
+        "            store_words(std::slice::from_ref(&self.group.words[at]), &[raw]);\n        }\n",
     ),
     (
         "create: groups are not left in mid-update",

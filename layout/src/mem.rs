@@ -425,6 +425,38 @@ impl WriteGroup<'_> {
         seqlock::write_end(words.seq, odd);
     }
 
+    /// Writes `updated_ns` and the fields at these words in one update; nothing if one of them is
+    /// not there.
+    #[inline(always)]
+    pub fn write_words<const N: usize>(&mut self, updated_ns: u64, at: [usize; N], raw: [u64; N]) {
+        let words = &self.0;
+        if at.iter().any(|at| *at >= words.payload.len()) {
+            return;
+        }
+        let odd = seqlock::write_begin(words.seq);
+        // ORDERING: relaxed; one of the words that `seq` guards.
+        words.updated_ns.store(updated_ns.to_le(), Ordering::Relaxed);
+        for (at, raw) in at.into_iter().zip(raw) {
+            if let Some(word) = words.payload.get(at) {
+                // ORDERING: as above.
+                word.store(raw, Ordering::Relaxed);
+            }
+        }
+        seqlock::write_end(words.seq, odd);
+    }
+
+    /// The fields at these words as they were written last, if they are there.
+    #[inline(always)]
+    #[must_use]
+    pub fn own_words<const N: usize>(&self, at: [usize; N]) -> Option<[u64; N]> {
+        let mut raw = [0; N];
+        for (raw, at) in raw.iter_mut().zip(at) {
+            // ORDERING: relaxed; there is one writer, so this reads its own last store.
+            *raw = self.0.payload.get(at)?.load(Ordering::Relaxed);
+        }
+        Some(raw)
+    }
+
     /// Leaves the group in mid-update (`seq` odd), as it stays while its bit is clear.
     pub fn suspend(&mut self) {
         // ORDERING: relaxed; there is one writer, so this reads its own last store.
@@ -461,6 +493,14 @@ impl WriteCopy for WriteGroup<'_> {
     #[inline(always)]
     fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64) {
         Self::write_word(self, updated_ns, index, raw);
+    }
+    #[inline(always)]
+    fn write_words<const N: usize>(&mut self, updated_ns: u64, at: [usize; N], raw: [u64; N]) {
+        Self::write_words(self, updated_ns, at, raw);
+    }
+    #[inline(always)]
+    fn own_words<const N: usize>(&self, at: [usize; N]) -> Option<[u64; N]> {
+        Self::own_words(self, at)
     }
     fn suspend(&mut self) {
         Self::suspend(self);

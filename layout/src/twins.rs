@@ -56,6 +56,11 @@ pub trait WriteCopy {
     fn write(&mut self, updated_ns: u64, from: &[u64]);
     /// Writes `updated_ns` and the field at word `index`; nothing if there is no such word.
     fn write_word(&mut self, updated_ns: u64, index: usize, raw: u64);
+    /// Writes `updated_ns` and the fields at these words, all in one update; nothing if one of them
+    /// is not there.
+    fn write_words<const N: usize>(&mut self, updated_ns: u64, at: [usize; N], raw: [u64; N]);
+    /// What the writer itself wrote last to the fields at these words, if they are there.
+    fn own_words<const N: usize>(&self, at: [usize; N]) -> Option<[u64; N]>;
     /// Leaves the copy in mid-update, as it stays while its bit is clear.
     fn suspend(&mut self);
 }
@@ -202,6 +207,22 @@ impl<C: WriteCopy, S: Second<C>> Twins<C, S> {
         self.first.write_word(updated_ns, index, raw);
         if let Some(mut second) = self.second.get() {
             second.write_word(updated_ns, index, raw);
+        }
+    }
+
+    /// Makes of some fields what `change` makes of what they are: of each copy in one update, one
+    /// copy after the other. Nothing if one of the words is not there.
+    #[inline(always)]
+    pub fn change<const N: usize>(
+        &mut self,
+        updated_ns: u64,
+        at: [usize; N],
+        change: impl FnOnce([u64; N]) -> [u64; N],
+    ) {
+        let Some(raw) = self.first.own_words(at).map(change) else { return };
+        self.first.write_words(updated_ns, at, raw);
+        if let Some(mut second) = self.second.get() {
+            second.write_words(updated_ns, at, raw);
         }
     }
 

@@ -236,6 +236,18 @@ impl<const N: usize> WriteCopy for Killed<'_, N> {
         store_words(std::slice::from_ref(&self.group.words[index]), &[raw]);
         write_end(&self.group.seq, odd);
     }
+    /// As `WriteGroup::write_words`.
+    fn write_words<const W: usize>(&mut self, _: u64, at: [usize; W], raw: [u64; W]) {
+        let odd = write_begin(&self.group.seq);
+        for (at, raw) in at.into_iter().zip(raw) {
+            store_words(std::slice::from_ref(&self.group.words[at]), &[raw]);
+        }
+        write_end(&self.group.seq, odd);
+    }
+    /// As `WriteGroup::own_words`.
+    fn own_words<const W: usize>(&self, at: [usize; W]) -> Option<[u64; W]> {
+        Some(at.map(|at| self.group.words[at].load(Ordering::Relaxed)))
+    }
     fn suspend(&mut self) {
         self.group.suspend();
     }
@@ -269,6 +281,13 @@ impl<const N: usize> TwoCopies<N> {
     fn write_word(&self, n: u64) {
         let steps = Cell::new(usize::MAX);
         self.twins(|group| Killed { group, steps: &steps }).write_word(0, 0, n);
+    }
+
+    /// Adds `n` to the first and the last word.
+    fn add(&self, n: u64) {
+        let steps = Cell::new(usize::MAX);
+        let mut twins = self.twins(|group| Killed { group, steps: &steps });
+        twins.change(0, [0, N - 1], |words| words.map(|word| word + n));
     }
 
     fn read(&self) -> Option<u64> {
@@ -343,6 +362,25 @@ fn one_word_of_twins_never_goes_back() {
         )
     });
     assert_reached(&reached, [None, Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn words_of_twins_change_together() {
+    let reached = outcomes(3, || {
+        let twins = Arc::new(TwoCopies::<2>::at(1));
+        let writer = Arc::clone(&twins);
+        beside(
+            move || writer.add(1),
+            move || {
+                let (first, second) = (twins.read(), twins.read());
+                if let (Some(first), Some(second)) = (first, second) {
+                    assert!(first <= second, "went back from {first} to {second}");
+                }
+                second
+            },
+        )
+    });
+    assert_reached(&reached, [None, Some(1), Some(2)]);
 }
 
 #[test]

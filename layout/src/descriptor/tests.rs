@@ -71,6 +71,11 @@ fn twins_are_found_by_their_rows_and_either_is_read() {
     assert_eq!(read(), Ok(Some((5, [1, 2]))));
     writer.write_word(5, 0, 7);
     assert_eq!(read(), Ok(Some((5, [7, 2]))));
+    writer.change(6, [1, 0], |words| words.map(|word| word + 1));
+    assert_eq!(read(), Ok(Some((6, [8, 3]))));
+    writer.change(7, [1, 2], |words| words.map(|word| word + 1));
+    assert_eq!(read(), Ok(Some((6, [8, 3]))), "there is no third word");
+    writer.change(5, [0, 1], |_| [7, 2]);
     // A writer that died in the first copy, then one that died in the second.
     writer.first.suspend();
     assert_eq!(read(), Ok(Some((5, [7, 2]))));
