@@ -29,6 +29,7 @@
 //! | whether the producer lives, and reattaching | [`Attachment`], [`Liveness`] |
 //! | all domains of a host | [`fleet`] |
 //! | shares of vCPU time, and other rates | [`rates`] |
+//! | means and percentiles of an interval | [`distribution`] |
 //! | waiting for events, write thresholds | [`watch`] |
 //! | regions from a daemon's socket | [`handover`] |
 //! | groups that this build does not know | [`schema`] |
@@ -51,6 +52,7 @@
 
 pub mod attach;
 pub mod clock;
+pub mod distribution;
 pub mod error;
 pub mod fleet;
 pub mod handover;

@@ -18,6 +18,7 @@ use crate::region::Region;
 mod aligned_buf;
 pub(crate) mod patience;
 mod records;
+mod shares;
 mod snapshot;
 
 pub use patience::Patience;

@@ -38,6 +38,12 @@ pub trait Share: Group {
     }
 }
 
+/// A group that a device has and each of its shares, too.
+pub trait Whole: Group {
+    /// The group of a share.
+    type Share: Share<Of = Self>;
+}
+
 /// Adds the words of a share to those of a sum. The words are those of the fields of `desc`, as
 /// they lie in memory.
 ///

@@ -67,6 +67,7 @@ pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
+pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 pub use writer::{
     BlkHistWriter, BlkQueueWriter, BlkWriter, DomWriter, NetQueueWriter, NetWriter, VcpuHistWriter,
     VcpuWriter,

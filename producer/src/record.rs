@@ -70,6 +70,21 @@ impl RecordCore {
         }
     }
 
+    /// Makes of some fields of a group that is active what `change` makes of what they are, in one
+    /// update of each copy.
+    #[inline(always)]
+    pub(crate) fn change<const N: usize>(
+        &mut self,
+        spans: TwinSpans,
+        updated_ns: u64,
+        at: [usize; N],
+        change: impl FnOnce([u64; N]) -> [u64; N],
+    ) {
+        if let Some(mut twins) = self.piece.mem().twins(spans) {
+            twins.change(updated_ns, at, change);
+        }
+    }
+
     /// Marks a group as not produced.
     pub(crate) fn deactivate(&mut self, spans: TwinSpans) {
         let mem = self.piece.mem();

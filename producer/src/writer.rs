@@ -14,6 +14,11 @@ use crate::pieces::Piece;
 use crate::predecessor::LastGroup;
 use crate::record::RecordCore;
 
+mod distribution;
+mod requests;
+
+pub use requests::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
+
 /// What the writers of all record kinds share.
 struct RecordWriter {
     record: RecordCore,
@@ -199,6 +204,12 @@ macro_rules! array_writer {
             /// Marks the group as no longer produced, for example of what was unplugged.
             pub fn deactivate<G: $group>(&mut self) {
                 self.0.deactivate(G::DESC);
+            }
+
+            /// Which tenant of the slot is written.
+            #[must_use]
+            pub const fn generation(&self) -> u32 {
+                self.0.generation
             }
 
             /// Gives the slot to something else: every group off, `generation` bumped.

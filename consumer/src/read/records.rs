@@ -55,7 +55,7 @@ macro_rules! array_record {
         $(#[doc = $doc])+
         #[derive(Clone, Copy)]
         pub struct $name<'a> {
-            record: Record<'a>,
+            pub(super) record: Record<'a>,
             index: u32,
         }
 

@@ -214,6 +214,10 @@ macro_rules! copies {
             }
         }
 
+        impl $crate::share::Whole for $of {
+            type Share = $group;
+        }
+
         const _: () = assert!(size_of::<$group>() + $crate::descriptor::GROUP_HEADER_LEN == $len);
     )+ };
 }

@@ -1,0 +1,375 @@
+//! Tracker of a block device's requests.
+
+use domstat_layout::histogram::HistogramGroup;
+use domstat_layout::latest::{
+    BlkDiscards, BlkFailures, BlkIo, BlkIoTimes, BlkQueue, BlkQueueOf, FlLatency, RdLatency,
+    RdSize, WrLatency, WrSize,
+};
+use domstat_layout::share::{Share, Whole};
+use domstat_layout::{Field, Group, Ns, RecordKind, Word};
+
+use super::{BlkHistWriter, BlkQueueWriter, BlkWriter};
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlkOp {
+    /// Reads bytes.
+    Read,
+    /// Writes bytes.
+    Write,
+    /// Makes what was written durable.
+    Flush,
+    /// Gives bytes back.
+    Discard,
+}
+
+/// A request in flight: [`RequestTracker::submit`] returns it, [`RequestTracker::complete`] and
+/// [`RequestTracker::fail`] take it.
+#[derive(Debug)]
+#[must_use = "a request that is not completed stays in flight"]
+pub struct Request {
+    submitted: Ns,
+    tenant: u32,
+}
+
+/// Records of a device that one thread serves.
+pub struct BlkDevice {
+    /// The device's own record.
+    pub blk: BlkWriter,
+    /// Its distributions, if the region has them.
+    pub hist: Option<BlkHistWriter>,
+}
+
+/// Records that a [`RequestTracker`] writes: a [`BlkDevice`]'s, or a share's ([`BlkQueueWriter`]).
+pub trait RequestRecords: sealed::Records {}
+impl RequestRecords for BlkDevice {}
+impl RequestRecords for BlkQueueWriter {}
+
+mod sealed {
+    use super::{Field, HistogramGroup, Ns, Whole, Word};
+
+    /// The groups of a device, wherever they lie.
+    pub trait Records {
+        /// Publishes a group unless it is active already; returns whether it was.
+        fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool;
+        /// Changes some fields of a group in one update.
+        fn change<G: Whole, const N: usize>(
+            &mut self,
+            fields: [Field<G>; N],
+            now: Ns,
+            change: impl FnOnce([Word; N]) -> [Word; N],
+        );
+        /// Records a value in a distribution.
+        fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns);
+    }
+}
+use sealed::Records;
+
+impl Records for BlkDevice {
+    fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
+        match (G::DESC.record, &mut self.hist) {
+            (RecordKind::Blk, _) => self.blk.0.begin(&group, now),
+            (RecordKind::BlkHist, Some(hist)) => hist.0.begin(&group, now),
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn change<G: Whole, const N: usize>(
+        &mut self,
+        fields: [Field<G>; N],
+        now: Ns,
+        change: impl FnOnce([Word; N]) -> [Word; N],
+    ) {
+        match (G::DESC.record, &mut self.hist) {
+            (RecordKind::Blk, _) => self.blk.0.change(fields, now, change),
+            (RecordKind::BlkHist, Some(hist)) => hist.0.change(fields, now, change),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
+        if let Some(hist) = &mut self.hist {
+            hist.0.record::<G>(value, now);
+        }
+    }
+}
+
+impl Records for BlkQueueWriter {
+    fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
+        self.0.begin(&G::Share::share(group), now)
+    }
+
+    #[inline]
+    fn change<G: Whole, const N: usize>(
+        &mut self,
+        fields: [Field<G>; N],
+        now: Ns,
+        change: impl FnOnce([Word; N]) -> [Word; N],
+    ) {
+        self.0.change(fields.map(<G::Share as Share>::field), now, change);
+    }
+
+    #[inline]
+    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
+        self.0.record::<G::Share>(value, now);
+    }
+}
+
+/// A block device's requests, or those of one of its queues, followed from submission to completion.
+///
+/// Two calls for a request keep the groups `io`, `io_times`, `queue`, `discards` and `failures`, and
+/// the distributions of latency and size: numbers, bytes, times, what is in flight, for how long
+/// something was, and the integral of how much.
+///
+/// ```
+/// use domstat_layout::latest::{BlkQueueOf, RdLatency};
+/// use domstat_layout::{Clock, Ns, Word};
+/// use domstat_producer::{BlkDevice, BlkOp, RegionBuilder, RequestTracker};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let builder = RegionBuilder::new("web1").clock(Clock::Monotonic);
+/// let mut created = builder.blks(2).blk_histograms(true).blk_queues(1).create_memfd()?;
+/// // Disk 0 is served by one thread.
+/// let (blk, hist) = (created.blks.remove(0), Some(created.blk_hists.remove(0)));
+/// let mut disk = RequestTracker::device(BlkDevice { blk, hist }, Ns(1_000));
+/// let request = disk.submit(Ns(2_000));
+/// disk.complete(request, BlkOp::Read, 4096, Ns(90_000));
+///
+/// // Disk 1 has a queue with a thread of its own, which writes its share.
+/// let mut queue = RequestTracker::share(
+///     created.blk_queues.remove(0),
+///     &BlkQueueOf {
+///         device: Word::new(1),
+///         generation: Word::new(created.blks[0].generation().into()),
+///         queue: Word::new(0),
+///         pid: Word::NOT_PRODUCED,
+///     },
+///     Ns(1_000),
+/// );
+/// let request = queue.submit(Ns(3_000));
+/// queue.fail(request, BlkOp::Write, Ns(4_000));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What counts
+///
+/// A request that failed was completed, is in `errs` and in `failures`, and in nothing else: neither
+/// its bytes nor its time. Requests that were refused are for [`BlkWriter::set`]; they are not
+/// produced here. Times that go back count as 0.
+///
+/// In a region that continues that of an earlier process, counters go on, and the requests that were
+/// in flight then count as completed.
+pub struct RequestTracker<R> {
+    records: R,
+    in_flight: u64,
+    as_of: Ns,
+    /// Counts the tenants of the slot, so that a request of an earlier one does not count.
+    tenant: u32,
+}
+
+/// No event, no byte, no time.
+const ZERO: Word = Word::new(0);
+
+impl RequestTracker<BlkDevice> {
+    /// Follows the requests of a device from `now` on.
+    #[must_use]
+    pub fn device(device: BlkDevice, now: Ns) -> Self {
+        let mut tracker = Self { records: device, in_flight: 0, as_of: now, tenant: 0 };
+        tracker.begin();
+        tracker
+    }
+
+    /// Gives the slot to another device: every group starts over, with the next generation. Requests
+    /// that are in flight no longer count.
+    pub fn renew(&mut self, now: Ns) {
+        self.records.blk.renew();
+        if let Some(hist) = &mut self.records.hist {
+            hist.renew();
+        }
+        (self.in_flight, self.as_of) = (0, now);
+        self.tenant = self.tenant.wrapping_add(1);
+        self.begin();
+    }
+}
+
+impl RequestTracker<BlkQueueWriter> {
+    /// Follows the requests of one queue from `now` on, as the device's share that `of` names.
+    #[must_use]
+    pub fn share(writer: BlkQueueWriter, of: &BlkQueueOf, now: Ns) -> Self {
+        let mut tracker = Self { records: writer, in_flight: 0, as_of: now, tenant: 0 };
+        tracker.begin();
+        // Last: from here on the share counts.
+        tracker.records.write(of, now);
+        tracker
+    }
+}
+
+impl<R: RequestRecords> RequestTracker<R> {
+    /// The records, for other groups that this thread writes.
+    pub const fn records(&mut self) -> &mut R {
+        &mut self.records
+    }
+
+    /// Ends following; requests in flight stay so.
+    #[must_use]
+    pub fn into_records(self) -> R {
+        self.records
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Publishes every group that requests change: what did not happen yet is 0.
+    fn begin(&mut self) {
+        let (now, records) = (self.as_of, &mut self.records);
+        let io = BlkIo {
+            rd_req: ZERO,
+            rd_bytes: ZERO,
+            wr_req: ZERO,
+            wr_bytes: ZERO,
+            errs: ZERO,
+            in_flight: ZERO,
+        };
+        if records.begin(io, now) {
+            records.change([BlkIo::in_flight], now, |_| [ZERO]);
+        }
+        let queue = BlkQueue { busy_ns: ZERO, queued_ns: ZERO, submitted: ZERO, completed: ZERO };
+        if records.begin(queue, now) {
+            let ended = |[submitted, _]: [Word; 2]| [submitted, submitted];
+            records.change([BlkQueue::submitted, BlkQueue::completed], now, ended);
+        }
+        records.begin(
+            BlkIoTimes {
+                rd_total_ns: ZERO,
+                wr_total_ns: ZERO,
+                flush_req: ZERO,
+                flush_total_ns: ZERO,
+            },
+            now,
+        );
+        records.begin(
+            BlkDiscards {
+                dis_req: ZERO,
+                dis_bytes: ZERO,
+                dis_total_ns: ZERO,
+                ..BlkDiscards::NOT_PRODUCED
+            },
+            now,
+        );
+        records.begin(
+            BlkFailures {
+                rd_failed: ZERO,
+                wr_failed: ZERO,
+                flush_failed: ZERO,
+                dis_failed: ZERO,
+                ..BlkFailures::NOT_PRODUCED
+            },
+            now,
+        );
+        records.begin(RdLatency::EMPTY, now);
+        records.begin(WrLatency::EMPTY, now);
+        records.begin(FlLatency::EMPTY, now);
+        records.begin(RdSize::EMPTY, now);
+        records.begin(WrSize::EMPTY, now);
+    }
+
+    /// A request is accepted.
+    #[inline]
+    pub fn submit(&mut self, now: Ns) -> Request {
+        self.count(BlkQueue::submitted, self.in_flight.saturating_add(1), now);
+        let in_flight = Word::new(self.in_flight);
+        self.records.change([BlkIo::in_flight], self.as_of, |_| [in_flight]);
+        Request { submitted: now, tenant: self.tenant }
+    }
+
+    /// A request was completed: `bytes` were read, written or discarded.
+    #[inline]
+    pub fn complete(&mut self, request: Request, op: BlkOp, bytes: u64, now: Ns) {
+        if !self.end(&request, now) {
+            return;
+        }
+        let (now, took) = (self.as_of, now.since(request.submitted));
+        let (nr_bytes, took_ns) = (Word::new(bytes), Word::new(took));
+        let in_flight = Word::new(self.in_flight);
+        let records = &mut self.records;
+        let moved = |[req, sum, _]: [Word; 3]| [req.plus(ONE), sum.plus(nr_bytes), in_flight];
+        match op {
+            BlkOp::Read => {
+                records.change([BlkIo::rd_req, BlkIo::rd_bytes, BlkIo::in_flight], now, moved);
+                records.change([BlkIoTimes::rd_total_ns], now, |[ns]| [ns.plus(took_ns)]);
+                records.record::<RdLatency>(took, now);
+                records.record::<RdSize>(bytes, now);
+            }
+            BlkOp::Write => {
+                records.change([BlkIo::wr_req, BlkIo::wr_bytes, BlkIo::in_flight], now, moved);
+                records.change([BlkIoTimes::wr_total_ns], now, |[ns]| [ns.plus(took_ns)]);
+                records.record::<WrLatency>(took, now);
+                records.record::<WrSize>(bytes, now);
+            }
+            BlkOp::Flush => {
+                records.change([BlkIo::in_flight], now, |_| [in_flight]);
+                let fields = [BlkIoTimes::flush_req, BlkIoTimes::flush_total_ns];
+                records.change(fields, now, |[req, ns]| [req.plus(ONE), ns.plus(took_ns)]);
+                records.record::<FlLatency>(took, now);
+            }
+            BlkOp::Discard => {
+                records.change([BlkIo::in_flight], now, |_| [in_flight]);
+                let fields =
+                    [BlkDiscards::dis_req, BlkDiscards::dis_bytes, BlkDiscards::dis_total_ns];
+                records.change(fields, now, |[req, sum, ns]| {
+                    [req.plus(ONE), sum.plus(nr_bytes), ns.plus(took_ns)]
+                });
+            }
+        }
+    }
+
+    /// A request reached the storage and failed.
+    pub fn fail(&mut self, request: Request, op: BlkOp, now: Ns) {
+        if !self.end(&request, now) {
+            return;
+        }
+        let (now, in_flight) = (self.as_of, Word::new(self.in_flight));
+        let failed = match op {
+            BlkOp::Read => BlkFailures::rd_failed,
+            BlkOp::Write => BlkFailures::wr_failed,
+            BlkOp::Flush => BlkFailures::flush_failed,
+            BlkOp::Discard => BlkFailures::dis_failed,
+        };
+        let fields = [BlkIo::errs, BlkIo::in_flight];
+        self.records.change(fields, now, |[errs, _]| [errs.plus(ONE), in_flight]);
+        self.records.change([failed], now, |[failed]| [failed.plus(ONE)]);
+    }
+
+    /// Takes a request out of those in flight; false if it is of an earlier tenant.
+    #[inline]
+    fn end(&mut self, request: &Request, now: Ns) -> bool {
+        let Some(rest) = self.in_flight.checked_sub(1) else { return false };
+        if request.tenant == self.tenant {
+            self.count(BlkQueue::completed, rest, now);
+        }
+        request.tenant == self.tenant
+    }
+
+    /// Brings the integral up to now, counts a request in `field`, and has `in_flight` from then on.
+    #[inline]
+    fn count(&mut self, field: Field<BlkQueue>, in_flight: u64, now: Ns) {
+        let passed = now.since(self.as_of);
+        let busy = Word::new(if self.in_flight > 0 { passed } else { 0 });
+        let queued = Word::new(passed.saturating_mul(self.in_flight));
+        self.as_of = self.as_of.max(now);
+        self.in_flight = in_flight;
+        let fields = [BlkQueue::busy_ns, BlkQueue::queued_ns, field];
+        self.records.change(fields, self.as_of, |[busy_ns, queued_ns, nr]| {
+            [busy_ns.plus(busy), queued_ns.plus(queued), nr.plus(ONE)]
+        });
+    }
+}
+
+/// One event.
+const ONE: Word = Word::new(1);
