@@ -1,14 +1,16 @@
-//! Publishes many made-up domains and keeps them moving, to load what reads them: every group is
-//! produced, with numbers that a host's would look like.
+//! Publishes many made-up domains and keeps them moving, to load what reads them: every group of
+//! revision 4 is produced, and those of revision 5 on demand.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use domstat_consumer::clock::now;
+use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Cpu, Exits, Memory, NetIdentity, NetIo,
-    Sched, VcpuState,
+    Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
+    BlkLimits, BlkQueue, Cpu, Exits, Limits, Lineage, Memory, Migration, NetIdentity, NetIo,
+    NetLimits, Pressure, Sched, Status, Threads, VcpuState,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
 use domstat_producer::{
@@ -38,6 +40,9 @@ struct Args {
     /// How often a second every group of every domain is written
     #[arg(long, default_value = "10")]
     rate: u32,
+    /// Produce the small groups of revision 5, too: status, limits, queues and others
+    #[arg(long)]
+    causes: bool,
     /// End after this many seconds
     #[arg(long, default_value = "3600")]
     seconds: u64,
@@ -46,6 +51,7 @@ struct Args {
 /// One domain and all that writes it.
 struct Domain {
     number: u64,
+    causes: bool,
     dom: DomWriter,
     vcpus: Vec<(VcpuWriter, RunstateTracker)>,
     blks: Vec<BlkWriter>,
@@ -107,6 +113,7 @@ fn domain(number: u64, args: &Args) -> Result<Domain, Box<dyn std::error::Error>
     }
     let mut domain = Domain {
         number,
+        causes: args.causes,
         dom: created.dom,
         vcpus,
         blks,
@@ -120,6 +127,17 @@ fn domain(number: u64, args: &Args) -> Result<Domain, Box<dyn std::error::Error>
 
 fn letter(i: usize) -> char {
     char::from(b'a' + u8::try_from(i % 26).unwrap_or(0))
+}
+
+/// A group of growing numbers; states are the second of their names.
+fn filled<G: Group>(at: u64) -> G {
+    let words = G::DESC.fields.iter().zip(1u64..).map(|(field, n)| match field.kind {
+        Kind::State(_) => 1,
+        Kind::Cumulative => at * 1_000_000 / n,
+        _ => n << 20,
+    });
+    let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+    G::read_from_bytes(&bytes).unwrap_or(G::NOT_PRODUCED)
 }
 
 fn words<const N: usize>(each: impl Fn(u64) -> u64) -> [Word; N] {
@@ -169,6 +187,34 @@ impl Domain {
             vcpu.write(&exits, now);
         }
         self.devices(round * pace, now);
+        if self.causes {
+            self.write_causes(round * pace, now);
+        }
+    }
+
+    fn write_causes(&mut self, at: u64, now: Ns) {
+        let status = Status {
+            state: Word::from(0),
+            reason: Word::from(1),
+            since_ns: Word::from(1),
+            device: Word::NOT_PRODUCED,
+        };
+        self.dom.write(&status, now);
+        self.dom.write(&filled::<Threads>(at), now);
+        self.dom.write(&filled::<Limits>(at), now);
+        self.dom.write(&filled::<Pressure>(at), now);
+        self.dom.write(&filled::<Balloon>(at), now);
+        self.dom.write(&filled::<Migration>(at), now);
+        self.dom.write(&filled::<Lineage>(0), now);
+        for blk in &mut self.blks {
+            blk.write(&filled::<BlkQueue>(at), now);
+            blk.write(&filled::<BlkDiscards>(at), now);
+            blk.write(&filled::<BlkFailures>(at), now);
+            blk.write(&filled::<BlkLimits>(at), now);
+        }
+        for net in &mut self.nets {
+            net.write(&filled::<NetLimits>(at), now);
+        }
     }
 
     fn devices(&mut self, at: u64, now: Ns) {
