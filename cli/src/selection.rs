@@ -1,5 +1,9 @@
 //! Options that select what is exported.
 
+use std::collections::BTreeSet;
+
+use domstat_exporter::domain_labels::Keys;
+use domstat_exporter::histogram::Bounds;
 use domstat_exporter::selection::{Groups, Selection, Vcpus};
 
 /// Options of `export` and `push`.
@@ -12,6 +16,19 @@ pub(crate) struct SelectionArgs {
     /// Do not export these groups
     #[arg(long, value_name = "GROUP,...", value_delimiter = ',', help_heading = "Selection")]
     exclude: Vec<Groups>,
+    /// Export the domains' label KEY, or all with '*', as labels of domstat_domain_labels; may be
+    /// repeated
+    #[arg(long = "domain-label", value_name = "KEY", help_heading = "Selection")]
+    domain_labels: Vec<String>,
+    /// Bounds of histograms: every second one of a useful range, or all
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        default_value = "few",
+        help_heading = "Selection"
+    )]
+    bounds: BoundsArg,
     /// Series of each vCPU, or one for each domain: the sum over its vCPUs, of what is cumulative
     #[arg(
         long,
@@ -29,6 +46,12 @@ enum VcpusArg {
     Sum,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum BoundsArg {
+    Few,
+    All,
+}
+
 impl SelectionArgs {
     pub(crate) fn selection(&self) -> Selection {
         let joined = |sets: &[Groups]| sets.iter().fold(Groups::NONE, |all, set| all.with(*set));
@@ -42,7 +65,15 @@ impl SelectionArgs {
                 VcpusArg::Each => Vcpus::Each,
                 VcpusArg::Sum => Vcpus::Sum,
             },
-            ..Selection::default()
+            keys: if self.domain_labels.iter().any(|key| key == "*") {
+                Keys::All
+            } else {
+                Keys::These(self.domain_labels.iter().cloned().collect::<BTreeSet<_>>())
+            },
+            bounds: match self.bounds {
+                BoundsArg::Few => Bounds::Few,
+                BoundsArg::All => Bounds::All,
+            },
         }
     }
 }

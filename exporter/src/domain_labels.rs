@@ -7,33 +7,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that are exported.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// None.
-    #[default]
-    None,
     /// These.
     These(BTreeSet<String>),
     /// All.
     All,
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
 impl Keys {
+    /// Whether no key is exported.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::These(keys) if keys.is_empty())
+    }
+
     fn contains(&self, key: &str) -> bool {
         match self {
-            Self::None => false,
             Self::These(keys) => keys.contains(key),
             Self::All => true,
         }
     }
 }
 
-/// Names and values of the labels in `text`, lines of `key=value`, by key. Names do not depend on
-/// which keys are exported, so that a selection renames nothing.
+/// Names and values of labels, by key. Names do not depend on which keys are exported, so that a
+/// selection renames nothing.
 #[must_use]
-pub fn names(text: &str, exported: &Keys) -> Vec<(String, String)> {
-    let labels: BTreeMap<&str, &str> =
-        text.lines().filter_map(|line| line.split_once('=')).collect();
+pub fn names<'a>(
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    exported: &Keys,
+) -> Vec<(String, String)> {
+    let labels: BTreeMap<&str, &str> = labels.collect();
     let mut same: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for key in labels.keys() {
         same.entry(name(key)).or_default().push(key);
@@ -71,7 +80,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, keys: &Keys) -> String {
-        let labels = names(text, keys);
+        let labels = names(text.lines().filter_map(|line| line.split_once('=')), keys);
         let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
         labels.collect::<Vec<_>>().join(" ")
     }
@@ -82,7 +91,7 @@ mod tests {
             shown("tenant=acme\nzone.a=b=c\n", &Keys::All),
             "label_tenant=acme label_zone_a=b=c"
         );
-        assert_eq!(shown("tenant=acme\n", &Keys::None), "");
+        assert_eq!(shown("tenant=acme\n", &Keys::default()), "");
         assert_eq!(shown("", &Keys::All), "");
         let text = "a.b=1\na_b=2\na_b_conflict1=3\n";
         let all = "label_a_b_conflict2=1 label_a_b_conflict3=2 label_a_b_conflict1=3";

@@ -8,9 +8,10 @@ use domstat_consumer::fleet::Member;
 use domstat_consumer::rates::{MonotonicTimes, Rates};
 use domstat_consumer::{AttachError, Attachment, Liveness, Reading, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
-use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV};
-use domstat_layout::{Geometry, GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
+use domstat_layout::latest::{BlkIdentity, Identity, NetIdentity, REV, Wait};
+use domstat_layout::{Geometry, Group, GroupDesc, Name, Ns, RecordKind, Stat, State, Word};
 
+use crate::domain_labels;
 use crate::label::{Label, push_label};
 use crate::queue_times::QueueTimes;
 use crate::scrape::{DomainScrape, LARGE, Names, REASONS, Stamp, nr_records, record};
@@ -19,6 +20,10 @@ use crate::vcpu_sums::VcpuSums;
 
 /// The arrays whose slots have tenants.
 const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
+
+/// The arrays that distributions are read from.
+const DISTRIBUTIONS: [RecordKind; 3] =
+    [RecordKind::VcpuHist, RecordKind::BlkHist, RecordKind::BlkQueue];
 
 /// State of one domain, from the first pass that saw it to the last.
 #[derive(Debug, Default)]
@@ -91,13 +96,20 @@ impl DomainState {
             let identity = region.dom().read::<Identity>();
             let is_final = identity.is_ok();
             let identity = identity.ok().and_then(Reading::active);
+            let labels = selection.labels();
+            let text = (!labels.is_empty()).then(|| region.labels());
+            let is_final = is_final && text.as_ref().is_none_or(Result::is_ok);
+            let text = text.and_then(Result::ok).and_then(Reading::active);
+            let pairs = text.as_ref().and_then(|labels| labels.text.labels().ok());
+            let domain_labels =
+                pairs.map_or_else(Vec::new, |pairs| domain_labels::names(pairs, &labels));
             let names = names(entry, identity.as_deref(), incarnation);
-            self.names = Arc::new(Names { is_final, ..names });
+            self.names = Arc::new(Names { is_final, domain_labels, ..names });
         }
         // A region that is not live before the copy is not copied.
         let may_be_live = region.status().state == Some(State::Live);
         let may_be_live = may_be_live && region.is_held() != Some(false);
-        let within_budget = may_be_live && budget.take(&region.geometry());
+        let within_budget = may_be_live && budget.take(&region.geometry(), selection);
         if within_budget {
             region.snapshot(&mut scrape.snapshot);
             self.retries = self.retries.saturating_add(scrape.snapshot.retries());
@@ -116,9 +128,13 @@ impl DomainState {
         self.fill_times(scrape, &liveness);
         let is_live = matches!(liveness, Liveness::Live | Liveness::Stalled(_));
         self.queues.fill(scrape, is_live);
+        if selection.groups.has_distributions() {
+            let failed = scrape.distributions.fill(region, &selection.groups);
+            self.count_failures("stalled", failed);
+        }
         match selection.vcpus {
             Vcpus::Each => scrape.sums.clear(),
-            Vcpus::Sum => self.sums.fill(scrape),
+            Vcpus::Sum => self.sums.fill(scrape, selection.groups.contains(Wait::DESC)),
         }
         label_devices(scrape);
         (scrape.up, scrape.standing, scrape.has_values) = (true, liveness.name(), true);
@@ -129,6 +145,7 @@ impl DomainState {
         (scrape.up, scrape.standing, scrape.has_values) = (up, standing, false);
         (scrape.nr_vcpus, scrape.saturated) = (0, 0);
         scrape.ages.clear();
+        scrape.distributions.clear();
         self.fill_common(scrape);
     }
 
@@ -201,8 +218,11 @@ impl Budget {
     }
 
     /// Takes the records of a region out of the budget. `false` if there are too many of them.
-    fn take(&mut self, geometry: &Geometry) -> bool {
-        let records = ARRAYS.into_iter().map(|kind| geometry.array(kind).nr);
+    fn take(&mut self, geometry: &Geometry, selection: &Selection) -> bool {
+        let optional: &[RecordKind] =
+            if selection.groups.has_distributions() { &DISTRIBUTIONS } else { &[] };
+        let kinds = ARRAYS.iter().chain(optional);
+        let records = kinds.map(|kind| geometry.array(*kind).nr);
         let records = records.fold(1, u32::saturating_add);
         let left = if records > LARGE { &mut self.large } else { &mut self.usual };
         match left.checked_sub(records) {
@@ -330,7 +350,8 @@ fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -
         push_label(&mut labels, "uuid", Label::Text(uuid));
     }
     let domid = identity.and_then(|i| i.domid.value());
-    Names { domain, uuid, labels, domid, region, is_final: false }
+    let domain_labels = Vec::new();
+    Names { domain, uuid, labels, domain_labels, domid, region, is_final: false }
 }
 
 #[cfg(test)]

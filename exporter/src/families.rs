@@ -40,9 +40,10 @@ macro_rules! computed {
 }
 
 mod causes;
+mod histograms;
 
 /// All families, by subject.
-pub const FAMILIES: [&[Family]; 13] = [
+pub const FAMILIES: [&[Family]; 14] = [
     ITSELF,
     PROCESS,
     DOMAIN,
@@ -56,6 +57,7 @@ pub const FAMILIES: [&[Family]; 13] = [
     causes::QUEUE,
     causes::BLOCK,
     causes::NETWORK,
+    histograms::HISTOGRAMS,
 ];
 
 const ITSELF: &[Family] = computed! {

@@ -67,6 +67,10 @@ pub enum Origin {
     Blk(&'static [Row]),
     /// Fields of each network interface's record.
     Net(&'static [Row]),
+    /// The distribution that a group is, of each vCPU or block device.
+    Histogram(&'static GroupDesc),
+    /// The largest value of a distribution.
+    Largest(&'static GroupDesc),
     /// Values that are not fields.
     Computed(Computed),
 }
@@ -100,6 +104,8 @@ pub enum Computed {
     Session,
     /// State of a migration.
     MigrationState,
+    /// Labels that the operator gave the domain.
+    Labels,
     /// Time since the balloon driver's last report.
     BalloonAge,
     /// Time with a request in flight, up to now.

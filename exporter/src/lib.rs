@@ -12,6 +12,7 @@
 //! [`families`] lists the names. The text is written here and not by a crate, because the
 //! available ones know neither `_created` nor state sets, and store the values themselves.
 
+pub mod distributions;
 pub mod domain_labels;
 mod domain_state;
 mod exporter;

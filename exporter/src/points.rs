@@ -1,12 +1,12 @@
 //! Points of a scrape, family by family.
 
 use domstat_layout::latest::{Runstate, Sched, VcpuState};
-use domstat_layout::{Group, RecordKind};
+use domstat_layout::{Group, GroupDesc, RecordKind};
 
 mod causes;
 
 use crate::families::FAMILIES;
-use crate::family::{Computed, Family, Origin, Row, Unit};
+use crate::family::{Computed, Family, Kind, Origin, Row, Unit};
 use crate::histogram::Histogram;
 use crate::label::Label;
 use crate::scrape::{
@@ -65,6 +65,9 @@ pub fn walk<S: Sink>(scrape: &Scrape, sink: &mut S) -> Result<(), S::Error> {
             Origin::Vcpu(rows) => fields(scrape, family, RecordKind::Vcpu, rows, sink)?,
             Origin::Blk(rows) => fields(scrape, family, RecordKind::Blk, rows, sink)?,
             Origin::Net(rows) => fields(scrape, family, RecordKind::Net, rows, sink)?,
+            Origin::Histogram(group) | Origin::Largest(group) => {
+                distributions(scrape, family, group, sink)?;
+            }
             Origin::Computed(Computed::Build) => {
                 let labels = [("version", Label::Text(env!("CARGO_PKG_VERSION")))];
                 own(scrape, family, &labels, Value::Count(1), sink)?;
@@ -186,6 +189,33 @@ const fn number(family: &Family, value: u64) -> Value<'static> {
     }
 }
 
+/// Emits the distributions that a group is, or their largest values.
+fn distributions<S: Sink>(
+    scrape: &Scrape,
+    family: &'static Family,
+    group: &'static GroupDesc,
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let kind = group.record.base().unwrap_or(group.record);
+    for domain in scrape.domains().filter(|domain| domain.has_values) {
+        for (index, histogram) in domain.distributions.of(group) {
+            let value = match family.kind {
+                Kind::Histogram => Value::Histogram(histogram),
+                _ => match histogram.max {
+                    Some(max) => number(family, max),
+                    None => continue,
+                },
+            };
+            // Sums over vCPUs are of no slot.
+            let is_sum = kind == RecordKind::Vcpu && scrape.selection.vcpus == Vcpus::Sum;
+            let slot = slot(domain, kind, index).filter(|_| !is_sum);
+            let (labels, created) = (slot.as_slice(), domain.created(kind, index));
+            sink.point(family, &Point { domain: Some(domain), labels, value, created })?;
+        }
+    }
+    Ok(())
+}
+
 /// Emits the sums over vCPUs of fields.
 fn sums<S: Sink>(
     scrape: &Scrape,
@@ -289,6 +319,15 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 ];
                 let known = if names.domid.is_some() { &labels[..] } else { &labels[..2] };
                 self.point(domain, known, Value::Count(1), created)
+            }
+            Computed::Labels => {
+                let labels = &domain.names.domain_labels;
+                if labels.is_empty() {
+                    return Ok(());
+                }
+                let labels = labels.iter().map(|(name, value)| (name.as_str(), Label::Text(value)));
+                let labels: Vec<_> = labels.collect();
+                self.point(domain, &labels, Value::Count(1), created)
             }
             Computed::Vcpus => {
                 self.point(domain, &[], Value::Count(u64::from(domain.nr_vcpus)), created)

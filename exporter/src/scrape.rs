@@ -7,6 +7,7 @@ use domstat_consumer::{AttachError, Liveness, Reading, Snapshot, SnapshotRecord}
 use domstat_layout::latest::{Runstate, Sched, VcpuState};
 use domstat_layout::{GroupDesc, RecordKind, Stat};
 
+use crate::distributions::Distributions;
 use crate::family::FieldRef;
 use crate::process::ProcessStats;
 use crate::queue_times::Times;
@@ -66,6 +67,8 @@ pub struct Names {
     pub uuid: Option<String>,
     /// Name and UUID as labels in the text formats.
     pub labels: String,
+    /// Names and values of the selected labels of the domain.
+    pub domain_labels: Vec<(String, String)>,
     /// The host's number of the domain.
     pub domid: Option<u64>,
     /// Incarnation and revision of the region.
@@ -107,6 +110,8 @@ pub struct DomainScrape {
     pub(crate) sums: Vec<Option<u64>>,
     /// Busy and queued times of the block devices, up to now.
     pub(crate) queues: Vec<Times>,
+    /// Histograms, if they are selected.
+    pub(crate) distributions: Distributions,
     /// Slots whose counters started later than the domain's, in order.
     pub(crate) later: Vec<(RecordKind, u32, Stamp)>,
     /// Names of the block devices and of the network interfaces.

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use domstat_layout::latest::REV;
-use domstat_layout::{GroupDesc, RecordKind};
+use domstat_layout::latest::{Labels, REV};
+use domstat_layout::{Group, GroupDesc, RecordKind};
 use glob::Pattern;
 
+use crate::domain_labels::Keys;
 use crate::histogram::Bounds;
 
 /// What is exported of each domain. It decides which series there are, never their values.
@@ -14,10 +15,19 @@ use crate::histogram::Bounds;
 pub struct Selection {
     /// Groups whose fields and ages are exported.
     pub groups: Groups,
+    /// Keys of labels of domains, if their group is not selected as a whole.
+    pub keys: Keys,
     /// Series of vCPUs.
     pub vcpus: Vcpus,
     /// Bounds of histograms.
     pub bounds: Bounds,
+}
+
+impl Selection {
+    /// Keys of labels of domains.
+    pub(crate) fn labels(&self) -> Keys {
+        if self.groups.contains(Labels::DESC) { Keys::All } else { self.keys.clone() }
+    }
 }
 
 /// Series of vCPUs.
@@ -85,6 +95,12 @@ impl Groups {
         Self(bits)
     }
 
+    /// Whether there are distributions in the set.
+    pub(crate) fn has_distributions(&self) -> bool {
+        let kinds = [RecordKind::VcpuHist, RecordKind::BlkHist];
+        kinds.iter().any(|kind| self.0.get(kind.number() as usize).is_some_and(|bits| *bits != 0))
+    }
+
     /// Whether a group is in the set.
     #[must_use]
     pub fn contains(&self, desc: &GroupDesc) -> bool {
@@ -140,8 +156,7 @@ impl UnknownGroup {
 
 #[cfg(test)]
 mod tests {
-    use domstat_layout::Group;
-    use domstat_layout::latest::{BlkIo, Labels, Memory, NetIo, RdLatency, Runstate};
+    use domstat_layout::latest::{BlkIo, Memory, NetIo, RdLatency, Runstate};
 
     use super::*;
 

@@ -4,9 +4,9 @@
 //! keeps what its last vCPU added, and what an earlier vCPU of a slot added stays, too.
 
 use domstat_consumer::{Reading, SnapshotRecord};
-use domstat_layout::RecordKind;
 use domstat_layout::descriptor::Kind;
-use domstat_layout::latest::{REV, VcpuState};
+use domstat_layout::latest::{REV, VcpuState, Wait};
+use domstat_layout::{HistogramGroup, RecordKind};
 
 use crate::families::FAMILIES;
 use crate::family::{FieldRef, Origin};
@@ -21,6 +21,8 @@ pub(crate) enum Addend {
     Steal,
     /// A cumulative field.
     Field(FieldRef),
+    /// The sum of single waits, and each of their buckets.
+    Wait(usize),
 }
 
 /// All of them, in the order of a scrape's sums.
@@ -34,6 +36,9 @@ pub(crate) fn addends() -> impl Iterator<Item = Addend> {
     let times = RUNSTATES.into_iter().map(Addend::Time).chain([Addend::Steal]);
     times.chain(fields.map(Addend::Field))
 }
+
+/// Words of the distribution of waits: the sum, and the buckets.
+const WAITS: usize = 1 + Wait::NR_BUCKETS;
 
 /// State of a domain's sums between passes.
 #[derive(Debug, Default)]
@@ -53,9 +58,11 @@ struct Slot {
 impl VcpuSums {
     /// Fills the sums of a scrape, in the order of [`addends`]. A sum of which one present vCPU
     /// has no part is absent.
-    pub(crate) fn fill(&mut self, scrape: &mut DomainScrape) {
+    pub(crate) fn fill(&mut self, scrape: &mut DomainScrape, with_waits: bool) {
         let nr = scrape.snapshot.nr_vcpus();
         self.slots.resize_with(nr as usize, Slot::default);
+        let waits = if with_waits { 0..WAITS } else { 0..0 };
+        let addends = || addends().chain(waits.clone().map(Addend::Wait));
         let len = addends().count();
         self.earlier.resize(len, 0);
         let mut sums: Vec<Option<u64>> = self.earlier.iter().copied().map(Some).collect();
@@ -85,6 +92,8 @@ impl VcpuSums {
                 *sum = sum.zip(part).map(|(sum, part)| sum.saturating_add(part));
             }
         }
+        let waits = sums.split_off(len - waits.len());
+        scrape.distributions.sum_waits(&waits);
         scrape.sums = if present { sums } else { Vec::new() };
     }
 }
@@ -121,6 +130,7 @@ impl Addend {
             Self::Time(state) => scrape.time_in(index, state),
             Self::Steal => scrape.steal(index),
             Self::Field(field) => scrape.value(record, field),
+            Self::Wait(word) => scrape.distributions.wait_word(index, word),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use domstat_exporter::families::FAMILIES;
 use domstat_exporter::family::{Computed, Family, Kind, Origin, Row};
+use domstat_layout::RecordKind;
 
 const HEAD: &str = "
 # Metrics
@@ -38,6 +39,10 @@ pub(crate) fn print() {
             Origin::Dom(rows) => rows_of("", rows),
             Origin::Vcpu(rows) => rows_of("vcpu", rows),
             Origin::Blk(rows) | Origin::Net(rows) => rows_of("device", rows),
+            Origin::Histogram(group) | Origin::Largest(group) => {
+                let slot = if group.record == RecordKind::VcpuHist { "vcpu" } else { "device" };
+                (slot.to_owned(), format!("{}.{}", group.record.name(), group.name))
+            }
             Origin::Computed(computed) => computed_of(*computed),
         };
         println!("| `{name}{suffix}` | {kind} | {labels} | {fields} | {help} |");
@@ -75,6 +80,7 @@ fn computed_of(computed: Computed) -> (String, String) {
         Computed::StateSeconds => ("vcpu; state", "vcpu.runstate, extrapolated to now"),
         Computed::StealSeconds => ("vcpu", "vcpu.sched.delay_ns, else vcpu.runstate.runnable_ns"),
         Computed::Online => ("vcpu", "vcpu.runstate.state"),
+        Computed::Labels => ("label_KEY of each selected key", "labels.labels"),
         Computed::Status => ("domstat_domain_status", "dom.status.state"),
         Computed::StatusReason => ("reason, device", "dom.status.reason, device"),
         Computed::StatusSeconds => ("", "dom.status.since_ns"),

@@ -9,13 +9,13 @@ use std::time::Duration;
 use domstat_consumer::clock::now;
 use domstat_layout::latest::{
     Balloon, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkLimits, BlkQueue,
-    Cpu, Exits, Limits, Memory, Migration, NetIdentity, NetIo, Pressure, Runstate, Sched, Status,
-    Threads, VcpuState,
+    Cpu, Exits, Limits, Memory, Migration, NetIdentity, NetIo, Pressure, RdLatency, Runstate,
+    Sched, Status, Threads, VcpuState, Wait, WrLatency,
 };
-use domstat_layout::{Clock, Group, Name, Ns, Word};
+use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
 use domstat_producer::{
-    Announcement, BlkWriter, Created, DomWriter, NetWriter, Region, RegionBuilder, RunstateTracker,
-    VcpuWriter,
+    Announcement, BlkHistWriter, BlkWriter, Created, DomWriter, NetWriter, Region, RegionBuilder,
+    RunstateTracker, VcpuHistWriter, VcpuWriter,
 };
 
 pub(crate) const UUID: [u8; 16] = [0xab; 16];
@@ -37,11 +37,24 @@ pub(crate) fn builder(name: &str) -> RegionBuilder {
 
 impl MadeUp {
     pub(crate) fn start(dir: &Path, entry: &str, name: &str) -> Self {
-        let Created { unpublished, dom, vcpus, blks, nets, .. } =
-            builder(name).create_memfd().unwrap();
+        let builder = builder(name).vcpu_histograms(true).blk_histograms(true);
+        let builder = builder.labels([("tenant", "acme"), ("zone.a", "1")]).unwrap();
+        let created = builder.create_memfd().unwrap();
+        let Created { unpublished, dom, vcpus, blks, nets, vcpu_hists, blk_hists, .. } = created;
         let tracker = |_| RunstateTracker::new(VcpuState::Running, clock());
         let trackers = (0..2).map(tracker).collect();
-        let mut writers = Writers { dom, vcpus, trackers, blks, nets };
+        let mut writers = Writers {
+            dom,
+            vcpus,
+            trackers,
+            blks,
+            nets,
+            vcpu_hists,
+            blk_hists,
+            reads: RdLatency::EMPTY,
+            writes: WrLatency::EMPTY,
+            waits: Wait::EMPTY,
+        };
         writers.blks[0].write(&BlkIdentity { name: Name::new("vda") }, clock());
         writers.nets[0].write(&NetIdentity { name: Name::new("vnet0") }, clock());
         writers.write(1);
@@ -101,6 +114,11 @@ struct Writers {
     trackers: Vec<RunstateTracker>,
     blks: Vec<BlkWriter>,
     nets: Vec<NetWriter>,
+    vcpu_hists: Vec<VcpuHistWriter>,
+    blk_hists: Vec<BlkHistWriter>,
+    reads: RdLatency,
+    writes: WrLatency,
+    waits: Wait,
 }
 
 fn clock() -> Ns {
@@ -148,7 +166,22 @@ impl Writers {
             };
             vcpu.write(&exits, now);
         }
+        self.distributions(now);
         self.devices(round, now);
+    }
+
+    /// Reads of 100 us, and of 1 ms one time in four; writes of 3 ms; waits of 20 us.
+    fn distributions(&mut self, now: Ns) {
+        for ns in [100_000, 100_000, 100_000, 1_000_000] {
+            self.reads.record(ns);
+            self.writes.record(3_000_000);
+            self.waits.record(20_000);
+        }
+        self.blk_hists[0].write(&self.reads, now);
+        self.blk_hists[0].write(&self.writes, now);
+        for vcpu in &mut self.vcpu_hists {
+            vcpu.write(&self.waits, now);
+        }
     }
 
     /// What revision 5 says of the domain as a whole.

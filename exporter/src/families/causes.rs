@@ -9,6 +9,8 @@ use super::family;
 use crate::family::{Computed, Family, Kind, Origin, Unit, labeled, limit, row, unless_zero};
 
 pub(super) const STATUS: &[Family] = computed! {
+    "domain_labels" Gauge None Labels
+        "Always 1; labels that the operator gave the domain, for joins by domain and uuid.";
     "domain_status" StateSet None Status
         "What hypervisor or VMM says of the domain; domstat_domain_state is about its statistics.";
     "domain_status_reason" Info None StatusReason
