@@ -14,8 +14,10 @@ use domstat_layout::{BlkGroup, Group, Name, NetGroup, Ns, VcpuGroup, Word};
 use crate::output::printable;
 
 pub(crate) mod causes;
+pub(crate) mod distributions;
 mod queue;
 
+pub(crate) use distributions::{Distributions, Percentile};
 pub(crate) use queue::QueueRow;
 
 /// A domain as of one snapshot, and what changed since an earlier one.
@@ -25,6 +27,7 @@ pub(crate) struct Interval<'a> {
     then: Option<&'a Snapshot>,
     rates: Rates<'a>,
     held: Option<&'a HeldRates>,
+    distributions: Option<(&'a Distributions, &'a Distributions)>,
 }
 
 /// Rates of one group between two writes.
@@ -60,7 +63,7 @@ impl HeldRates {
             return self.0.clear();
         }
         let rates = Rates::new(now).since(then).with_stale_after(None);
-        let interval = Interval { now, then: Some(then), rates, held: None };
+        let interval = Interval { now, then: Some(then), rates, held: None, distributions: None };
         for index in 0..now.nr_vcpus() {
             self.add::<Runstate>(index, interval.polled_shares(index));
             self.add::<Sched>(index, interval.polled_steal(index));
@@ -169,6 +172,8 @@ pub(crate) struct VcpuRow {
     pub(crate) steal: Option<f64>,
     /// Exits per second.
     pub(crate) exits: Option<f64>,
+    /// p99 of its single waits for a CPU.
+    pub(crate) wait: Option<Percentile>,
     /// Age of the newest write of its runstate, in nanoseconds.
     pub(crate) age: Option<u64>,
     /// Why its runstate cannot be read.
@@ -196,6 +201,8 @@ pub(crate) struct BlkRow {
     pub(crate) threshold: Option<u64>,
     pub(crate) job: Option<Job>,
     pub(crate) queue: QueueRow,
+    /// p50 and p99 of reads, writes and flushes.
+    pub(crate) percentiles: [[Option<Percentile>; 2]; 3],
 }
 
 /// The block job of a disk.
@@ -310,7 +317,13 @@ impl<'a> Interval<'a> {
         let is_up = matches!(liveness, Liveness::Live | Liveness::Stalled(_));
         let same = |then: &&Snapshot| is_up && then.incarnation() == now.incarnation();
         let then = then.filter(same);
-        Self { now, then, rates: then.map_or(rates, |then| rates.since(then)), held: None }
+        Self {
+            now,
+            then,
+            rates: then.map_or(rates, |then| rates.since(then)),
+            held: None,
+            distributions: None,
+        }
     }
 
     /// Adds the rates of groups that were not written in the interval.
@@ -418,6 +431,7 @@ impl<'a> Interval<'a> {
                 let [exits, ..] = self.rates_of(index, group.as_ref(), measured);
                 exits
             },
+            wait: self.wait_percentile(index),
             age: rates.and_then(|vcpu| self.age(vcpu.updated)),
             error: error.map(|e| e.to_string()),
         })
@@ -458,6 +472,7 @@ impl<'a> Interval<'a> {
             threshold: extent.and_then(|e| e.threshold_bytes.value()).filter(|t| *t > 0),
             job: job.and_then(|job| Job::new(&job.group)),
             queue: self.queue(index),
+            percentiles: self.blk_percentiles(index),
         })
     }
 

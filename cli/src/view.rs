@@ -7,7 +7,7 @@ use domstat_layout::{Stat, Word};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::output::human::{bytes, clip, count, duration, or_absent, percent, seconds};
+use crate::output::human::{bytes, clip, count, duration, or_absent, percent, percentile, seconds};
 use crate::output::paint::Styles;
 use crate::output::{ABSENT, identity, plain};
 use crate::rows::{BlkRow, Interval, Job, NetRow, VcpuRow};
@@ -137,18 +137,20 @@ impl View {
     pub(crate) fn vcpus(self, interval: Interval<'_>, slots: u32, what: Vcpus) -> Section {
         let shares = "   %RUN %STEAL";
         let times = "  RUNNING s RUNNABLE s  BLOCKED s  OFFLINE s";
+        let waits = what != Vcpus::SharesAndTimes && interval.vcpus().any(|v| v.wait.is_some());
         let columns = match what {
             Vcpus::Times => format!("{times}    AGE"),
             Vcpus::SharesAndTimes => format!("{shares}{times}    AGE"),
             Vcpus::Bars(_) => format!("{shares}  %WAIT EXIT/s    AGE"),
         };
-        let head = self.head(&format!("VCPU  STATE   {columns}"));
+        let wait = if waits { " WAIT-P99" } else { "" };
+        let head = self.head(&format!("VCPU  STATE   {columns}{wait}"));
         let mut present = 0;
         let mut lines: Vec<_> = interval
             .vcpus()
             .map(|vcpu| {
                 present += 1;
-                self.vcpu(&vcpu, what)
+                self.vcpu(&vcpu, what, waits)
             })
             .collect();
         let empty = slots.saturating_sub(present);
@@ -159,7 +161,7 @@ impl View {
         Section { head, lines }
     }
 
-    fn vcpu(self, vcpu: &VcpuRow, what: Vcpus) -> Line<'static> {
+    fn vcpu(self, vcpu: &VcpuRow, what: Vcpus, waits: bool) -> Line<'static> {
         if let Some(error) = &vcpu.error {
             let text = clip(&format!("{:<5} {error}", vcpu.index), self.width);
             return Line::styled(text, self.styles.bad());
@@ -183,7 +185,11 @@ impl View {
             spans.push(Span::raw(times.concat()));
         }
         spans.push(Span::raw(format!(" {:>6}", or_absent(vcpu.age, duration))));
+        if waits {
+            spans.push(Span::raw(format!(" {:>8}", or_absent(vcpu.wait, percentile))));
+        }
         if let Vcpus::Bars(width) = what {
+            let width = if waits { width.saturating_sub(9) } else { width };
             spans.push(Span::raw(" "));
             spans.extend(self.bar(&vcpu.shares, width));
         }

@@ -1,6 +1,6 @@
 //! What revision 5 says of a domain, as `show` and `--format domstats` print it.
 
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
 mod common;
 
@@ -21,6 +21,11 @@ fn show_says_status_limits_pressure_and_queues() {
         "balloon  disk caches 64.0M",
         "migration  active  left 1.00M",
         "in flight 2",
+        "read p50 <=132us p99 <=1.05ms",
+        "write p50 <=4.20ms p99 <=4.20ms",
+        "WAIT-P99",
+        "<=32.8us",
+        "labels  tenant=acme  zone.a=1",
         "limit 100/s write 1.00MB/s",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
@@ -54,7 +59,34 @@ fn domstats_has_the_keys_of_libvirt() {
     assert_eq!(value("balloon.disk_caches").as_deref(), Some("65536"), "KiB");
     assert_eq!(value("balloon.hugetlb_pgalloc").as_deref(), Some("3"));
     assert_eq!(value("balloon.hugetlb_pgfail"), None, "not produced");
+    let bin = |operation: &str, rest: &str| {
+        value(&format!("block.0.latency_histogram.{operation}.bin.{rest}"))
+    };
+    assert_eq!(bin("read", "count").as_deref(), Some("40"));
+    assert_eq!(bin("read", "17.start").as_deref(), Some("65536"), "100 us is in here");
+    let of_100_us = bin("read", "17.value").unwrap().parse::<u64>().unwrap();
+    let of_1_ms = bin("read", "20.value").unwrap().parse::<u64>().unwrap();
+    assert_eq!(of_100_us, 3 * of_1_ms);
+    assert_eq!(bin("flush", "count"), None, "not produced");
     let last: u64 = value("balloon.last-update").unwrap().parse().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     assert!(now.as_secs().abs_diff(last) < 60, "{last}");
+}
+
+#[test]
+fn json_has_labels_and_distributions() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let json = common::show(dir.path(), "web1");
+    assert_eq!(json["labels"]["tenant"], "acme");
+    let reads = &json["blk_hists"][0]["groups"]["rd_latency"]["fields"];
+    assert_eq!(reads["max_ns"], 1_000_000);
+    assert_eq!(reads["ns"].as_array().unwrap().len(), 40);
+    assert_eq!(json["blk_hists"][0]["groups"]["fl_latency"]["status"], "inactive");
+    assert_eq!(json["vcpu_hists"][1]["groups"]["wait"]["fields"]["ns"][15].as_u64(), {
+        json["vcpu_hists"][1]["groups"]["wait"]["fields"]["sum_ns"].as_u64().map(|sum| sum / 20_000)
+    });
+    let row = stdout(&output(dir.path(), &["top", "-b", "-n", "1"]));
+    let words: Vec<&str> = row.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words[..2], ["web1", "running"], "{row}");
 }

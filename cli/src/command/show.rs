@@ -13,7 +13,7 @@ use crate::output::Seen;
 use crate::output::json::Safe;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
-use crate::rows::{HeldRates, Interval};
+use crate::rows::{Distributions, HeldRates, Interval};
 use crate::signals::Stop;
 use crate::view::View;
 use crate::{locate, output};
@@ -121,7 +121,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     } else if args.json {
         writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
     } else {
-        let interval = Interval::new(&snapshot, None, &seen.liveness, STALE);
+        let distributions = Distributions::of(region);
+        let interval = Interval::new(&snapshot, None, &seen.liveness, STALE)
+            .with_distributions(&distributions, &distributions);
         let styles = Styles::new(args.color);
         let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width);
         styles
@@ -141,6 +143,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         attachment = attachment.reattaching();
     }
     let (mut snapshot, mut before) = (Snapshot::new(), Snapshot::new());
+    let mut earlier = Distributions::default();
     let stop = Stop::on_signals()?;
     let mut screen = Screen::new(out.is_terminal() && !args.json, Styles::new(args.color));
     let (mut shown, mut comparable) = (0, false);
@@ -154,6 +157,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         }
         let region = attachment.region();
         region.snapshot(&mut snapshot);
+        let distributions = Distributions::of(region);
         // In this order: what was read before the producer's end is of its life.
         let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
         if args.reattach && seen.liveness.is_over() {
@@ -170,7 +174,9 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
         } else {
             let then = comparable.then_some(&before);
-            let interval = Interval::new(&snapshot, then, &seen.liveness, STALE).holding(&held);
+            let interval = Interval::new(&snapshot, then, &seen.liveness, STALE)
+                .holding(&held)
+                .with_distributions(&distributions, &earlier);
             screen.draw(&mut out, |styles, width| {
                 text::lines(region, interval, seen, true, View { styles, width })
             })?;
@@ -185,6 +191,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             held.note(&before, &snapshot);
         }
         std::mem::swap(&mut snapshot, &mut before);
+        earlier = distributions;
         comparable = true;
     }
 }

@@ -1,5 +1,7 @@
 //! Numbers for people, in at most six columns where nothing else is said.
 
+use crate::rows::Percentile;
+
 /// Shown where there is no value.
 pub(crate) const ABSENT: &str = "-";
 
@@ -62,6 +64,27 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
+/// A duration of three digits that is not shorter than `ns`: at most six columns.
+pub(crate) fn duration_up(ns: u64) -> String {
+    let units = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+    let unit = units.into_iter().rev().find(|(_, size)| ns as f64 >= *size);
+    let (unit, size) = unit.unwrap_or(("ns", 1.0));
+    match ns as f64 / size {
+        v if size == 1.0 => format!("{v:.0}{unit}"),
+        v if v <= 9.99 => format!("{:.2}{unit}", (v * 100.0).ceil() / 100.0),
+        v if v <= 99.9 => format!("{:.1}{unit}", (v * 10.0).ceil() / 10.0),
+        v => format!("{:.0}{unit}", v.ceil()),
+    }
+}
+
+/// The bounds of a percentile, at most eight columns: never more precise than its bucket.
+pub(crate) fn percentile(percentile: Percentile) -> String {
+    match percentile {
+        Percentile::AtMost(ns) => format!("<={}", duration_up(ns)),
+        Percentile::AtLeast(ns) => format!(">={}s", ns / 1_000_000_000),
+    }
+}
+
 /// `value` as `how` shows it.
 pub(crate) fn or_absent<T>(value: Option<T>, how: impl Fn(T) -> String) -> String {
     value.map_or_else(|| ABSENT.to_owned(), how)
@@ -107,6 +130,18 @@ mod tests {
         assert_eq!(duration(1_500), "2us");
         assert_eq!(duration(999_600_000), "1.0s");
         assert_eq!(duration(u64::MAX), "213504d");
+        for (ns, text) in [
+            (0, "0ns"),
+            (1023, "1.03us"),
+            (262_143, "263us"),
+            ((1 << 20) - 1, "1.05ms"),
+            ((1 << 24) - 1, "16.8ms"),
+            (999_950_000, "1000ms"),
+            ((1 << 38) - 1, "275s"),
+        ] {
+            assert_eq!(duration_up(ns), text);
+        }
+        assert_eq!(percentile(Percentile::AtLeast(1 << 38)), ">=274s");
         assert_eq!(seconds(1_234_567_890), "1.235");
         assert_eq!(seconds(999_999_999_400_000), "999999.999");
         assert_eq!(seconds(u64::MAX).len(), 11);

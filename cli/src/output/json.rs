@@ -2,10 +2,13 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use domstat_consumer::{Fields, Reading, Region, Snapshot, SnapshotRecord};
+use domstat_consumer::{Fields, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::descriptor::{FieldDesc, Kind};
-use domstat_layout::latest::{BLK_GROUPS, DOM_GROUPS, NET_GROUPS, VCPU_GROUPS};
-use domstat_layout::{GroupDesc, Name, Ns, Stat, State, Uuid, Word};
+use domstat_layout::latest::{
+    BLK_GROUPS, DOM_GROUPS, FlLatency, NET_GROUPS, RdLatency, RdSize, VCPU_GROUPS, Wait, WrLatency,
+    WrSize,
+};
+use domstat_layout::{GroupDesc, HistogramGroup, Name, Ns, Stat, State, Uuid, Word};
 use serde_json::{Map, Value, json};
 
 use super::{Seen, identity};
@@ -57,7 +60,78 @@ pub(crate) fn sample(region: &Region, snapshot: &Snapshot, seen: Seen) -> Value 
         "nets".to_owned(),
         records(snapshot.nr_nets(), NET_GROUPS, taken, |i| snapshot.net(i)),
     );
+    map.extend(distributions(region, taken));
+    if let Ok(Reading::Active(labels)) = region.labels()
+        && let Ok(labels) = labels.text.labels()
+    {
+        let labels: Map<_, _> = labels.map(|(key, value)| (key.to_owned(), json!(value))).collect();
+        map.insert("labels".to_owned(), Value::Object(labels));
+    }
     Value::Object(map)
+}
+
+/// Distributions of vCPUs and block devices, if the region has any.
+fn distributions(region: &Region, taken: Option<Ns>) -> Map<String, Value> {
+    let mut map = Map::new();
+    let record = |index: u32, groups: Vec<(&str, Value)>| {
+        let groups: Map<_, _> =
+            groups.into_iter().map(|(name, group)| (name.to_owned(), group)).collect();
+        json!({ "index": index, "groups": groups })
+    };
+    let vcpus: Vec<Value> = region
+        .vcpu_hists()
+        .map(|vcpu| record(vcpu.index(), vec![histogram(vcpu.read::<Wait>(), taken)]))
+        .collect();
+    let blks: Vec<Value> = region
+        .blk_hists()
+        .map(|blk| {
+            let groups = vec![
+                histogram(blk.read::<RdLatency>(), taken),
+                histogram(blk.read::<WrLatency>(), taken),
+                histogram(blk.read::<FlLatency>(), taken),
+                histogram(blk.read::<RdSize>(), taken),
+                histogram(blk.read::<WrSize>(), taken),
+            ];
+            record(blk.index(), groups)
+        })
+        .collect();
+    for (name, records) in [("vcpu_hists", vcpus), ("blk_hists", blks)] {
+        if !records.is_empty() {
+            map.insert(name.to_owned(), Value::Array(records));
+        }
+    }
+    map
+}
+
+/// A distribution's name, and its sum, maximum and buckets.
+fn histogram<G: HistogramGroup>(
+    read: Result<Reading<Sample<G>>, ReadError>,
+    taken: Option<Ns>,
+) -> (&'static str, Value) {
+    let value = match read {
+        Ok(Reading::Active(sample)) => {
+            let one = |word: Word| match word.get() {
+                Stat::Value(v) => json!(v),
+                Stat::Saturated => json!("saturated"),
+                Stat::NotProduced | Stat::GroupInactive => Value::Null,
+            };
+            let buckets = sample.buckets().iter().map(|bucket| one(*bucket)).collect();
+            let values = [one(sample.sum()), one(sample.max()), buckets];
+            let names = G::DESC.fields.iter().map(|field| field.name.to_owned());
+            let fields: Map<String, Value> = names.zip(values).collect();
+            json!({
+                "status": "active",
+                "updated_ns": sample.updated.0,
+                "age_ns": taken.map(|now| now.since(sample.updated)),
+                "generation": sample.generation,
+                "fields": fields,
+            })
+        }
+        Ok(Reading::Inactive) => json!({ "status": "inactive" }),
+        Ok(Reading::Unknown) => json!({ "status": "unknown" }),
+        Err(stalled) => json!({ "status": "stalled", "error": stalled.to_string() }),
+    };
+    (G::DESC.name, value)
 }
 
 /// An array's records, each with its index.

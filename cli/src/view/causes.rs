@@ -1,14 +1,24 @@
 //! Lines about a domain as a whole that revision 5 has: status, threads, limits and the rest.
 
+use domstat_consumer::{Reading, Region};
 use ratatui::text::{Line, Span};
 
 use super::View;
-use crate::output::ABSENT;
 use crate::output::human::{bytes, count, duration, or_absent, percent};
+use crate::output::{ABSENT, printable};
 use crate::rows::Interval;
 use crate::rows::causes::quota;
 
 impl View {
+    /// What the operator calls the domain by.
+    pub(crate) fn labels(self, region: &Region) -> Vec<Line<'static>> {
+        let labels = region.labels().ok().and_then(Reading::active);
+        let Some(labels) = labels else { return Vec::new() };
+        let Ok(labels) = labels.text.labels() else { return Vec::new() };
+        let labels = labels.map(|(key, value)| Span::raw(format!("{key}={}", printable(value))));
+        self.flow(titled("labels", labels))
+    }
+
     /// A line for each group that is produced; none for a region without them.
     pub(crate) fn causes(self, interval: Interval<'_>) -> Vec<Line<'static>> {
         let groups = [

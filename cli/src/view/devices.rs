@@ -4,7 +4,7 @@ use domstat_layout::Word;
 use ratatui::text::{Line, Span};
 
 use super::View;
-use crate::output::human::{bytes, count, percent};
+use crate::output::human::{bytes, count, or_absent, percent, percentile};
 use crate::rows::{BlkRow, NetRow};
 
 /// A limit that stands: 0 is none.
@@ -19,7 +19,14 @@ impl View {
         let queue = &disk.queue;
         let length = queue.length.map(|n| Span::raw(format!("queue {n:.2}")));
         let in_flight = queue.in_flight.map(|n| Span::raw(format!("in flight {n}")));
-        let mut parts: Vec<Span<'static>> = length.or(in_flight).into_iter().collect();
+        let mut parts: Vec<Span<'static>> = Vec::new();
+        for (name, [p50, p99]) in ["read", "write", "flush"].into_iter().zip(disk.percentiles) {
+            if p50.is_some() || p99.is_some() {
+                let (p50, p99) = (or_absent(p50, percentile), or_absent(p99, percentile));
+                parts.push(Span::raw(format!("{name} p50 {p50} p99 {p99}")));
+            }
+        }
+        parts.extend(length.or(in_flight));
         parts.extend(queue.busy.map(|share| Span::raw(format!("busy {}%", percent(share)))));
         for (name, number) in [("failed", queue.failed), ("refused", queue.refused)] {
             if let Some(number) = number.filter(|n| *n > 0) {

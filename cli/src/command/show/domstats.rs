@@ -13,6 +13,7 @@ use domstat_layout::schema::{FieldKind, FieldUnit, SchemaField, SchemaGroup};
 use domstat_layout::{BlkGroup, Ns, RecordKind, Schema, VcpuGroup, Word};
 
 use crate::output::printable;
+use crate::rows::Distributions;
 
 /// libvirt's VIR_VCPU_RUNNING, which its QEMU driver says of every vCPU that is plugged.
 const VCPU_RUNNING: u64 = 1;
@@ -49,7 +50,7 @@ pub(super) fn print(
     }
     vcpus(&mut keys, snapshot, &extras)?;
     nets(&mut keys, snapshot)?;
-    blks(&mut keys, snapshot, backing)?;
+    blks(&mut keys, region, snapshot, backing)?;
     for (key, value) in &extras.vm {
         keys.text(&format!("vm.{key}"), value)?;
     }
@@ -255,17 +256,19 @@ fn nets<W: Write>(keys: &mut Keys<'_, W>, snapshot: &Snapshot) -> std::io::Resul
 
 fn blks<W: Write>(
     keys: &mut Keys<'_, W>,
+    region: &Region,
     snapshot: &Snapshot,
     backing: bool,
 ) -> std::io::Result<()> {
-    let records = (0..snapshot.nr_blks()).filter_map(|i| snapshot.blk(i));
+    let records = (0..snapshot.nr_blks()).filter_map(|i| Some((i, snapshot.blk(i)?)));
     let named: Vec<_> = records
-        .filter_map(|r| Some((blk::<BlkIdentity>(&r)?.name.as_str()?.to_owned(), r)))
+        .filter_map(|(i, r)| Some((blk::<BlkIdentity>(&r)?.name.as_str()?.to_owned(), (i, r))))
         .filter(|(name, _)| backing || !name.ends_with(']'))
         .collect();
     let shown = by_disk(named);
     keys.text("block.count", &shown.len().to_string())?;
-    for (n, (name, record)) in shown.iter().enumerate() {
+    let distributions = Distributions::of(region);
+    for (n, (name, (slot, record))) in shown.iter().enumerate() {
         let key = |key: &str| format!("block.{n}.{key}");
         let (disk, index) = disk_and_image(name);
         keys.text(&key("name"), disk)?;
@@ -295,6 +298,16 @@ fn blks<W: Write>(
         let threshold = of_extent(|g| g.threshold_bytes);
         // As libvirt: only while one is armed.
         keys.word(&key("threshold"), Word::from(threshold.value().filter(|t| *t > 0)))?;
+        for (operation, counts) in ["read", "write", "flush"].iter().zip(distributions.blk(*slot)) {
+            let Some(counts) = counts else { continue };
+            let bin = |rest: &str| key(&format!("latency_histogram.{operation}.bin.{rest}"));
+            keys.word(&bin("count"), Word::from(counts.len() as u64))?;
+            for (i, count) in counts.iter().enumerate() {
+                let start = domstat_layout::histogram::bounds(i, counts.len());
+                keys.word(&bin(&format!("{i}.start")), Word::from(start.map(|(least, _)| least)))?;
+                keys.word(&bin(&format!("{i}.value")), Word::from(*count))?;
+            }
+        }
     }
     Ok(())
 }

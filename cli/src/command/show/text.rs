@@ -37,6 +37,7 @@ pub(super) fn lines(
         Span::raw(of),
     ]);
     lines.extend(view.identity(region, interval.now()));
+    lines.extend(view.labels(region));
     lines.extend(view.causes(interval));
     let sections = [
         (slots > 0).then(|| tables.vcpus(interval, slots, vcpus)),

@@ -7,7 +7,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::{DefaultTerminal, Frame, widgets::Paragraph};
 
-use super::columns::{DISKS, DOMAINS, NARROW, NETS, WIDE, WIDE_FROM, named};
+use super::columns::{DISKS, DOMAINS, NARROW, NETS, WIDE, WIDE_FROM, known, named};
 use super::domain::Domain;
 use super::events::Events;
 use super::header::{self, Header};
@@ -255,7 +255,7 @@ impl App {
         let listed = Listed {
             rows: &self.disk_rows(),
             all: self.disks.len(),
-            columns: &DISKS.iter().collect::<Vec<_>>(),
+            columns: &known(&DISKS, &self.disk_rows()),
             order: &self.disk_order,
             none: "No domain publishes a disk. domstat run qemu and run xen do.".to_owned(),
         };
@@ -268,7 +268,7 @@ impl App {
         let listed = Listed {
             rows: &self.net_rows(),
             all: self.nets.len(),
-            columns: &NETS.iter().collect::<Vec<_>>(),
+            columns: &known(&NETS, &self.net_rows()),
             order: &self.net_order,
             none: "No domain publishes an interface. domstat run qemu and run xen do.".to_owned(),
         };

@@ -71,6 +71,7 @@ fn json(row: &Row) -> Value {
         "name": row.own_name,
         "uuid": row.uuid,
         "liveness": row.standing,
+        "status": row.status,
         "error": row.error,
         "vcpus": row.vcpus(),
         "vcpus_maximum": row.vcpus().map(|_| row.slots),
@@ -81,6 +82,8 @@ fn json(row: &Row) -> Value {
         "written_bytes_per_second": sums.written,
         "received_bytes_per_second": sums.received,
         "sent_bytes_per_second": sums.sent,
+        "throttled": row.throttled,
+        "pressure": row.pressure,
         "memory_bytes": row.memory,
         "age_seconds": row.age.map(|ns| Duration::from_nanos(ns).as_secs_f64()),
     })

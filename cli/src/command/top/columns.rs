@@ -1,13 +1,16 @@
 //! The columns of the three tables: domains, disks, network interfaces.
 
+use domstat_layout::Word;
+use domstat_layout::latest::NetLimits;
 use ratatui::style::Style;
 
 use super::graph::spark;
 use super::sampler::{Disk, Net, Row};
 use super::table::{Column, Key};
-use crate::output::human::{bytes, count, duration, or_absent, percent};
+use crate::output::ABSENT;
+use crate::output::human::{bytes, count, duration, or_absent, percent, percentile};
 use crate::output::paint::Styles;
-use crate::rows::sum;
+use crate::rows::{Percentile, sum};
 
 const fn number<R>(
     name: &'static str,
@@ -17,7 +20,17 @@ const fn number<R>(
     key: fn(&R) -> Key,
 ) -> Column<R> {
     let style = |_: &R, _: Styles| Style::new();
-    Column { name, head, width, stretches: false, is_text: false, cell, key, style }
+    Column {
+        name,
+        head,
+        width,
+        stretches: false,
+        is_text: false,
+        is_optional: false,
+        cell,
+        key,
+        style,
+    }
 }
 
 const fn text<R>(
@@ -30,6 +43,23 @@ const fn text<R>(
     Column { is_text: true, ..number(name, head, width, cell, key) }
 }
 
+/// A column that is shown only where some row has a value.
+const fn optional<R>(
+    name: &'static str,
+    head: &'static str,
+    width: usize,
+    cell: fn(&R, usize) -> String,
+    key: fn(&R) -> Key,
+) -> Column<R> {
+    Column { is_optional: true, ..number(name, head, width, cell, key) }
+}
+
+/// A limit of an interface: 0 is none.
+fn limit(net: &Net, field: fn(&NetLimits) -> Word) -> Option<f64> {
+    let limit = field(net.net.limits.as_ref()?).value()?;
+    (limit > 0).then_some(limit as f64)
+}
+
 #[allow(clippy::unnecessary_wraps, reason = "the type of a column's key")]
 const fn n(value: Option<f64>) -> Key {
     Key::Number(value)
@@ -40,20 +70,17 @@ fn of(value: Option<u64>) -> Option<f64> {
 }
 
 /// The columns of domains, in the order of menus.
-pub(super) static DOMAINS: [Column<Row>; 15] = [
+pub(super) static DOMAINS: [Column<Row>; 17] = [
     Column {
         stretches: true,
         ..text("name", "NAME", 12, |r, _| r.name(), |r| Key::Text(r.name()))
     },
     Column {
-        style: |r, styles| styles.standing(r.standing),
-        ..text(
-            "state",
-            "STATE",
-            9,
-            |r, _| r.standing.to_owned(),
-            |r| Key::Text(r.standing.to_owned()),
-        )
+        style: |r, styles| match r.word() == r.standing {
+            true => styles.standing(r.standing),
+            false => styles.status(r.word()),
+        },
+        ..text("state", "STATE", 9, |r, _| r.word().to_owned(), |r| Key::Text(r.word().to_owned()))
     },
     number(
         "vcpus",
@@ -89,6 +116,20 @@ pub(super) static DOMAINS: [Column<Row>; 15] = [
     ),
     number("received", "RX/s", 6, |r, _| or_absent(r.sums.received, bytes), |r| n(r.sums.received)),
     number("sent", "TX/s", 6, |r, _| or_absent(r.sums.sent, bytes), |r| n(r.sums.sent)),
+    Column {
+        style: |r, styles| styles.steal(r.throttled),
+        ..number(
+            "throttled",
+            "%THROT",
+            6,
+            |r, _| or_absent(r.throttled, percent),
+            |r| n(r.throttled),
+        )
+    },
+    Column {
+        style: |r, styles| styles.steal(r.pressure),
+        ..number("pressure", "%PRESS", 6, |r, _| or_absent(r.pressure, percent), |r| n(r.pressure))
+    },
     number("memory", "MEM", 6, |r, _| or_absent(of(r.memory), bytes), |r| n(of(r.memory))),
     number("age", "AGE", 6, |r, _| or_absent(r.age, duration), |r| n(of(r.age))),
     Column {
@@ -119,7 +160,7 @@ pub(super) const BATCH: &[&str] = &[
 /// From this width on there is room for [`WIDE`].
 pub(super) const WIDE_FROM: usize = 116;
 
-pub(super) static DISKS: [Column<Disk>; 13] = [
+pub(super) static DISKS: [Column<Disk>; 19] = [
     Column {
         stretches: true,
         ..text("domain", "DOMAIN", 14, |d, _| d.domain.clone(), |d| Key::Text(d.domain.clone()))
@@ -133,6 +174,27 @@ pub(super) static DISKS: [Column<Disk>; 13] = [
         6,
         |d, _| or_absent(d.blk.requests(), count),
         |d| n(d.blk.requests()),
+    ),
+    optional(
+        "read-p99",
+        "RD-P99",
+        8,
+        |d, _| or_absent(d.blk.percentiles[0][1], percentile),
+        |d| n(of(d.blk.percentiles[0][1].map(Percentile::bound))),
+    ),
+    optional(
+        "write-p99",
+        "WR-P99",
+        8,
+        |d, _| or_absent(d.blk.percentiles[1][1], percentile),
+        |d| n(of(d.blk.percentiles[1][1].map(Percentile::bound))),
+    ),
+    optional(
+        "queue",
+        "QUEUE",
+        6,
+        |d, _| or_absent(d.blk.queue.length, count),
+        |d| n(d.blk.queue.length),
     ),
     number(
         "read-latency",
@@ -192,9 +254,30 @@ pub(super) static DISKS: [Column<Disk>; 13] = [
         },
         |d| n(d.blk.job.as_ref().and_then(crate::rows::Job::done)),
     ),
+    optional(
+        "read-p50",
+        "RD-P50",
+        8,
+        |d, _| or_absent(d.blk.percentiles[0][0], percentile),
+        |d| n(of(d.blk.percentiles[0][0].map(Percentile::bound))),
+    ),
+    optional(
+        "write-p50",
+        "WR-P50",
+        8,
+        |d, _| or_absent(d.blk.percentiles[1][0], percentile),
+        |d| n(of(d.blk.percentiles[1][0].map(Percentile::bound))),
+    ),
+    optional(
+        "throttled",
+        "THR-s/s",
+        7,
+        |d, _| or_absent(d.blk.queue.throttled, count),
+        |d| n(d.blk.queue.throttled),
+    ),
 ];
 
-pub(super) static NETS: [Column<Net>; 8] = [
+pub(super) static NETS: [Column<Net>; 11] = [
     Column {
         stretches: true,
         ..text("domain", "DOMAIN", 14, |d, _| d.domain.clone(), |d| Key::Text(d.domain.clone()))
@@ -222,6 +305,27 @@ pub(super) static NETS: [Column<Net>; 8] = [
         |d, _| or_absent(d.net.packets_out, count),
         |d| n(d.net.packets_out),
     ),
+    optional(
+        "receive-limit",
+        "RX-LIM",
+        6,
+        |d, _| or_absent(limit(d, |l| l.rx_limit_bytes), bytes),
+        |d| n(limit(d, |l| l.rx_limit_bytes)),
+    ),
+    optional(
+        "transmit-limit",
+        "TX-LIM",
+        6,
+        |d, _| or_absent(limit(d, |l| l.tx_limit_bytes), bytes),
+        |d| n(limit(d, |l| l.tx_limit_bytes)),
+    ),
+    optional(
+        "throttled",
+        "THR-s/s",
+        7,
+        |d, _| or_absent(d.net.throttled, count),
+        |d| n(d.net.throttled),
+    ),
     number(
         "errors",
         "ERRORS",
@@ -235,6 +339,15 @@ pub(super) static NETS: [Column<Net>; 8] = [
 /// Columns of `all` by their names, in the order of `names`.
 pub(super) fn named<R>(all: &'static [Column<R>], names: &[&str]) -> Vec<&'static Column<R>> {
     names.iter().filter_map(|name| all.iter().find(|column| column.name == *name)).collect()
+}
+
+/// The columns of which some row has a value, or that are shown in any case.
+pub(super) fn known<R>(all: &'static [Column<R>], rows: &[&R]) -> Vec<&'static Column<R>> {
+    let has_value = |column: &&Column<R>| {
+        let is_known = |row: &&R| (column.cell)(row, column.width) != ABSENT;
+        !column.is_optional || rows.iter().any(is_known)
+    };
+    all.iter().filter(has_value).collect()
 }
 
 /// The name of a column of domains, as the tables spell it.

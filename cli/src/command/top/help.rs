@@ -27,7 +27,7 @@ COLUMNS
  Rates are over one second or one interval, or between the last two writes of
  a group that is written less often. What is not live or overdue has none.
 
-STATES
+STATES, or while it is live what the VMM says: running, paused, io_error ...
  live       written recently                  stale     no update for --stale
  stalled    a writer stopped halfway through an update; that group is not shown
  unheld     a file without a producer         dead      the producer has exited
@@ -36,6 +36,11 @@ STATES
  not_permitted  invalid  timed_out  error     cannot be attached; Enter says why
 
  In a vCPU's bar: █ running, ▒ runnable (steal), · blocked, blank offline
+
+LIMITS, QUEUES AND LATENCIES, where they are known
+ %THROT  periods with the CPU limit used up   %PRESS threads waited, of the time
+ P50 P99 half of, 99 of 100 requests took at most that long
+ QUEUE   mean requests in flight              THR-s/s waiting for a limit
 
 EXAMPLES
  domstat top --sort steal                     who waits for CPUs

@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use std::time::Duration;
 
 use super::app::{App, Next, Overlay, Screen, Tab, layout};
-use super::columns::{DISKS, DOMAINS, NARROW, NETS, WIDE, WIDE_FROM, named};
+use super::columns::{DISKS, DOMAINS, NARROW, NETS, WIDE, WIDE_FROM, known, named};
 use super::menu::Menu;
 use super::sampler::Sampler;
 use super::table::{Column, Cursor, Grid, Order, TableRow};
@@ -268,11 +268,13 @@ impl App {
                     Grid::fit(&self.columns(), &self.rows(sampler), width).at(x).map(|c| c.name)
                 }
                 Tab::Disks => {
-                    Grid::fit(&DISKS.each_ref(), &self.disk_rows(), width).at(x).map(|c| c.name)
+                    Grid::fit(&known(&DISKS, &self.disk_rows()), &self.disk_rows(), width)
+                        .at(x)
+                        .map(|c| c.name)
                 }
-                Tab::Nets => {
-                    Grid::fit(&NETS.each_ref(), &self.net_rows(), width).at(x).map(|c| c.name)
-                }
+                Tab::Nets => Grid::fit(&known(&NETS, &self.net_rows()), &self.net_rows(), width)
+                    .at(x)
+                    .map(|c| c.name),
             };
             if let Some(column) = name {
                 let order = self.order_mut();

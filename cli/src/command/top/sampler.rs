@@ -11,7 +11,7 @@ use domstat_layout::latest::{Identity, Memory};
 use super::events::{self, Events};
 use super::table::TableRow;
 use crate::output::{entry_name, printable};
-use crate::rows::{BlkRow, HeldRates, Interval, NetRow, Sums, memory};
+use crate::rows::{BlkRow, Distributions, HeldRates, Interval, NetRow, Sums, memory};
 
 /// Rates are over this time, or over one interval if that is longer.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -21,6 +21,11 @@ const REFRESH: Duration = Duration::from_secs(1);
 const HISTORY: usize = 512;
 /// A screen skips a group rather than wait for it.
 const PATIENCE: Patience = Patience { spins: 64, yielding: Duration::ZERO };
+
+/// Places of a row's three samples.
+const NOW: usize = 0;
+const MIDDLE: usize = 1;
+const BASE: usize = 2;
 
 /// One domain as of the last sample.
 #[derive(Debug)]
@@ -37,6 +42,12 @@ pub(super) struct Row {
     pub(super) error: Option<String>,
     pub(super) slots: u32,
     pub(super) sums: Sums,
+    /// What hypervisor or VMM says of it, if it is known.
+    pub(super) status: Option<&'static str>,
+    /// Share of periods in which it used up its limit of CPU time.
+    pub(super) throttled: Option<f64>,
+    /// Share of the interval that some of its threads waited for a CPU, memory, or I/O.
+    pub(super) pressure: Option<f64>,
     pub(super) memory: Option<u64>,
     /// Memory that the domain was given.
     pub(super) given: Option<u64>,
@@ -48,6 +59,8 @@ pub(super) struct Row {
     now: Snapshot,
     middle: Snapshot,
     base: Snapshot,
+    /// Of the same samples.
+    distributions: [Distributions; 3],
     has_base: bool,
     held: HeldRates,
     /// Exits that are in KVM's own statistics only; `None` if the region does not describe them.
@@ -184,6 +197,10 @@ impl Row {
             age: None,
             running: VecDeque::new(),
             steal: VecDeque::new(),
+            status: None,
+            throttled: None,
+            pressure: None,
+            distributions: Default::default(),
             now: Snapshot::new(),
             middle: Snapshot::new(),
             base: Snapshot::new(),
@@ -220,7 +237,9 @@ impl Row {
     pub(super) fn interval(&self) -> Interval<'_> {
         let then = self.has_base.then_some(&self.base);
         let liveness = self.liveness.unwrap_or(Liveness::Dead);
-        Interval::new(&self.now, then, &liveness, self.stale).holding(&self.held)
+        let [now, _, base] = &self.distributions;
+        let interval = Interval::new(&self.now, then, &liveness, self.stale);
+        interval.holding(&self.held).with_distributions(now, base)
     }
 
     pub(super) const fn snapshot(&self) -> &Snapshot {
@@ -238,6 +257,7 @@ impl Row {
         self.liveness = liveness;
         self.sums = Sums::default();
         (self.memory, self.given, self.age, self.slots) = (None, None, None, 0);
+        (self.status, self.throttled, self.pressure) = (None, None, None);
         self.has_base = false;
     }
 
@@ -258,6 +278,7 @@ impl Row {
             self.uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
         }
         region.snapshot(&mut self.now);
+        self.distributions[NOW] = Distributions::of(region);
         // In this order: what was read before the producer's end is of its life.
         let liveness = attachment.liveness();
         (self.liveness, self.standing) = (Some(liveness), liveness.name());
@@ -272,6 +293,7 @@ impl Row {
         if self.sums.exits.is_none() && self.kvm.is_some() {
             self.sums.exits = self.kvm_exits(region, rebased);
         }
+        self.look_at_causes();
         self.memory = memory(&self.now);
         let group = self.now.dom().dom_group::<Memory>().ok().and_then(Reading::active);
         self.given = group.and_then(|m| m.current_bytes.value()).or(self.memory);
@@ -281,6 +303,22 @@ impl Row {
                 history.pop_front();
             }
             history.push_back(value);
+        }
+    }
+
+    fn look_at_causes(&mut self) {
+        let interval = self.interval();
+        let status = interval.status().map(|status| status.state);
+        let throttled = interval.limits().and_then(|limits| limits.throttled);
+        let pressure = interval.pressure().iter().filter_map(|row| row.shares[0]).reduce(f64::max);
+        (self.status, self.throttled, self.pressure) = (status, throttled, pressure);
+    }
+
+    /// One word for the domain: what hypervisor or VMM says of it, if its statistics are live.
+    pub(super) fn word(&self) -> &'static str {
+        match self.status {
+            Some(status) if self.is_live() && status != "unknown" => status,
+            _ => self.standing,
         }
     }
 
@@ -304,10 +342,14 @@ impl Row {
         if !self.has_base {
             self.base.clone_from(&self.now);
             self.middle.clone_from(&self.now);
+            self.distributions[MIDDLE] = self.distributions[NOW].clone();
+            self.distributions[BASE] = self.distributions[NOW].clone();
             self.has_base = true;
             true
         } else if is_old(&self.middle) {
             std::mem::swap(&mut self.base, &mut self.middle);
+            self.distributions.swap(BASE, MIDDLE);
+            self.distributions[MIDDLE] = self.distributions[NOW].clone();
             // Between the last two bases: what was not written since the new one.
             self.held.note(&self.middle, &self.base);
             self.middle.clone_from(&self.now);
@@ -327,6 +369,7 @@ impl TableRow for Row {
         self.name().contains(filter)
             || self.uuid.as_ref().is_some_and(|uuid| uuid.contains(filter))
             || self.standing == filter
+            || self.word() == filter
     }
 
     fn is_current(&self) -> bool {

@@ -28,6 +28,8 @@ pub(super) struct Column<R: 'static> {
     pub(super) stretches: bool,
     /// Text is aligned left, numbers right.
     pub(super) is_text: bool,
+    /// Whether it is shown only where some row has a value.
+    pub(super) is_optional: bool,
     pub(super) cell: fn(&R, usize) -> String,
     pub(super) key: fn(&R) -> Key,
     pub(super) style: fn(&R, Styles) -> Style,
