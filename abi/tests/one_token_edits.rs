@@ -182,7 +182,11 @@ impl Verdicts {
 
 /// Tries every edit of a revision's header, on all processors.
 fn try_all(number: u32) {
-    let text = c_header(Revision::of(number).unwrap());
+    try_revision(Revision::of(number).unwrap());
+}
+
+fn try_revision(revision: &Revision) {
+    let (number, text) = (revision.number, c_header(revision));
     let old = parse_c_header(&text).unwrap();
     assert_eq!(judge(&old, &text), Verdict::Nothing);
     let tokens = tokens(&text);
@@ -243,7 +247,12 @@ fn revision_4() {
 
 #[test]
 fn revision_5() {
-    try_all(5);
+    // One kind of record after the other: each edit takes as long as the header is.
+    let whole = Revision::of(5).unwrap();
+    for record in whole.records.iter().filter(|(_, groups)| !groups.is_empty()) {
+        let records = Box::leak(Box::new([*record]));
+        try_revision(&Revision { number: 5, records, arch_and_schema: whole.arch_and_schema });
+    }
 }
 
 #[test]

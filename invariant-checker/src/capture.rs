@@ -106,6 +106,8 @@ pub enum GroupLook {
     Inactive {
         /// The record's generation.
         generation: u32,
+        /// The sequence number, if it stood still while the bit was clear.
+        seq: Option<u32>,
     },
     /// Its bit is set, but the record ends before the group does.
     Outside,
@@ -343,7 +345,11 @@ fn look(mem: ReadMem<'_>, at: &RecordAt, desc: &'static GroupDesc, was_active: b
         // rest and cannot be judged.
         return match was_active {
             true => Seen::Nothing,
-            false => Seen::Look(GroupLook::Inactive { generation: generation() }),
+            false => {
+                // Of a group that is switched on and off in between, the two numbers differ.
+                let seq = Some(group.seq()).filter(|seq| !active() && group.seq() == *seq);
+                Seen::Look(GroupLook::Inactive { generation: generation(), seq })
+            }
         };
     }
     let mut fields = vec![0; desc.payload_words()];

@@ -39,6 +39,12 @@ mod i23_arch_slots_in_area;
 mod i24_sealed_read_only;
 mod i25_schema_compatible;
 mod i26_vcpus_within_threads;
+mod i27_distributions_consistent;
+mod i28_queues_within_time;
+mod i29_labels_legal;
+mod i30_shares_add_up;
+mod i31_inactive_groups_odd;
+mod i32_twins_active_together;
 
 /// The check of a rule of the ABI.
 pub struct RuleCheck {
@@ -93,6 +99,12 @@ pub const RULES: &[RuleCheck] = &[
     i24_sealed_read_only::RULE,
     i25_schema_compatible::RULE,
     i26_vcpus_within_threads::RULE,
+    i27_distributions_consistent::RULE,
+    i28_queues_within_time::RULE,
+    i29_labels_legal::RULE,
+    i30_shares_add_up::RULE,
+    i31_inactive_groups_odd::RULE,
+    i32_twins_active_together::RULE,
 ];
 
 /// The rules that must hold before anything in a record can be judged.

@@ -60,6 +60,21 @@ pub fn count(buckets: &[Word]) -> Word {
     buckets.iter().fold(Word::new(0), |sum, bucket| sum.plus(*bucket))
 }
 
+/// Bounds of the bucket of the value that `thousandths` of all values do not exceed, 500 for the
+/// median: no more is known of it. `None` if there are no values, or a bucket is not a number.
+#[must_use]
+pub fn percentile(buckets: &[Word], thousandths: u32) -> Option<(u64, Option<u64>)> {
+    let count = count(buckets).value().filter(|count| *count > 0)?;
+    let thousandths = u128::from(thousandths.min(1000));
+    let rank = (u128::from(count) * thousandths).div_ceil(1000).max(1);
+    let mut below = 0;
+    let index = buckets.iter().position(|bucket| {
+        below += u128::from(bucket.value().unwrap_or(0));
+        below >= rank
+    });
+    bounds(index?, buckets.len())
+}
+
 /// What the values that were recorded can be, by their buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed {
@@ -325,6 +340,19 @@ mod tests {
         assert_eq!((some.most_sum, some.max), (None, Some((1 << 38, None))));
         latency.ns.0[0] = Word::NOT_PRODUCED;
         assert_eq!(allowed(latency.buckets()), None);
+    }
+
+    #[test]
+    fn a_percentile_is_a_bucket() {
+        let mut latency = RdLatency::EMPTY;
+        assert_eq!(percentile(latency.buckets(), 500), None);
+        (0..98).for_each(|_| latency.record(100));
+        [5000, 1 << 40].into_iter().for_each(|ns| latency.record(ns));
+        let found = [0, 500, 980, 981, 990, 991, 1000, 2000]
+            .map(|thousandths| percentile(latency.buckets(), thousandths).unwrap().0);
+        assert_eq!(found, [64, 64, 64, 4096, 4096, 1 << 38, 1 << 38, 1 << 38]);
+        latency.ns.0[1] = Word::NOT_PRODUCED;
+        assert_eq!(percentile(latency.buckets(), 500), None);
     }
 
     #[test]

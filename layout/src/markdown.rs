@@ -3,7 +3,9 @@
 use core::fmt;
 
 use crate::descriptor::{GROUP_RSVD, GROUP_UPDATED_NS, GroupDesc, Kind};
-use crate::header::{dom, record};
+use crate::header::{HOST_KIND, dom, record};
+use crate::record::RecordKind;
+use crate::schema::{FIRST_PRIVATE, FieldKind, FieldUnit};
 
 /// Displays as the Markdown tables of the latest revision: both headers, then every group.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,8 +82,35 @@ impl fmt::Display for LayoutTable {
         for group in REV.all_groups() {
             group_table(f, group)?;
         }
-        Ok(())
+        registry(f)
     }
+}
+
+/// The numbers that a schema uses, and who gives them out.
+fn registry(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "## Registry\n\n\
+         Numbers are given out here alone and never used again. From {FIRST_PRIVATE:#x} on they are \
+         private: never given out, and named by the schema of whoever uses one. Bits of \
+         `stats_active` are given out by the tables of groups above; groups of one's own go into arch \
+         slots and private kinds.\n"
+    )?;
+    writeln!(f, "| kind of record | name | magic | of each | meaning |\n|---|---|---|---|---|")?;
+    for kind in RecordKind::ALL {
+        let base = kind.base().map_or("", RecordKind::name);
+        let (number, name, magic) = (kind.number(), kind.name(), kind.magic());
+        writeln!(f, "| {number} | {name} | {magic:#010x} | {base} | {} |", kind.doc().trim())?;
+    }
+    writeln!(f, "| {HOST_KIND} | host | | | Reserved: a host's own region. |\n")?;
+    for (what, rows) in [("field kind", FieldKind::REGISTRY), ("unit", FieldUnit::REGISTRY)] {
+        writeln!(f, "| {what} | name | meaning |\n|---|---|---|")?;
+        for (number, name, meaning) in rows {
+            writeln!(f, "| {number} | {name} | {} |", meaning.trim())?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 fn header(

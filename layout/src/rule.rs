@@ -51,7 +51,7 @@ rules! {
     I16 "seq is even at rest, and odd no longer than the deadline";
     I17 "guarded words change only together with seq";
     I18 "header words and the schema are constant within an incarnation";
-    I19 "cumulative counters do not decrease; saturation is sticky";
+    I19 "counters, peaks and buckets do not decrease; saturation is sticky";
     I20 "runstate times sum to the time since the vCPU began, and track the clock";
     I21 "every active group was published before the region became visible";
     I22 "enum fields are in range, strings are terminated, the schema is legal";
@@ -59,6 +59,12 @@ rules! {
     I24 "a mapping cannot be made writable, and the region cannot shrink";
     I25 "across revisions every field keeps its place and meaning";
     I26 "no vCPU runs longer than the thread that runs it";
+    I27 "a distribution's maximum lies in its highest bucket, its sum within what buckets allow";
+    I28 "a queue is busy no longer than time passes, and completes no more than was submitted";
+    I29 "labels are lines of key=value, and no key stands twice";
+    I30 "shares are of devices that there are, and no less than the device's own groups";
+    I31 "the seq of an inactive group is odd, or 0 if it was never written";
+    I32 "a group and its twin are active together";
 }
 
 impl fmt::Display for Rule {

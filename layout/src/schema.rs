@@ -42,6 +42,9 @@ pub const MAX_KINDS: usize = 64;
 /// Most records of all kinds together: as many as a region may have of the kinds that there are.
 /// Ten of them are arrays; of the others there is one record each.
 pub const MAX_ALL_RECORDS: u64 = 10 * MAX_RECORDS as u64 + 3;
+/// First number of the record kinds, field kinds and units that are never given out: whoever uses one
+/// names it in the schema.
+pub const FIRST_PRIVATE: u32 = crate::header::FIRST_PRIVATE_KIND;
 /// Longest name in bytes, without its terminator.
 pub const MAX_NAME_LEN: usize = 255;
 /// Most named values of a state.

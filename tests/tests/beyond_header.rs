@@ -60,7 +60,8 @@ fn fill(created: &mut Created) {
         let io = BlkIo { rd_req: Word::from(10 * i), ..BlkIo::NOT_PRODUCED };
         share.write(&BlkQueueIo::share(io), Ns(5));
     }
-    created.net_queues[0].set(NetQueueOf::device, 0, Ns(6));
+    let of = NetQueueOf { device: 0.into(), generation: 0.into(), ..NetQueueOf::NOT_PRODUCED };
+    created.net_queues[0].write(&of, Ns(6));
     assert!(created.blks[1].write_arch(0, &[Word::from(7)], Ns(7)));
     assert!(created.nets[0].write_arch(0, &[Word::from(8)], Ns(8)));
 }
@@ -276,4 +277,43 @@ fn a_region_is_continued_with_its_distributions_and_shares() {
     // Labels are constant within an incarnation.
     let other = builder().labels([("tenant", "none")]).unwrap();
     assert!(!other.continue_memfd(&memfd).unwrap().unpublished.continues());
+}
+
+#[test]
+fn a_private_kind_is_shown_by_the_name_that_the_schema_gives_it() {
+    let mut created = builder().create_memfd().unwrap();
+    fill(&mut created);
+    let producer = created.unpublished.publish().unwrap();
+    let file = File::from(producer.as_fd().unwrap().try_clone_to_owned().unwrap());
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let schema = word(&bytes, dom::SCHEMA_OFFS) as usize;
+    // The labels become a kind of nobody else's: their entry is the last, and so is their group's.
+    let private = schema::FIRST_PRIVATE + 5;
+    let nr = |at: usize| word(&bytes, schema + at) as usize;
+    let records = schema + schema::HEADER_LEN;
+    let groups = records + nr(schema::head::NR_RECORDS) * schema::record::LEN;
+    let end = groups + nr(schema::head::NR_GROUPS) * schema::group::LEN;
+    for at in [groups - schema::record::LEN, end - schema::group::LEN] {
+        assert_eq!(word(&bytes, at), RecordKind::Labels.number());
+        bytes[at..at + 4].copy_from_slice(&private.to_le_bytes());
+    }
+    let name = bytes.windows(7).rposition(|text| text == b"labels\0").unwrap();
+    bytes[name..name + 6].copy_from_slice(b"notice");
+    let other = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(other.path(), &bytes).unwrap();
+    let region = Region::open(other.path()).unwrap();
+    assert_eq!(region.beyond_header(), Ok(()));
+    assert_eq!(region.labels().unwrap(), Reading::Unknown);
+    assert!(region.vcpu_hist(0).is_some(), "the kinds that are known");
+    let copy = region.copy_schema().unwrap();
+    let schema = Schema::parse(&copy).unwrap();
+    let record = schema.records().find(|record| record.kind == private).unwrap();
+    assert_eq!(record.name, "notice");
+    let group = schema.groups().find(|group| group.record == private).unwrap();
+    let mut reader = region.schema_reader();
+    let sample = reader.read(&record, 0, &group).unwrap().active().unwrap();
+    assert_eq!(sample.words[0].to_le_bytes(), *b"tenant=a");
+    passes(&region);
 }

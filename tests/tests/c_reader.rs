@@ -171,3 +171,47 @@ fn the_reader_of_the_documentation_reads_what_is_live() {
     drop(entry);
     region.retire();
 }
+
+#[test]
+fn percentiles_in_c_are_those_in_rust() {
+    use domstat_layout::Word;
+    use domstat_layout::histogram::percentile;
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("percentile.c");
+    let text = "#include <stdio.h>\n#include \"r5.h\"\n#include \"read.h\"\n\
+        int main(void)\n{\n\
+            unsigned long long in[40];\n    uint64_t buckets[40], least, most;\n    unsigned thousandths;\n\
+            while (scanf(\"%u\", &thousandths) == 1) {\n\
+                for (int i = 0; i < 40; i++)\n            if (scanf(\"%llu\", &in[i]) != 1) return 1;\n\
+                for (int i = 0; i < 40; i++) buckets[i] = in[i];\n\
+                if (domstat_percentile(buckets, 40, thousandths, &least, &most))\n\
+                    printf(\"%llu %llu\\n\", (unsigned long long)least, (unsigned long long)most);\n\
+                else\n            puts(\"none\");\n    }\n    return 0;\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let Some(program) = compile(source.to_str().unwrap(), dir.path()) else { return };
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut input, mut expected) = (String::new(), String::new());
+    for _ in 0..2000 {
+        let largest = [1, 3, 1000, u64::MAX / 41, u64::MAX][random.usize(0..5)];
+        let mut buckets = [0; 40];
+        for _ in 0..random.usize(0..8) {
+            buckets[random.usize(0..40)] = random.u64(0..largest);
+        }
+        let thousandths = random.u32(0..1100);
+        let words = buckets.map(|raw: u64| Word::from_raw(raw.to_le()));
+        expected += &match percentile(&words, thousandths) {
+            Some((least, most)) => format!("{least} {}\n", most.unwrap_or(u64::MAX)),
+            None => "none\n".to_owned(),
+        };
+        let buckets = buckets.map(|n| n.to_string()).join(" ");
+        input += &format!("{thousandths} {buckets}\n");
+    }
+    let child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(expected.contains("none") && expected.lines().count() == 2000);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}

@@ -2,7 +2,7 @@
 
 use super::{Look, RuleCheck, finding};
 use crate::Outcome;
-use domstat_layout::Rule;
+use domstat_layout::{RecordKind, Rule, Schema};
 
 pub(super) const RULE: RuleCheck =
     RuleCheck { rule: Rule::I15, source: "design mail", requires: &[Rule::I13], check };
@@ -14,6 +14,16 @@ fn check(look: &Look<'_>) -> Outcome {
     let mut parts: Vec<(usize, usize, String)> =
         records.iter().map(|at| (at.base, at.base + at.size, at.name())).collect();
     parts.push((g.schema().offs, g.schema().end(), "the schema".to_owned()));
+    // Kinds that this checker does not know lie where the schema says; what is in them it cannot judge.
+    let schema = capture.schema();
+    let schema = schema.as_ref().and_then(|bytes| Schema::parse(bytes).ok());
+    let described = schema.iter().flat_map(|schema| schema.records());
+    for record in described.filter(|record| {
+        RecordKind::from_number(record.kind).is_none() && record.fits(capture.mapped_len)
+    }) {
+        let starts = (0..record.nr).filter_map(|index| record.offset(index));
+        parts.extend(starts.map(|at| (at, at + record.size, record.name.to_owned())));
+    }
     // The gap after the last part belongs to the array of the last record.
     parts.push((g.end(), g.end(), String::new()));
     parts.sort();

@@ -45,4 +45,44 @@ static inline int domstat_read_group(const char *record, size_t record_size,
     return -1;
 }
 
+/* The smallest and the largest value that bucket `index` of the `nr` of a distribution counts, values
+ * by their bit length; the last has no largest and says UINT64_MAX. 0 if there is no such bucket. */
+static inline int domstat_bucket_bounds(unsigned index, unsigned nr, uint64_t *least,
+                                        uint64_t *most)
+{
+    if (index >= nr || index > 64)
+        return 0;
+    *least = index == 0 ? 0 : (uint64_t)1 << (index - 1);
+    *most = index + 1 == nr || index == 64 ? UINT64_MAX : ((uint64_t)1 << index) - 1;
+    return 1;
+}
+
+/* The bounds of the bucket of the value that `thousandths` of all values do not exceed (500: the
+ * median); no more is known of it. 1 if there is one; 0 if there are no values, or a bucket is not
+ * produced or saturated. For the values of an interval, give the differences of two reads. */
+static inline int domstat_percentile(const uint64_t *buckets, unsigned nr, unsigned thousandths,
+                                     uint64_t *least, uint64_t *most)
+{
+    uint64_t count = 0, below = 0;
+    for (unsigned i = 0; i < nr; i++) {
+        if (buckets[i] >= DOMSTAT_SATURATED || count + buckets[i] < count)
+            return 0;
+        count += buckets[i];
+    }
+    if (count == 0 || count >= DOMSTAT_SATURATED)
+        return 0;
+    if (thousandths > 1000)
+        thousandths = 1000;
+    /* count * thousandths / 1000, rounded up, in parts that do not wrap. */
+    uint64_t rank = count / 1000 * thousandths + (count % 1000 * thousandths + 999) / 1000;
+    if (rank == 0)
+        rank = 1;
+    for (unsigned i = 0; i < nr; i++) {
+        below += buckets[i];
+        if (below >= rank)
+            return domstat_bucket_bounds(i, nr, least, most);
+    }
+    return 0;
+}
+
 #endif

@@ -4,44 +4,52 @@ use core::fmt;
 
 use crate::descriptor::{FieldDesc, Kind, Unit};
 
+/// Declares the numbers of a registry: constants, names and rows for tables.
+macro_rules! numbers {
+    ($ty:ident $( #[doc = $doc:literal] $name:ident $number:literal $text:literal; )+) => {
+        impl $ty {
+            $( #[doc = $doc] pub const $name: Self = Self($number); )+
+
+            /// Number, name and meaning of each that this build knows; from
+            /// [`FIRST_PRIVATE`](super::FIRST_PRIVATE) on numbers are never given out.
+            pub const REGISTRY: &[(u32, &str, &str)] = &[$( ($number, $text, $doc) ),+];
+
+            /// One word for tables; `None` for a number that this build does not know.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                Some(match self {
+                    $( Self::$name => $text, )+
+                    _ => return None,
+                })
+            }
+        }
+    };
+}
+
 /// Number of a field's kind in a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldKind(pub u32);
 
-impl FieldKind {
+numbers! { FieldKind
     /// Never decreases within an incarnation and generation.
-    pub const CUMULATIVE: Self = Self(1);
+    CUMULATIVE 1 "cumulative";
     /// May go up and down.
-    pub const INSTANT: Self = Self(2);
+    INSTANT 2 "instant";
     /// The largest value so far.
-    pub const PEAK: Self = Self(3);
+    PEAK 3 "peak";
     /// Counts in buckets of equal width.
-    pub const LINEAR_HISTOGRAM: Self = Self(4);
+    LINEAR_HISTOGRAM 4 "linear_histogram";
     /// Counts in buckets that double: 0, 1, 2..3, 4..7 and so on.
-    pub const LOG_HISTOGRAM: Self = Self(5);
+    LOG_HISTOGRAM 5 "log_histogram";
     /// One of the named values.
-    pub const STATE: Self = Self(6);
+    STATE 6 "state";
     /// Identifies something.
-    pub const ID: Self = Self(7);
+    ID 7 "id";
     /// Text terminated by a zero byte.
-    pub const TEXT: Self = Self(8);
+    TEXT 8 "text";
+}
 
-    /// One word for tables; `None` for a kind that this build does not know.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::CUMULATIVE => "cumulative",
-            Self::INSTANT => "instant",
-            Self::PEAK => "peak",
-            Self::LINEAR_HISTOGRAM => "linear_histogram",
-            Self::LOG_HISTOGRAM => "log_histogram",
-            Self::STATE => "state",
-            Self::ID => "id",
-            Self::TEXT => "text",
-            _ => return None,
-        })
-    }
-
+impl FieldKind {
     /// Whether a field of this kind is a row of buckets.
     #[must_use]
     pub const fn is_histogram(self) -> bool {
@@ -53,33 +61,19 @@ impl FieldKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldUnit(pub u32);
 
-impl FieldUnit {
+numbers! { FieldUnit
     /// A plain number, or no number at all.
-    pub const NONE: Self = Self(0);
+    NONE 0 "-";
     /// Bytes.
-    pub const BYTES: Self = Self(1);
+    BYTES 1 "bytes";
     /// Seconds, usually with an exponent.
-    pub const SECONDS: Self = Self(2);
+    SECONDS 2 "seconds";
     /// Cycles of a CPU's clock.
-    pub const CYCLES: Self = Self(3);
+    CYCLES 3 "cycles";
     /// 0 no, 1 yes.
-    pub const BOOLEAN: Self = Self(4);
+    BOOLEAN 4 "boolean";
     /// How often something happened.
-    pub const EVENTS: Self = Self(5);
-
-    /// One word for tables; `None` for a unit that this build does not know.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::NONE => "-",
-            Self::BYTES => "bytes",
-            Self::SECONDS => "seconds",
-            Self::CYCLES => "cycles",
-            Self::BOOLEAN => "boolean",
-            Self::EVENTS => "events",
-            _ => return None,
-        })
-    }
+    EVENTS 5 "events";
 }
 
 /// What the values of a field are: kind, unit, scale, buckets.
