@@ -1,7 +1,5 @@
 //! Sinks of records that come in pairs: a vCPU or a block device, and its distributions.
 
-use std::collections::BTreeMap;
-
 use domstat_layout::sink::{BlkSink, VcpuSink};
 use domstat_layout::{BlkGroup, BlkHistGroup, HistogramGroup, Ns, VcpuGroup, VcpuHistGroup, Word};
 use domstat_producer::{BlkHistWriter, BlkWriter, VcpuHistWriter};
@@ -16,13 +14,11 @@ fn zip<W, H>(records: Vec<W>, hists: Vec<H>) -> impl Iterator<Item = (W, Option<
 pub(crate) struct VcpuRecords<W> {
     vcpu: W,
     hist: Option<VcpuHistWriter>,
-    /// Its distributions as they were written last, by the bits of their groups.
-    last: BTreeMap<u32, Vec<u8>>,
 }
 
 impl<W> VcpuRecords<W> {
     pub(super) fn zip(vcpus: Vec<W>, hists: Vec<VcpuHistWriter>) -> Vec<Self> {
-        zip(vcpus, hists).map(|(vcpu, hist)| Self { vcpu, hist, last: BTreeMap::new() }).collect()
+        zip(vcpus, hists).map(|(vcpu, hist)| Self { vcpu, hist }).collect()
     }
 }
 
@@ -36,21 +32,18 @@ impl<W: VcpuSink> VcpuSink for VcpuRecords<W> {
     fn write_hist<G: VcpuHistGroup>(&mut self, group: &G, now: Ns) {
         if let Some(hist) = &mut self.hist {
             hist.write(group, now);
-            self.last.insert(G::DESC.bit, group.as_bytes().to_vec());
         }
     }
     fn record<G: VcpuHistGroup + HistogramGroup>(&mut self, value: u64, now: Ns) {
-        let last = self.last.get(&G::DESC.bit).and_then(|bytes| G::read_from_bytes(bytes).ok());
-        let mut group = last.unwrap_or(G::EMPTY);
-        group.record(value);
-        self.write_hist(&group, now);
+        if let Some(hist) = &mut self.hist {
+            hist.record::<G>(value, now);
+        }
     }
     fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) {
         self.vcpu.write_arch(index, words, now);
     }
     fn renew(&mut self) {
         self.vcpu.renew();
-        self.last.clear();
         if let Some(hist) = &mut self.hist {
             hist.renew();
         }
