@@ -121,9 +121,9 @@ impl Domain<'_> {
         let mut lines = view.flow(first);
         if let Some(region) = self.region.filter(|_| row.has_numbers()) {
             lines.extend(view.identity(region, row.snapshot()));
+            lines.extend(view.flow(self.rates()));
             lines.extend(view.labels(region));
             lines.extend(view.causes(row.interval()));
-            lines.extend(view.flow(self.rates()));
         }
         lines
     }
