@@ -61,9 +61,9 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
 
     writeln!(
         stdout(),
-        "domstat publishes statistics of VMs through shared memory. Tools read them there,\n\
-         without asking the VM, its process or the kernel. This demo publishes one VM\n\
-         and reads it in another process.\n"
+        "domstat publishes statistics of VMs through shared memory. Tools read them\n\
+         there, without asking the VM, its process or the kernel. This demo publishes one\n\
+         VM and reads it in another process.\n"
     )?;
     let place = Place::Directory(dir.clone());
     let (mut published, probe, _threads) = match KvmSource::available() {
