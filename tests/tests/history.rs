@@ -1,4 +1,4 @@
-//! Arbitrary histories of revisions, not only the four there are: whatever is appended, builds of
+//! Arbitrary histories of revisions, not only those there are: whatever is appended, builds of
 //! any two revisions read what both know; and whatever else is done to a layout, the comparison
 //! finds it and says why.
 #![allow(unsafe_code, reason = "shared memory made of a local")]
@@ -6,18 +6,32 @@
 use std::ptr::NonNull;
 
 use domstat_abi::{Abi, Field, Group, Record, compare};
-use domstat_layout::header::{dom, record};
-use domstat_layout::{DomHeader, Geometry, ReadMem, RecordKind, WriteMem};
+use domstat_layout::header::{SCHEMA_MAGIC, dom, record};
+use domstat_layout::{DomHeader, Geometry, ReadMem, RecordKind, RecordTable, WriteMem};
 use proptest::prelude::*;
 
-const KINDS: [RecordKind; 3] = [RecordKind::Dom, RecordKind::Vcpu, RecordKind::Blk];
+/// Kinds of record; from the fourth on they are announced by a schema's table of records, in those
+/// revisions that have groups of them.
+const KINDS: [RecordKind; 5] = [
+    RecordKind::Dom,
+    RecordKind::Vcpu,
+    RecordKind::Blk,
+    RecordKind::BlkQueue,
+    RecordKind::VcpuHist,
+];
+const NR_HEADER: usize = 3;
+/// Length of a field that is a distribution's buckets.
+const BUCKETS: usize = 320;
 const NR: u32 = 3;
 
 /// What one revision appends: for each new group its record and the widths of its fields.
 type Step = Vec<(usize, Vec<usize>)>;
 
 fn histories() -> impl Strategy<Value = Vec<Step>> {
-    let widths = prop::collection::vec(prop_oneof![4 => Just(8usize), 1 => Just(16)], 1..7);
+    let widths = prop::collection::vec(
+        prop_oneof![4 => Just(8usize), 1 => Just(16), 1 => Just(BUCKETS)],
+        1..7,
+    );
     let step = prop::collection::vec((0..KINDS.len(), widths), 1..4);
     prop::collection::vec(step, 1..6)
 }
@@ -47,7 +61,7 @@ fn layout(history: &[Step], n: usize) -> Abi {
                 name: format!("f{i}"),
                 offset: end,
                 width: *width,
-                kind: "cumulative".into(),
+                kind: if *width == BUCKETS { "log_histogram" } else { "cumulative" }.into(),
                 unit: "ns".into(),
                 states: Vec::new(),
             });
@@ -81,12 +95,39 @@ fn produce(abi: &Abi, align: usize, off: &[(usize, u32)]) -> Vec<u64> {
     let [dom_size, vcpu_size, blk_size] = [0, 1, 2].map(|i| abi.records[i].size);
     let vcpu_offs = up(dom_size);
     let blk_offs = vcpu_offs + NR as usize * up(vcpu_size);
-    let end = blk_offs + NR as usize * up(blk_size);
+    let mut end = blk_offs + NR as usize * up(blk_size);
+    let u32_of = |n: usize| u32::try_from(n).unwrap();
+    let mut starts = vec![(0, 0, 1), (vcpu_offs, up(vcpu_size), NR), (blk_offs, up(blk_size), NR)];
+    let mut schema = Vec::new();
+    for (kind, of) in KINDS.into_iter().zip(&abi.records).skip(NR_HEADER) {
+        if of.groups.is_empty() {
+            starts.push((0, 0, 0));
+            continue;
+        }
+        let (offs, stride) = (end, up(of.size));
+        starts.push((offs, stride, NR));
+        let [offs, size, stride] = [offs, of.size, stride].map(u32_of);
+        let [active, header] = [kind.active_offset(), kind.header_len()].map(u32_of);
+        schema.extend([kind.number(), 0, offs, size, stride, NR, active, header]);
+        end += NR as usize * stride as usize;
+    }
+    let schema_offs = end;
+    if !schema.is_empty() {
+        let nr = u32_of(schema.len() / 8);
+        schema.splice(0..0, [SCHEMA_MAGIC, nr, 32, 0, 0, 0, 0, 0]);
+    }
+    end += schema.len() * 4;
     let mut words = vec![0u64; end / 8];
     let base = NonNull::from(words.as_mut_slice()).cast::<u8>();
     // SAFETY: the words are only reached through `mem` while that lives.
     let mem = unsafe { WriteMem::new(base, end) };
-    let u32_of = |n: usize| u32::try_from(n).unwrap();
+    for (i, word) in schema.iter().enumerate() {
+        mem.store_u32(schema_offs + i * 4, *word).unwrap();
+    }
+    if !schema.is_empty() {
+        mem.store_u32(dom::SCHEMA_OFFS, u32_of(schema_offs)).unwrap();
+        mem.store_u32(dom::SCHEMA_SIZE, u32_of(schema.len() * 4)).unwrap();
+    }
     for (at, word) in [
         (dom::DOM_SIZE, dom_size),
         (dom::VCPU_OFFS, vcpu_offs),
@@ -102,7 +143,6 @@ fn produce(abi: &Abi, align: usize, off: &[(usize, u32)]) -> Vec<u64> {
     ] {
         mem.store_u32(at, u32_of(word)).unwrap();
     }
-    let starts = [(0, 0, 1), (vcpu_offs, up(vcpu_size), NR), (blk_offs, up(blk_size), NR)];
     for (k, (kind, (offs, stride, nr))) in KINDS.into_iter().zip(starts).enumerate() {
         for index in 0..nr {
             let at = mem.sub(offs + index as usize * stride, abi.records[k].size).unwrap();
@@ -135,12 +175,25 @@ fn consume(abi: &Abi, words: &mut [u64]) -> Vec<Found> {
     let base = NonNull::from(words).cast::<u8>();
     // SAFETY: the words are borrowed and only reached through `mem` while that lives.
     let mem = unsafe { ReadMem::new(base, len) };
-    let geometry = Geometry::validate(&DomHeader::load(mem).unwrap(), len).unwrap();
+    let mut geometry = Geometry::validate(&DomHeader::load(mem).unwrap(), len).unwrap();
+    if geometry.schema().size > 0 {
+        let table = RecordTable::load(mem, geometry.schema()).unwrap();
+        geometry = geometry.with_records(&table, len).unwrap();
+    }
     let mut read = Vec::new();
     for (k, kind) in KINDS.into_iter().enumerate() {
         let array = geometry.array(kind);
-        for index in 0..array.nr {
-            let at = mem.sub(array.offset(index).unwrap(), array.size).unwrap();
+        for index in 0..if kind == RecordKind::Dom { 1 } else { NR } {
+            let Some(offset) = array.offset(index) else {
+                // A kind that the producer does not have.
+                let fields = abi.records[k]
+                    .groups
+                    .iter()
+                    .flat_map(|g| g.fields.iter().map(move |f| (k, index, g.bit, f.offset, None)));
+                read.extend(fields);
+                continue;
+            };
+            let at = mem.sub(offset, array.size).unwrap();
             for g in &abi.records[k].groups {
                 let active = at.load_u64(kind.active_offset()).unwrap() & (1 << g.bit) != 0;
                 let mut payload = vec![0; (g.size - 16) / 8];
@@ -271,7 +324,7 @@ proptest! {
     fn builds_of_any_two_revisions_read_what_both_know(
         history in histories(),
         align in prop::sample::select(vec![16usize, 64, 512, 4096]),
-        off in prop::collection::vec((0usize..3, 0u32..4), 0..3),
+        off in prop::collection::vec((0usize..KINDS.len(), 0u32..4), 0..3),
     ) {
         let all: Vec<Abi> = (1..=history.len()).map(|n| layout(&history, n)).collect();
         for (i, producer) in all.iter().enumerate() {
