@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use domstat_consumer::attach::Reattached;
-use domstat_consumer::{Attachment, Liveness, Region, Snapshot};
+use domstat_consumer::{Attachment, Liveness, Patience, Region, Snapshot};
 
 use crate::error::Failure;
 use crate::locate::{Located, Places};
@@ -156,6 +156,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             eprintln!("domstat: {} is published again: counters {counters}", args.domain);
         }
         let region = attachment.region();
+        region.set_patience(Patience::default());
         region.snapshot(&mut snapshot);
         let distributions = Distributions::of(region);
         // In this order: what was read before the producer's end is of its life.

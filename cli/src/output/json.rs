@@ -12,6 +12,7 @@ use domstat_layout::{GroupDesc, HistogramGroup, Name, Ns, Stat, State, Uuid, Wor
 use serde_json::{Map, Value, json};
 
 use super::{Seen, identity};
+use crate::rows::distributions::NO_WAITING;
 
 /// JSON whose strings are safe to print: the control characters that JSON itself leaves as they
 /// are, U+007F to U+009F, are escaped. Outside of strings there are none.
@@ -72,6 +73,7 @@ pub(crate) fn sample(region: &Region, snapshot: &Snapshot, seen: Seen) -> Value 
 
 /// Distributions of vCPUs and block devices, if the region has any.
 fn distributions(region: &Region, taken: Option<Ns>) -> Map<String, Value> {
+    region.set_patience(NO_WAITING);
     let mut map = Map::new();
     let record = |index: u32, groups: Vec<(&str, Value)>| {
         let groups: Map<_, _> =

@@ -1,6 +1,8 @@
 //! Distributions of a domain's waits and requests, and their percentiles.
 
-use domstat_consumer::{Reading, Region};
+use std::time::Duration;
+
+use domstat_consumer::{Patience, Reading, Region};
 use domstat_exporter::distributions::Shares;
 use domstat_layout::latest::{
     BlkQueueFlLatency, BlkQueueRdLatency, BlkQueueWrLatency, FlLatency, RdLatency, Wait, WrLatency,
@@ -8,6 +10,9 @@ use domstat_layout::latest::{
 use domstat_layout::{BlkHistGroup, BlkQueueGroup, HistogramGroup, RecordKind, Share};
 
 use super::Interval;
+
+/// How long a record is waited for: a region may have very many whose writers are stalled.
+pub(crate) const NO_WAITING: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 
 /// Histograms of one sample.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +54,9 @@ where
 }
 
 impl Distributions {
-    /// Reads those that the region has.
+    /// Reads those that the region has, and waits for no writer from then on.
     pub(crate) fn of(region: &Region) -> Self {
+        region.set_patience(NO_WAITING);
         let nr = |kind| region.geometry().array(kind).nr;
         let vcpus = region.vcpu_hists().map(|vcpu| {
             let wait = vcpu.read::<Wait>().ok().and_then(Reading::active)?;
