@@ -2,6 +2,7 @@
 //! and memory, its tap interfaces.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use domstat_layout::latest::{Cpu, NetIo, Threads};
@@ -37,19 +38,30 @@ pub(super) struct ThreadSample {
 
 impl QemuProcess {
     /// The process of this thread, if the kernel vouches that it is the one behind the socket at
-    /// `path`. The number is QEMU's own word: a hostile QEMU may name any process, and one in
-    /// another PID namespace means another process by it.
-    pub(super) fn of_thread(tid: i32, peer: Option<Peer>, path: &Path) -> Option<Self> {
+    /// `path`, which was connected to at `connected` (CLOCK_BOOTTIME). The number is QEMU's own
+    /// word: a hostile QEMU may name any process, and one in another PID namespace means another
+    /// process by it. The peer's number is that of the process that called listen(), which may have
+    /// ended since: another process may have it now. So the process must have the socket open.
+    pub(super) fn of_thread(
+        tid: i32,
+        peer: Option<Peer>,
+        path: &Path,
+        connected: Ns,
+    ) -> Option<Self> {
         // /proc has a directory for each thread, too, that speaks of the process.
         let pid = Process::new(tid).ok()?.status().ok()?.tgid;
+        // Its directory is held open: what is read below is of one process.
         let process = Process::new(pid).ok()?;
         let peer = peer?;
-        if peer.pid != pid && !(process.uid().ok()? == peer.uid && holds_socket(&process, path)) {
+        let is_peer = peer.pid == pid || process.uid().ok()? == peer.uid;
+        if !is_peer || !holds_socket(&process, path) {
             return None;
         }
         let stat = process.stat().ok()?;
         let tick_ns = 1_000_000_000u64.checked_div(procfs::ticks_per_second())?;
-        Some(Self { process, pid, start_ticks: stat.starttime, tick_ns })
+        let found = Self { process, pid, start_ticks: stat.starttime, tick_ns };
+        // What began after the connection does not serve it.
+        (found.started() <= connected).then_some(found)
     }
 
     /// Whether it still runs.
@@ -159,18 +171,87 @@ impl QemuProcess {
     }
 }
 
-/// Whether a process has a socket open that is bound to `path`: libvirt listens for a QEMU that it
-/// starts and hands the socket over, and is the peer then.
+/// Whether a process has a socket open that is bound to `path`: the one that listens, or one that it
+/// accepted there. libvirt listens for a QEMU that it starts and hands the socket over, and is the
+/// peer then.
 fn holds_socket(process: &Process, path: &Path) -> bool {
-    let Ok(sockets) = procfs::net::unix() else { return false };
-    let bound: BTreeSet<u64> =
-        sockets.into_iter().filter(|s| s.path.as_deref() == Some(path)).map(|s| s.inode).collect();
+    // Sockets of its own network namespace, which is not always ours.
+    let Ok(sockets) = process.unix() else { return false };
+    let bound: BTreeSet<u64> = sockets
+        .into_iter()
+        .filter(|s| s.path.as_deref().is_some_and(|bound| is_same(bound, path)))
+        .map(|s| s.inode)
+        .collect();
+    if bound.is_empty() {
+        return false;
+    }
     let Ok(descriptors) = process.fd() else { return false };
     descriptors
         .flatten()
         .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if bound.contains(&inode)))
 }
 
+/// Whether a socket that was bound to `bound` is the one at `path`. QEMU may have been given another
+/// spelling: one through a symbolic link, or one relative to its working directory at that time.
+fn is_same(bound: &Path, path: &Path) -> bool {
+    if bound == path {
+        return true;
+    }
+    if bound.file_name() != path.file_name() {
+        return false;
+    }
+    if bound.is_relative() {
+        return path.ends_with(bound.strip_prefix(".").unwrap_or(bound));
+    }
+    let file = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    file(path).is_some_and(|of_path| file(bound) == Some(of_path))
+}
+
 /// What is published of a thread whose counters cannot be read.
 pub(super) const NO_RUNSTATE: domstat_layout::latest::Runstate =
     <domstat_layout::latest::Runstate as Group>::NOT_PRODUCED;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// This process as the one behind the socket at `path`.
+    fn found(path: &Path, connected: Ns) -> Option<i32> {
+        let pid = std::process::id().try_into().unwrap();
+        let peer = Peer { pid, uid: rustix::process::geteuid().as_raw() };
+        QemuProcess::of_thread(pid, Some(peer), path, connected).map(|found| found.pid)
+    }
+
+    #[test]
+    fn the_peers_number_is_not_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("q.qmp");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let (me, connected) = (std::process::id().try_into().ok(), now(Clock::Boottime));
+        assert_eq!(found(&path, connected), me);
+        let other = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &other).unwrap();
+        assert_eq!(found(&other.join("q.qmp"), connected), me, "another spelling");
+        assert_eq!(found(&path, Ns(1)), None, "it began after the connection");
+        drop(listener);
+        assert_eq!(found(&path, connected), me, "it has the connection");
+        // As a process that was given the number of the one that listened.
+        drop((accepted, client));
+        assert_eq!(found(&path, connected), None);
+    }
+
+    #[test]
+    fn a_relative_path_is_the_end_of_the_whole_one() {
+        let path = Path::new("/run/vms/web1.qmp");
+        for bound in ["/run/vms/web1.qmp", "web1.qmp", "./web1.qmp", "vms/web1.qmp"] {
+            assert!(is_same(Path::new(bound), path), "{bound}");
+        }
+        for bound in ["b1.qmp", "other/web1.qmp", "/run/web1.qmp", ""] {
+            assert!(!is_same(Path::new(bound), path), "{bound}");
+        }
+    }
+}

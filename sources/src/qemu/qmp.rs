@@ -12,9 +12,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use domstat_layout::{Clock, Ns};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Value, json};
+
+use crate::host::now;
 
 pub mod input;
 mod stop;
@@ -159,6 +162,8 @@ pub struct Connection {
     /// Commands whose time was up; their replies are thrown away when they come.
     abandoned: BTreeSet<u64>,
     version: Version,
+    /// When it was made, on CLOCK_BOOTTIME.
+    connected: Ns,
     /// How long each exchange of [`Connection::ask`] may take.
     limit: Duration,
     stop: Option<StopFlag>,
@@ -195,6 +200,7 @@ impl Connection {
             next_id: 1,
             abandoned: BTreeSet::new(),
             version: Version::default(),
+            connected: now(Clock::Boottime),
             limit,
             stop,
         };
@@ -241,6 +247,11 @@ impl Connection {
         let credentials = nix::sys::socket::sockopt::PeerCredentials;
         let peer = nix::sys::socket::getsockopt(&self.stream, credentials).ok()?;
         Some(Peer { pid: peer.pid(), uid: peer.uid() }).filter(|peer| peer.pid > 0)
+    }
+
+    /// When the connection was made, on CLOCK_BOOTTIME.
+    pub(super) const fn connected(&self) -> Ns {
+        self.connected
     }
 
     /// Becomes readable when there is something to take.

@@ -205,7 +205,8 @@ impl<P: Publisher> Observer<P> {
             other => other?,
         };
         let tid = cpus.items.iter().find_map(|c| c.tid);
-        let process = tid.and_then(|tid| QemuProcess::of_thread(tid, qmp.peer(), &self.path));
+        let of_thread = |tid| QemuProcess::of_thread(tid, qmp.peer(), &self.path, qmp.connected());
+        let process = tid.and_then(of_thread);
         let identity = Identity {
             name: self.name(queries::name(qmp)?),
             uuid: queries::uuid(qmp)?,
@@ -257,8 +258,8 @@ impl<P: Publisher> Observer<P> {
         let polls = Polls::new(&self.options, qmp.version());
         if process.is_none() {
             self.note_once(
-                "QEMU's threads are not seen in /proc, or are not those of the process behind the \
-                 socket: no runstates, no CPU time, no interfaces",
+                "QEMU's threads are not seen in /proc, or are not those of a process that has the \
+                 socket open: no runstates, no CPU time, no interfaces",
                 "",
             );
         }
