@@ -33,6 +33,7 @@ Examples:
   domstat-bench --quick
   domstat-bench --json ratios.json
   domstat-bench --docs docs        # rewrites docs/performance.md and its plots
+  domstat-bench --calls --docs docs  # rewrites its rows about the public calls
 
 Leave the machine alone meanwhile: what else runs on it is in the figures.";
 
@@ -52,6 +53,10 @@ struct Args {
     /// Write the plots into this directory
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
+    /// Measure the public calls and the cost of distributions only; with --docs, write their rows
+    /// into its performance.md
+    #[arg(long)]
+    calls: bool,
     /// Publish domains for another process that measures
     #[arg(long, hide = true, value_name = "DIR", requires = "domains")]
     publish: Option<PathBuf>,
@@ -85,14 +90,18 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         (false, false) => Effort::FULL,
     };
     let mut report = Report::default();
-    let stages: [(&str, Stage); 6] = [
+    let mut stages: Vec<(&str, Stage)> = vec![
         ("the public calls", foreign::run),
+        ("distributions that nobody asks for", snapshot::distributions),
         ("one thread alone", uncontended::run),
         ("readers next to a writer", contended::run),
         ("snapshots", snapshot::run),
         ("10,000 domains", attach::run),
         ("what there is today", today::run),
     ];
+    if args.calls {
+        stages.truncate(2);
+    }
     for directory in [&args.plots, &args.docs].into_iter().flatten() {
         fs::create_dir_all(directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
@@ -106,6 +115,13 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     println!("{tables}");
     if let Some(path) = &args.json {
         write(path, &format!("{:#}\n", report.json()))?;
+    }
+    if args.calls {
+        let Some(directory) = &args.docs else { return Ok(()) };
+        let path = directory.join("performance.md");
+        let old = fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        return write(&path, &report.renewed(&old)?);
     }
     if let Some(directory) = args.plots.as_deref().or(args.docs.as_deref()) {
         plots(directory, &report)?;

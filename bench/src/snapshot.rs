@@ -21,12 +21,12 @@ struct Domain {
 
 impl Domain {
     fn new(nr_vcpus: u32, placement: Placement) -> Self {
-        let mut created = RegionBuilder::new("bench")
-            .vcpus(nr_vcpus)
-            .clock(Clock::Monotonic)
-            .placement(placement)
-            .create_memfd()
-            .expect("a memfd");
+        let builder = RegionBuilder::new("bench").vcpus(nr_vcpus).placement(placement);
+        Self::of(builder)
+    }
+
+    fn of(builder: RegionBuilder) -> Self {
+        let mut created = builder.clock(Clock::Monotonic).create_memfd().expect("a memfd");
         created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&runstate(), Ns(1)));
         let producer = created.unpublished.publish().expect("a memfd can be sealed");
         Self { _writers: created.vcpus, producer }
@@ -89,6 +89,34 @@ pub fn run(effort: Effort, report: &mut Report) {
         report.by_vcpus.push((format!("snapshot, {name}"), ours));
         report.by_vcpus.push((format!("memcpy, {name}"), floor));
     }
+    unpin();
+}
+
+const DISTRIBUTIONS: &str = "A snapshot of 4,096 vCPUs, packed, of a region that has distributions \
+of every vCPU, next to one of revision 4, which has none: they lie apart, and a reader that does not \
+ask for them does not touch them.";
+
+/// What distributions cost a reader that does not ask for them.
+pub fn distributions(effort: Effort, report: &mut Report) {
+    pin(0);
+    let builder = || RegionBuilder::new("bench").vcpus(4096);
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let domains = [builder().vcpu_histograms(true), builder().revision(4)].map(Domain::of);
+        let regions = domains.each_ref().map(Domain::attach);
+        let mut subjects = regions.each_ref().map(|region| {
+            let mut snapshot = Snapshot::new();
+            again(move || region.snapshot(black_box(&mut snapshot)))
+        });
+        let runs = race(Effort { rounds: 1, ..effort }, &mut subjects);
+        with.push(runs[0][0]);
+        without.push(runs[1][0]);
+    }
+    report.section("Distributions that nobody asks for", DISTRIBUTIONS, &["", "ns per vCPU"]);
+    for (name, runs) in [("with distributions", &with), ("revision 4", &without)] {
+        report.row(vec![name.into(), number(Spread::of(runs).median / 4096.0)]);
+    }
+    report.ratio("snapshot_4096_over_revision_4", Spread::ratio(&with, &without));
     unpin();
 }
 

@@ -12,6 +12,9 @@ const NAMES: &[&str] = &[
     "write_128_portable_over_memcpy",
     "one_field_update_ns",
     "vcpu_read_ns",
+    "record_over_one_field_update",
+    "device_request_ns",
+    "snapshot_4096_over_revision_4",
     "vcpu_read_over_group_read",
     "vcpu_write_over_two_group_writes",
     "snapshot_4096_packed_bandwidth_over_memcpy",
@@ -56,4 +59,21 @@ fn tables_plots_and_figures_are_written() {
         assert!(page.contains(plot));
         assert!(read(plot).contains("<polyline"), "{plot} has lines");
     }
+
+    // The rows about the public calls alone, in the page that was just written.
+    let path = directory.path().join("performance.md");
+    fs::write(&path, page.replace("`vcpu.write(&runstate)`", "stale")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_domstat-bench"))
+        .args(["--smoke", "--calls", "--docs"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let renewed = read("performance.md");
+    assert!(renewed.contains("`vcpu.write(&runstate)`") && !renewed.contains("stale"));
+    let sections = |page: &str| {
+        page.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(sections(&renewed), sections(&page));
+    assert_eq!(renewed.lines().count(), page.lines().count());
 }

@@ -1,5 +1,6 @@
 //! Paths that are run: each a function that is not inlined, given what the compiler knows nothing
 //! of, and returning all that was read.
+#![allow(unsafe_code)]
 
 use std::hint::black_box;
 use std::ptr::NonNull;
@@ -7,15 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use domstat_consumer::{ReadError, Reading, Region, Sample, Vcpu};
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
-use domstat_layout::latest::Runstate;
-use domstat_layout::{Clock, Group, Ns, ReadMem, RecordKind, Stat, WriteMem};
-use domstat_producer::{RegionBuilder, VcpuWriter};
+use domstat_layout::latest::{BlkQueueOf, Runstate, Wait};
+use domstat_layout::{Clock, Group, Ns, ReadMem, RecordKind, Stat, Word, WriteMem};
+use domstat_producer::{
+    BlkDevice, BlkOp, BlkQueueWriter, RegionBuilder, RequestTracker, VcpuHistWriter, VcpuWriter,
+};
 use seqlock::SeqLock;
 
 use crate::harness::{Subject, again};
 
 /// What can be run, in the order of [`Subjects::in_order`].
-pub(crate) const PATHS: [&str; 14] = [
+pub(crate) const PATHS: [&str; 17] = [
     "empty",
     "word-load",
     "word-store",
@@ -30,6 +33,9 @@ pub(crate) const PATHS: [&str; 14] = [
     "field-write",
     "field-write-twice",
     "vcpu-set",
+    "hist-record",
+    "device-request",
+    "share-request",
 ];
 
 /// Words of a runstate.
@@ -52,6 +58,9 @@ pub(crate) struct Subjects {
     region: Region,
     _producer: domstat_producer::Region,
     writers: [VcpuWriter; 2],
+    hist: VcpuHistWriter,
+    device: RequestTracker<BlkDevice>,
+    share: RequestTracker<BlkQueueWriter>,
     numbers: Runstate,
     words: Words,
 }
@@ -68,22 +77,34 @@ impl Subjects {
         };
         let mut created = RegionBuilder::new("foreign")
             .vcpus(3)
+            .vcpu_histograms(true)
+            .blks(2)
+            .blk_histograms(true)
+            .blk_queues(1)
             .clock(Clock::Monotonic)
             .create_memfd()
             .expect("a memfd");
         created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&numbers, Ns(1)));
         let writers = [created.vcpus.remove(2), created.vcpus.remove(1)];
+        let (blk, hist) = (created.blks.remove(0), Some(created.blk_hists.remove(0)));
+        let device = RequestTracker::device(BlkDevice { blk, hist }, Ns(1));
+        let (generation, pid) = (Word::new(0), Word::NOT_PRODUCED);
+        let of = BlkQueueOf { device: Word::new(1), generation, queue: Word::new(0), pid };
+        let share = RequestTracker::share(created.blk_queues.remove(0), &of, Ns(1));
+        let hist = created.vcpu_hists.remove(0);
         let producer = created.unpublished.publish().expect("a memfd can be sealed");
         let fd = producer.as_fd().expect("a memfd").try_clone_to_owned().expect("a descriptor");
         let region = Region::from_fd(fd).expect("our own region");
         let words = [0, 1, 2, 3, 4, 5];
         let (word, cell) = (AtomicU64::new(0), SeqLock::new(words));
-        Self { word, cell, region, _producer: producer, writers, numbers, words }
+        let _producer = producer;
+        Self { word, cell, region, _producer, writers, hist, device, share, numbers, words }
     }
 
     /// One subject for each of [`PATHS`].
     pub(crate) fn in_order(&mut self) -> impl Iterator<Item = Subject<'_>> {
-        let Self { word, cell, region, writers: [first, second], numbers, words, .. } = self;
+        let Self { word, cell, region, numbers, words, hist, device, share, .. } = self;
+        let [first, second] = &mut self.writers;
         let (word, cell, region, numbers, words) = (&*word, &*cell, &*region, &*numbers, &*words);
         let vcpu = region.vcpu(0).expect("the first");
         let record = region.geometry().array(RecordKind::Vcpu);
@@ -104,6 +125,9 @@ impl Subjects {
             again(move || field_write(black_box(&page), black_box(7))),
             again(move || field_write_twice(black_box(&page), black_box(7))),
             again(move || vcpu_set(black_box(second), black_box(7))),
+            again(move || hist_record(black_box(hist), black_box(700))),
+            again(move || device_request(black_box(device), black_box(4096))),
+            again(move || share_request(black_box(share), black_box(4096))),
         ];
         subjects.into_iter()
     }
@@ -205,4 +229,23 @@ fn field_write_twice(page: &WriteMem<'_>, value: u64) {
 #[inline(never)]
 fn vcpu_set(vcpu: &mut VcpuWriter, value: u64) {
     vcpu.set(Runstate::running_ns, value, Ns(1));
+}
+
+#[inline(never)]
+fn hist_record(hist: &mut VcpuHistWriter, value: u64) {
+    hist.record::<Wait>(value, Ns(1));
+}
+
+/// The whole bookkeeping of a read.
+#[inline(never)]
+fn device_request(device: &mut RequestTracker<BlkDevice>, bytes: u64) {
+    let request = device.submit(Ns(1));
+    device.complete(black_box(request), BlkOp::Read, bytes, Ns(2));
+}
+
+/// The same by the writer of a share.
+#[inline(never)]
+fn share_request(share: &mut RequestTracker<BlkQueueWriter>, bytes: u64) {
+    let request = share.submit(Ns(1));
+    share.complete(black_box(request), BlkOp::Read, bytes, Ns(2));
 }
