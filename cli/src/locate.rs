@@ -49,6 +49,17 @@ pub(crate) struct Entry {
 impl Places<'_> {
     /// Every domain that is published there, in order of their names.
     pub(crate) fn all(&self) -> Result<Vec<Entry>, Failure> {
+        Ok(self.looked_at()?.into_iter().map(entry).collect())
+    }
+
+    /// As [`Places::all`], and the entries of names that a daemon serves by now.
+    pub(crate) fn all_and_behind(&self) -> Result<Vec<Entry>, Failure> {
+        let mut fleet = self.looked_at()?;
+        let behind = fleet.take_behind();
+        Ok(fleet.into_iter().chain(behind).map(entry).collect())
+    }
+
+    fn looked_at(&self) -> Result<Fleet, Failure> {
         let mut fleet = self.fleet()?;
         let began = Instant::now();
         while let Err(error) = fleet.refresh() {
@@ -62,11 +73,7 @@ impl Places<'_> {
         while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {
             fleet.refresh()?;
         }
-        let entry = |(name, member): (String, Member)| {
-            let place = member.path().to_owned();
-            Entry { name, place, attachment: member.into_attachment() }
-        };
-        Ok(fleet.into_iter().map(entry).collect())
+        Ok(fleet)
     }
 
     /// Every domain that is published there, to be looked at again and again.
@@ -77,17 +84,28 @@ impl Places<'_> {
         })
     }
 
-    /// What the user means by `domain`: the region at a path if there is a `/` in it, `xen:DOMID`, else the domain that a daemon serves or that has an entry.
+    /// What the user means by `domain`: the region at a path if there is a `/` in it, `xen:DOMID`,
+    /// else the domain that has an entry or that a daemon serves: of these one that is up, as
+    /// [`Fleet`] has it.
     pub(crate) fn locate(&self, domain: &str) -> Result<Located, Failure> {
         if let Some(socket) = self.socket {
             return Ok(Located::Served(Arc::new(Connection::connect(socket)?)));
         }
         let path = region_path(domain, self.dir)?;
-        if !domain.contains('/') && xen_domid(domain).is_none() && path.symlink_metadata().is_err()
-        {
+        let is_name = !domain.contains('/') && xen_domid(domain).is_none();
+        if is_name && path.symlink_metadata().is_err() {
             let daemon = find_daemon(&directory(self.dir)?, domain, ANSWER)?;
             if let Some(connection) = daemon {
                 return Ok(Located::Served(Arc::new(connection)));
+            }
+        } else if is_name
+            && !is_up(&path)
+            && let Ok(Some(connection)) = find_daemon(&directory(self.dir)?, domain, ANSWER)
+        {
+            let connection = Arc::new(connection);
+            let served = Attachment::from_connection(&connection, domain);
+            if served.is_ok_and(|served| served.liveness().is_up()) {
+                return Ok(Located::Served(connection));
             }
         }
         Ok(Located::At(path))
@@ -100,6 +118,17 @@ impl Places<'_> {
             None => Ok(format!("in {}", directory(self.dir)?.display())),
         }
     }
+}
+
+/// Whether the producer of the region at `path` lives, as far as that can be known.
+fn is_up(path: &Path) -> bool {
+    let Ok(mapped) = MappedFile::open(path) else { return false };
+    mapped.is_rfc_v3() || Attachment::from_mapped(mapped).is_ok_and(|it| it.liveness().is_up())
+}
+
+fn entry((name, member): (String, Member)) -> Entry {
+    let place = member.path().to_owned();
+    Entry { name, place, attachment: member.into_attachment() }
 }
 
 /// Whether its daemon did not hand it over in time.

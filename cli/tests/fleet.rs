@@ -129,6 +129,31 @@ fn a_domain_at_a_socket_in_the_directory_is_seen_by_all_until_its_daemon_is_kill
 }
 
 #[test]
+fn a_dead_entry_hides_no_domain_that_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = sleeper();
+    let _daemon = serve(dir.path(), child.0.id(), "p1", &dir.path().join("a.sock"));
+    let export = Export::start(dir.path(), &[]);
+    assert_eq!(up(&export, "p1"), Some(true));
+    let entry = dir.path().join("p1.domstat");
+    std::os::unix::fs::symlink("/proc/4194300/fd/6", &entry).unwrap();
+
+    assert_eq!(states(dir.path(), &[], "p1"), ["live", "live"]);
+    assert_eq!(up(&export, "p1"), Some(true));
+    let shown = output(dir.path(), &["show", "p1", "--json"]);
+    let value: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(value["domid"], child.0.id(), "{}", stderr(&shown));
+    let checked = output(dir.path(), &["check", "p1"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+
+    // It is removed all the same.
+    let pruned = output(dir.path(), &["ls", "--prune"]);
+    assert!(stdout(&pruned).contains("removed"), "{}", stdout(&pruned));
+    assert!(entry.symlink_metadata().is_err());
+    assert_eq!(states(dir.path(), &[], "p1"), ["live", "live"]);
+}
+
+#[test]
 fn a_daemon_that_is_stopped_holds_up_no_other_domain() {
     let dir = tempfile::tempdir().unwrap();
     let _other = MadeUp::start(dir.path(), "web1", "web1");

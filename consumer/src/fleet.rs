@@ -22,14 +22,17 @@ use directory::{list, socket};
 
 /// How long one daemon's new regions may keep a refresh; what is left is attached in the next one.
 const ATTACHING: Duration = Duration::from_secs(1);
+/// How long connecting to daemons may keep a refresh, all of them together.
+const DIALING: Duration = Duration::from_millis(100);
 
 /// The domains of a host: those with an entry in a directory and those that daemons serve whose
 /// sockets are there, or those of one daemon. What was attached stays attached from one
 /// [`refresh`](Fleet::refresh) to the next, so that looking again costs one look at each entry,
 /// and one at what each daemon has sent since.
 ///
-/// Of domains of the same name one is a member: the entry before what daemons serve, and of these
-/// the one whose socket's path comes first.
+/// Of domains of the same name one is a member: one whose producer lives before one whose producer
+/// has exited or that cannot be attached, then the entry before what daemons serve, and of these the
+/// one whose socket's path comes first.
 ///
 /// A daemon that does not answer holds up a refresh once, for a fraction of a second, however many
 /// there are of that kind; it is listened to, and not waited for, in those that follow. When a
@@ -43,6 +46,8 @@ pub struct Fleet {
     processes: Processes,
     daemons: BTreeMap<PathBuf, Daemon>,
     members: BTreeMap<String, Member>,
+    /// Those without a living producer, of names under which a daemon serves a domain that has one.
+    behind: BTreeMap<String, Member>,
 }
 
 /// A domain of a fleet.
@@ -79,15 +84,15 @@ impl Fleet {
 
     fn at(place: &Path, is_dir: bool, daemons: BTreeMap<PathBuf, Daemon>) -> Self {
         let (limits, processes) = (Limits::default(), Processes::default());
-        let members = BTreeMap::new();
-        Self { place: place.to_owned(), is_dir, limits, processes, daemons, members }
+        let (place, members, behind) = (place.to_owned(), BTreeMap::new(), BTreeMap::new());
+        Self { place, is_dir, limits, processes, daemons, members, behind }
     }
 
     /// Sets from when on a silence of a member means something.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
-        for member in self.members.values_mut() {
+        for member in self.members.values_mut().chain(self.behind.values_mut()) {
             if let Ok(attachment) = &mut member.attachment {
                 attachment.set_limits(limits);
             }
@@ -112,15 +117,11 @@ impl Fleet {
         if self.is_dir {
             let listed = list(&self.place)?;
             self.members.values_mut().for_each(|member| member.seen = false);
+            self.behind.values_mut().for_each(|member| member.seen = false);
             for (name, path) in listed.entries {
-                match self.members.get_mut(&name) {
-                    Some(member) => member.look_again(path, self.limits, &mut self.processes),
-                    None => {
-                        let member = Member::attach(path, self.limits, &mut self.processes);
-                        self.members.insert(name, member);
-                    }
-                }
+                self.look_at_entry(name, path);
             }
+            self.behind.retain(|_, member| member.seen && member.is_entry());
             self.daemons.values_mut().for_each(|daemon| daemon.seen = false);
             for (path, file) in listed.sockets {
                 let new = || Daemon::new(path.clone());
@@ -134,8 +135,9 @@ impl Fleet {
             let file = socket(&self.place).unwrap_or_default();
             self.daemons.values_mut().for_each(|daemon| daemon.is_at(file));
         }
-        self.hear();
+        hear(&mut self.daemons, !self.is_dir);
         self.take_in();
+        self.bring_forward();
         self.members.retain(|_, member| member.seen);
         self.processes.forget_unused();
         match self.daemons.get(&self.place) {
@@ -146,19 +148,30 @@ impl Fleet {
         }
     }
 
-    /// Takes in what daemons have sent, and connects to those that are new or were lost. All of
-    /// them are waited for at once.
-    fn hear(&mut self) {
-        let end = Instant::now() + ANSWER;
-        for daemon in self.daemons.values_mut() {
-            daemon.listen(Instant::now(), end);
-            daemon.dial(!self.is_dir && daemon.connected() == 0);
-        }
-        let until = Instant::now() + ANSWER;
-        self.daemons.values_mut().for_each(|daemon| daemon.welcome(until));
-        let until = Instant::now() + ANSWER;
-        for daemon in self.daemons.values_mut().filter(|daemon| daemon.is_new()) {
-            daemon.listen(until, until);
+    fn look_at_entry(&mut self, name: String, path: PathBuf) {
+        let is_served = self.members.get(&name).is_some_and(|member| !member.is_entry());
+        let behind = self.behind.remove(&name);
+        let before = if is_served { behind } else { self.members.remove(&name) };
+        let entry = match before {
+            Some(mut entry) => {
+                entry.look_again(path, self.limits, &mut self.processes);
+                entry
+            }
+            None => Member::attach(path, self.limits, &mut self.processes),
+        };
+        let map = if is_served && !entry.is_up() { &mut self.behind } else { &mut self.members };
+        map.insert(name, entry);
+    }
+
+    /// Has those that stood behind a member stand in its place if that is not up any more.
+    fn bring_forward(&mut self) {
+        for (name, member) in std::mem::take(&mut self.behind) {
+            match self.members.get(&name) {
+                Some(before) if before.seen && (before.is_entry() || before.is_up()) => {
+                    self.behind.insert(name, member);
+                }
+                _ => drop(self.members.insert(name, member)),
+            }
         }
     }
 
@@ -176,7 +189,7 @@ impl Fleet {
                     names.iter().filter(|(name, served)| is_next(name, served)).collect();
                 for (name, served) in next {
                     match self.members.get_mut(name) {
-                        Some(member) if member.seen => {}
+                        Some(member) if member.seen && (!served.listed || member.is_up()) => {}
                         Some(member) if member.is_of(daemon, *served) => member.seen = true,
                         before => {
                             let member = Member::ask(daemon, name, *served, until, self.limits);
@@ -184,7 +197,19 @@ impl Fleet {
                                 Some(before) if member.is_shortage() && before.is_attached() => {
                                     before.seen = true;
                                 }
-                                _ => drop(self.members.insert(name.clone(), member)),
+                                Some(before)
+                                    if (before.seen || before.is_of_another(daemon))
+                                        && !member.is_up() =>
+                                {
+                                    self.behind.entry(name.clone()).or_insert(member);
+                                }
+                                Some(before) => {
+                                    let before = std::mem::replace(before, member);
+                                    if before.seen {
+                                        self.behind.entry(name.clone()).or_insert(before);
+                                    }
+                                }
+                                None => drop(self.members.insert(name.clone(), member)),
                             }
                         }
                     }
@@ -211,10 +236,39 @@ impl Fleet {
         self.members.iter().map(|(name, member)| (name.as_str(), member))
     }
 
+    /// Takes out the entries that are no members because a daemon serves domains of their names
+    /// whose producers live.
+    pub fn take_behind(&mut self) -> impl Iterator<Item = (String, Member)> + use<> {
+        std::mem::take(&mut self.behind).into_iter().filter(|(_, member)| member.is_entry())
+    }
+
     /// The member of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Member> {
         self.members.get(name)
+    }
+}
+
+/// Takes in what daemons have sent, and connects to those that are new or were lost: to all that
+/// are not connected if `now`. All of them are waited for at once.
+fn hear(daemons: &mut BTreeMap<PathBuf, Daemon>, now: bool) {
+    let end = Instant::now() + ANSWER;
+    for daemon in daemons.values_mut() {
+        daemon.listen(Instant::now(), end);
+    }
+    let began = Instant::now();
+    for daemon in daemons.values_mut() {
+        // What is left is connected to in the next refresh; those that refused pause by then.
+        if began.elapsed() > DIALING {
+            break;
+        }
+        daemon.dial(now && daemon.connected() == 0);
+    }
+    let until = Instant::now() + ANSWER;
+    daemons.values_mut().for_each(|daemon| daemon.welcome(until));
+    let until = Instant::now() + ANSWER;
+    for daemon in daemons.values_mut().filter(|daemon| daemon.is_new()) {
+        daemon.listen(until, until);
     }
 }
 
@@ -285,6 +339,20 @@ impl Member {
                 true
             }
         };
+    }
+
+    fn is_entry(&self) -> bool {
+        matches!(self.origin, Origin::Entry(_))
+    }
+
+    /// Whether its producer lives and publishes it.
+    fn is_up(&self) -> bool {
+        self.liveness().is_ok_and(|liveness| liveness.is_up())
+    }
+
+    /// Whether another daemon than this handed it over.
+    fn is_of_another(&self, daemon: &Daemon) -> bool {
+        self.is_attached() && !self.is_entry() && self.path != daemon.path()
     }
 
     fn is_attached(&self) -> bool {

@@ -380,6 +380,55 @@ fn of_domains_of_one_name_the_entry_wins_and_then_the_first_daemon_that_serves_i
 }
 
 #[test]
+fn what_is_served_live_comes_before_an_entry_without_a_producer() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = dir.path().join("p.domstat");
+    let plant = || {
+        let _ = std::fs::remove_file(&entry);
+        std::os::unix::fs::symlink("/proc/1/fd/999999", &entry).unwrap();
+    };
+    let unheld = || {
+        let other = dir.path().join("other");
+        let created = RegionBuilder::new("p").create_file(&other).unwrap();
+        let region = created.unpublished.publish().unwrap();
+        let kept = std::fs::read(&other).unwrap();
+        drop(region);
+        let _ = std::fs::remove_file(&entry);
+        std::fs::write(&entry, kept).unwrap();
+    };
+    let ways: [&dyn Fn(); 2] = [&plant, &unheld];
+    for leave in ways {
+        leave();
+        let socket = dir.path().join("many.sock");
+        let mut fleet = Fleet::new(dir.path());
+        fleet.refresh().unwrap();
+        let path = |fleet: &Fleet| fleet.get("p").unwrap().path().to_owned();
+        assert_eq!(path(&fleet), entry);
+        let daemon = Killable::at(&socket, &["p"]);
+        until(&mut fleet, "what is served", |fleet| path(fleet) == socket);
+        let attached = memory(&fleet, "p");
+        // It is attached once, and an entry that comes later changes nothing.
+        for _ in 0..3 {
+            fleet.refresh().unwrap();
+            assert!(path(&fleet) == socket && is_live(fleet.get("p").unwrap()));
+            assert_eq!((names(&fleet), memory(&fleet, "p")), (vec!["p"], attached));
+            leave();
+        }
+        drop(daemon);
+        until(&mut fleet, "the entry", |fleet| path(fleet) == entry);
+        // An entry that is up comes first.
+        let _daemon = Killable::at(&socket, &["p"]);
+        until(&mut fleet, "the next daemon", |fleet| path(fleet) == socket);
+        std::fs::remove_file(&entry).unwrap();
+        let region = published("p");
+        let _entry = region.announce(dir.path(), "p").unwrap();
+        fleet.refresh().unwrap();
+        assert!(path(&fleet) == entry && is_live(fleet.get("p").unwrap()));
+        std::fs::remove_file(&socket).unwrap();
+    }
+}
+
+#[test]
 fn a_fleet_at_a_socket_is_that_daemon_alone() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("any-name");

@@ -30,7 +30,7 @@ pub(super) fn run(places: Places<'_>) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let mut refused = false;
     let mut removed = 0;
-    for entry in places.all()? {
+    for entry in places.all_and_behind()? {
         let is_left_over = matches!(
             entry.attachment,
             Err(AttachError::ProducerExited { .. } | AttachError::NoDaemon { .. })
