@@ -57,6 +57,8 @@ pub(crate) enum Failure {
     Control { action: String, source: io::Error },
     #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
     NoDaemon { path: PathBuf, source: io::Error },
+    #[error("the daemon at {} closed the connection", .path.display())]
+    DaemonEnded { path: PathBuf },
     #[error(transparent)]
     Refused(ControlError),
     #[error("cannot {action}: {source}")]
@@ -96,6 +98,7 @@ impl Failure {
             | Self::Layout { .. }
             | Self::Schema { .. }
             | Self::NoDaemon { .. }
+            | Self::DaemonEnded { .. }
             | Self::ProducerGone { .. } => ExitCode::from(3),
             #[cfg(feature = "otlp")]
             Self::Push(_) => ExitCode::from(4),

@@ -183,11 +183,22 @@ fn events_without_a_daemon_are_not_no_events() {
     let mut lost = Background::start(command.arg("events").stderr(Stdio::piped()));
     let mut stopped = Background::start(domstat(dir.path()).arg("events").stderr(Stdio::piped()));
     for client in [&mut lost, &mut stopped] {
-        let mut line = String::new();
-        BufReader::new(client.0.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        // Byte by byte: what follows the line is read below.
+        let mut line = Vec::new();
+        let mut input = client.0.stderr.as_mut().unwrap();
+        while !line.ends_with(b"\n") {
+            let mut byte = [0];
+            input.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        let line = String::from_utf8(line).unwrap();
         assert!(line.contains("waiting for events"), "{line}");
     }
     assert_eq!(stopped.interrupt().code(), Some(0));
     daemon.0.kill().unwrap();
     assert_eq!(lost.0.wait().unwrap().code(), Some(3));
+    let mut why = String::new();
+    lost.0.stderr.as_mut().unwrap().read_to_string(&mut why).unwrap();
+    assert!(why.contains("closed the connection"), "{why}");
+    assert!(!why.contains("no daemon"), "it was there: {why}");
 }

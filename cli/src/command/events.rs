@@ -21,7 +21,8 @@ Examples:
   domstat events --json | jq 'select(.event == \"write_threshold\")'
 
 Each event is reported once. One that QEMU emitted while nobody was connected is concluded from
-what is found afterwards and marked \"reconciled\".";
+what is found afterwards and marked \"reconciled\". Of a domain whose events come too fast, some
+are left out: the event \"lost\" in their place says how many.";
 
 /// Print events of a VM that `domstat run qemu` observes, as they come
 #[derive(clap::Args)]
@@ -104,6 +105,13 @@ pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> s
             text("error", error.as_deref().unwrap_or_default())?;
             flag(out, "reconciled", *reconciled)?;
         }
+        Event::ThresholdReplaced { disk, node, threshold_bytes, new_bytes } => {
+            text("disk", disk)?;
+            text("threshold_bytes", &threshold_bytes.to_string())?;
+            text("new_bytes", &new_bytes.to_string())?;
+            text("node", node)?;
+        }
+        Event::Lost { events } => text("events", &events.to_string())?,
         Event::State { state } => text("state", state)?,
         _ => {}
     }

@@ -60,6 +60,7 @@ impl Client {
         match input.read_until(b'\n', &mut line) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
+            Err(source) if source.kind() == ErrorKind::ConnectionReset => return Err(self.ended()),
             Err(source) => return Err(self.failed(source)),
         }
         parse(&line).map(Some).map_err(|e| self.failed(io::Error::new(ErrorKind::InvalidData, e)))
@@ -69,9 +70,9 @@ impl Client {
         Failure::NoDaemon { path: self.path.clone(), source }
     }
 
-    /// The daemon ended before it answered.
+    /// The daemon, which was connected, closed the connection: as a rule because it ends.
     pub(crate) fn ended(&self) -> Failure {
-        self.failed(ErrorKind::UnexpectedEof.into())
+        Failure::DaemonEnded { path: self.path.clone() }
     }
 
     /// The connection's descriptor, for a thread that closes it on a signal.

@@ -7,10 +7,14 @@ use std::time::Duration;
 use domstat_sources::contract::Event;
 use domstat_sources::control::{EventLine, line};
 
-/// Events that a subscriber may lag behind before it is dropped.
-const BACKLOG: usize = 4096;
-/// Bytes of these events: names and QEMU's error texts have no length of their own.
-const BACKLOG_BYTES: usize = 1 << 20;
+/// Most events that a subscriber may lag behind. Domains with events in its queue have equal shares of
+/// them: one that floods loses its own events only.
+const MAX_BACKLOG: usize = 4096;
+/// Most of them of one domain: QEMU sends some tens a second at most.
+const MAX_BACKLOG_OF_ONE: usize = 256;
+/// Bytes of one domain's events for each that it may have there: names and QEMU's error texts have no
+/// length of their own.
+const MAX_EVENT_BYTES: usize = 256;
 
 /// Takes each event to every subscriber, once and in order.
 #[derive(Default)]
@@ -34,9 +38,25 @@ struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    lines: VecDeque<Arc<str>>,
-    bytes: usize,
+    /// The domain of each event, with its line.
+    events: VecDeque<(Arc<str>, Queued)>,
+    shares: BTreeMap<Arc<str>, Share>,
     closed: bool,
+}
+
+enum Queued {
+    Line(Arc<str>),
+    /// As many as the domain's share says.
+    Lost,
+}
+
+/// A domain's part of a queue.
+#[derive(Default)]
+struct Share {
+    events: usize,
+    bytes: usize,
+    /// Events that were left out since its last one in the queue.
+    lost: u64,
 }
 
 /// A subscription; dropping it ends it.
@@ -62,14 +82,16 @@ impl Hub {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the event for every subscriber of the domain. One that lags too far behind is
-    /// dropped and sees its connection end.
+    /// Queues the event for every subscriber of the domain. One that lags too far behind gets the
+    /// number of those that it missed in their place.
     pub(crate) fn send(&self, domain: &str, event: &Event) {
-        let message = EventLine { domain: domain.to_owned(), event: event.clone() };
-        let text: Arc<str> = line(&message).into();
-        self.lock().list.retain(|_, (wanted, queue)| {
-            wanted.as_ref().is_some_and(|wanted| wanted != domain) || queue.push(&text)
-        });
+        let text: Arc<str> = line_of(domain, event.clone()).into();
+        let domain: Arc<str> = domain.into();
+        for (wanted, queue) in self.lock().list.values() {
+            if wanted.as_ref().is_none_or(|wanted| **wanted == *domain) {
+                queue.push(&domain, &text);
+            }
+        }
     }
 
     pub(super) fn subscribe(self: &Arc<Self>, domain: Option<String>) -> Subscription {
@@ -78,7 +100,7 @@ impl Hub {
         let number = subscribers.next;
         subscribers.next += 1;
         if subscribers.closed {
-            queue.close(false);
+            queue.close();
         } else {
             subscribers.list.insert(number, (domain, Arc::clone(&queue)));
         }
@@ -90,7 +112,7 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut subscribers = self.lock();
         subscribers.closed = true;
-        std::mem::take(&mut subscribers.list).into_values().for_each(|(_, q)| q.close(false));
+        std::mem::take(&mut subscribers.list).into_values().for_each(|(_, q)| q.close());
     }
 }
 
@@ -99,49 +121,72 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False if the subscriber lags too far behind; what it has not taken is dropped.
-    fn push(&self, text: &Arc<str>) -> bool {
+    fn push(&self, domain: &Arc<str>, text: &Arc<str>) {
         let mut state = self.lock();
-        let full = state.lines.len() >= BACKLOG
-            || (!state.lines.is_empty() && state.bytes + text.len() > BACKLOG_BYTES);
-        if full {
-            drop(state);
-            self.close(true);
-            return false;
+        let QueueState { events, shares, .. } = &mut *state;
+        let others = shares.len() + usize::from(!shares.contains_key(domain));
+        let most = (MAX_BACKLOG / others.max(1)).clamp(1, MAX_BACKLOG_OF_ONE);
+        let share = shares.entry(Arc::clone(domain)).or_default();
+        let is_full = share.events >= most
+            || (share.events > 0 && share.bytes + text.len() > most * MAX_EVENT_BYTES);
+        if !is_full && share.lost == 0 {
+            share.events += 1;
+            share.bytes += text.len();
+            events.push_back((Arc::clone(domain), Queued::Line(Arc::clone(text))));
+        } else {
+            if share.lost == 0 {
+                events.push_back((Arc::clone(domain), Queued::Lost));
+            }
+            share.lost += 1;
         }
-        state.bytes += text.len();
-        state.lines.push_back(Arc::clone(text));
         drop(state);
         self.changed.notify_one();
-        true
     }
 
-    fn close(&self, forget: bool) {
-        let mut state = self.lock();
-        state.closed = true;
-        if forget {
-            *state = QueueState { closed: true, ..QueueState::default() };
-        }
-        drop(state);
+    fn close(&self) {
+        self.lock().closed = true;
         self.changed.notify_one();
     }
+}
+
+impl QueueState {
+    fn pop(&mut self) -> Option<Arc<str>> {
+        let (domain, queued) = self.events.pop_front()?;
+        let share = self.shares.entry(Arc::clone(&domain)).or_default();
+        let text = match queued {
+            Queued::Line(text) => {
+                share.events -= 1;
+                share.bytes -= text.len();
+                text
+            }
+            Queued::Lost => {
+                let events = std::mem::take(&mut share.lost);
+                line_of(&domain, Event::Lost { events }).into()
+            }
+        };
+        if share.events == 0 && share.lost == 0 {
+            self.shares.remove(&domain);
+        }
+        Some(text)
+    }
+}
+
+fn line_of(domain: &str, event: Event) -> String {
+    line(&EventLine { domain: domain.to_owned(), event })
 }
 
 impl Subscription {
     /// Waits for the next event.
     pub(super) fn next(&self, limit: Duration) -> Next {
-        let waits = |state: &mut QueueState| state.lines.is_empty() && !state.closed;
+        let waits = |state: &mut QueueState| state.events.is_empty() && !state.closed;
         let state = self.queue.lock();
         let (mut state, _) = self
             .queue
             .changed
             .wait_timeout_while(state, limit, waits)
             .unwrap_or_else(PoisonError::into_inner);
-        match state.lines.pop_front() {
-            Some(text) => {
-                state.bytes -= text.len();
-                Next::Line(text)
-            }
+        match state.pop() {
+            Some(text) => Next::Line(text),
             None if state.closed => Next::Closed,
             None => Next::Nothing,
         }
@@ -185,20 +230,52 @@ mod tests {
         assert!(matches!(hub.subscribe(None).next(NOW), Next::Closed));
     }
 
+    /// What the subscriber has to take, by domain and word.
+    fn taken(from: &Subscription) -> Vec<EventLine> {
+        let mut lines = Vec::new();
+        while let Next::Line(text) = from.next(NOW) {
+            lines.push(serde_json::from_str(&text).unwrap());
+        }
+        lines
+    }
+
     #[test]
-    fn a_subscriber_that_takes_nothing_is_dropped_with_its_backlog() {
+    fn a_domain_that_floods_loses_its_own_events_in_order() {
         let hub = Hub::new();
-        let many = hub.subscribe(None);
-        for _ in 0..=BACKLOG {
-            hub.send("a", &Event::Connected);
+        let all = hub.subscribe(None);
+        hub.send("quiet", &event("before"));
+        for _ in 0..MAX_BACKLOG * 2 {
+            hub.send("flood", &Event::Connected);
         }
-        assert!(matches!(many.next(NOW), Next::Closed));
-        let large = hub.subscribe(None);
-        let text = "x".repeat(BACKLOG_BYTES / 2);
-        for _ in 0..3 {
-            hub.send("a", &event(&text));
+        hub.send("quiet", &event("after"));
+        let lines = taken(&all);
+        let of = |domain| lines.iter().filter(move |l| l.domain == domain).map(|l| &l.event);
+        assert!(of("quiet").eq(&[event("before"), event("after")]));
+        let lost = u64::try_from(MAX_BACKLOG * 2 - MAX_BACKLOG_OF_ONE).unwrap();
+        assert_eq!(of("flood").count(), MAX_BACKLOG_OF_ONE + 1);
+        assert_eq!(of("flood").next_back(), Some(&Event::Lost { events: lost }));
+        assert_eq!(lines.last().unwrap().domain, "quiet", "in order");
+        hub.send("flood", &Event::Connected);
+        assert_eq!(taken(&all).pop().unwrap().event, Event::Connected, "there is room again");
+    }
+
+    #[test]
+    fn what_a_subscriber_lags_behind_is_bounded_whatever_the_number_of_domains() {
+        let hub = Hub::new();
+        let all = hub.subscribe(None);
+        let text = "x".repeat(MAX_EVENT_BYTES * 16);
+        for domain in 0..1000 {
+            let domain = format!("d{domain}");
+            (0..8).for_each(|_| hub.send(&domain, &event("1")));
+            hub.send(&domain, &event(&text));
         }
-        assert!(matches!(large.next(NOW), Next::Closed));
+        let queue = all.queue.lock();
+        assert_eq!(queue.shares.len(), 1000, "every domain has a part");
+        let bytes: usize = queue.shares.values().map(|share| share.bytes).sum();
+        assert!(queue.events.len() < MAX_BACKLOG * 8, "{}", queue.events.len());
+        assert!(bytes < MAX_BACKLOG * MAX_EVENT_BYTES * 8, "{bytes}");
+        drop(queue);
+        drop(all);
         assert!(hub.lock().list.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -54,7 +54,7 @@ impl Limits {
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long it may take for each further request.
 const NEXT_REQUEST: Duration = Duration::from_secs(120);
-/// How long a client may take to read an answer or an event.
+/// How long a client may take to read an answer.
 const SEND: Duration = Duration::from_secs(10);
 /// How long a domain may take to answer what waits for nothing but its own answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -244,13 +244,16 @@ fn serve(stream: &UnixStream, client: &Admitted) -> io::Result<()> {
     }
 }
 
-/// Events, until the client goes, lags too far behind, or the daemon ends.
+/// Events, until the client goes or the daemon ends. A client may take them as slowly as it likes: the
+/// hub leaves out what does not fit into its queue, and counts that.
 fn subscribe(stream: &UnixStream, hub: &Arc<Hub>, domain: Option<String>) -> io::Result<()> {
     let subscription = hub.subscribe(domain.clone());
     send(stream, &line(&Answer::Ok(Subscribed { subscribed: domain })), SEND)?;
+    stream.set_write_timeout(None)?;
+    let mut output = stream;
     loop {
         match subscription.next(LOOK) {
-            Next::Line(text) => send(stream, &text, SEND)?,
+            Next::Line(text) => output.write_all(text.as_bytes())?,
             Next::Closed => break,
             // A client that went without a word is noticed.
             Next::Nothing if is_gone(stream) => break,

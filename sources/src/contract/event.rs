@@ -55,6 +55,24 @@ pub enum Event {
     Disconnected,
     /// The domain answers again.
     Connected,
+    /// A threshold that was armed was replaced by another one or disarmed, by whatever client: it
+    /// does not fire any more.
+    ThresholdReplaced {
+        /// The disk, or a backing image of one.
+        disk: String,
+        /// QEMU's node.
+        node: String,
+        /// The threshold that was armed, in bytes.
+        threshold_bytes: u64,
+        /// The threshold that is armed now, in bytes; 0 if there is none.
+        new_bytes: u64,
+    },
+    /// Events of the domain were left out here, because they came faster than the subscriber took
+    /// them.
+    Lost {
+        /// How many.
+        events: u64,
+    },
     /// The domain has ended, or is no longer observed.
     Gone,
     /// An event of a later version of this program.
@@ -106,6 +124,8 @@ impl Event {
             Self::State { .. } => "state",
             Self::Disconnected => "disconnected",
             Self::Connected => "connected",
+            Self::ThresholdReplaced { .. } => "threshold_replaced",
+            Self::Lost { .. } => "lost",
             Self::Gone => "gone",
             Self::Unknown => "unknown",
         }
