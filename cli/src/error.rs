@@ -59,6 +59,8 @@ pub(crate) enum Failure {
     NoDaemon { path: PathBuf, source: io::Error },
     #[error("the daemon at {} closed the connection", .path.display())]
     DaemonEnded { path: PathBuf },
+    #[error("{disk}: the threshold of {threshold_bytes} bytes is not armed any more: {why}")]
+    NotArmed { disk: String, threshold_bytes: u64, why: String },
     #[error(transparent)]
     Refused(ControlError),
     #[error("cannot {action}: {source}")]
@@ -107,6 +109,7 @@ impl Failure {
             | Self::NoTerminal
             | Self::FileAndSocket
             | Self::OneDomainOnly => ExitCode::from(2),
+            Self::NotArmed { .. } => ExitCode::from(5),
             Self::Refused(error) if error.code == ErrorCode::Invalid => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

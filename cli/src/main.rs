@@ -39,7 +39,8 @@ $XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets 
 (*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked.
 
 Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible, 2 wrong
-usage, 3 a region cannot be attached or published, 4 anything else.";
+usage, 3 a region cannot be attached or published, 4 anything else, 5 the threshold that
+`block threshold --wait` waits for was replaced or disarmed.";
 
 /// Statistics of virtual machines, their vCPUs and devices through shared memory, read without a
 /// system call, a hypercall or a lock.

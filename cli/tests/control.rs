@@ -185,7 +185,7 @@ fn events_without_a_daemon_are_not_no_events() {
     for client in [&mut lost, &mut stopped] {
         // Byte by byte: what follows the line is read below.
         let mut line = Vec::new();
-        let mut input = client.0.stderr.as_mut().unwrap();
+        let input = client.0.stderr.as_mut().unwrap();
         while !line.ends_with(b"\n") {
             let mut byte = [0];
             input.read_exact(&mut byte).unwrap();

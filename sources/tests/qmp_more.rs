@@ -6,6 +6,7 @@
     reason = "a failed test"
 )]
 
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,12 +15,14 @@ use domstat_layout::HistogramGroup;
 use domstat_layout::latest::{
     Balloon, BlkDiscards, BlkFailures, BlkLimits, Migration, RdLatency, Status, WrLatency,
 };
-use domstat_sources::contract::Observation;
+use domstat_sources::contract::{
+    Command, ControlError, ErrorCode, Event, Observation, SetRequest, ThresholdSet,
+};
 use domstat_sources::qemu::Options;
 use serde_json::{Value, json};
 
 mod peer;
-use peer::{Peer, setup_with};
+use peer::{Peer, next_event, rest, setup_with, wait};
 
 /// What the peer was asked, in order.
 type Asked = Arc<Mutex<Vec<Value>>>;
@@ -164,4 +167,51 @@ fn causes_are_published_and_what_has_no_answer_is_not() {
     assert!(setup.written.get::<Balloon>().is_none(), "there is none");
     setup.vm.ask_to_stop();
     assert!(thread.join().unwrap().is_none());
+}
+
+/// Sets the threshold of the disk.
+fn set(setup: &peer::Setup, threshold: u64) -> Result<ThresholdSet, ControlError> {
+    let (reply, answer) = channel();
+    let request = SetRequest { disk: "vda".to_owned(), threshold, flags: 0 };
+    setup.vm.command(Command::SetThreshold(request, reply));
+    wait(&answer)
+}
+
+fn replaced(threshold_bytes: u64, new_bytes: u64) -> Event {
+    let (disk, node) = ("vda".to_owned(), "n".to_owned());
+    Event::ThresholdReplaced { disk, node, threshold_bytes, new_bytes }
+}
+
+#[test]
+fn a_threshold_that_is_replaced_or_disarmed_is_reported() {
+    let (peer, setup) = setup_with(Options::default());
+    let (peer, _, thread) = serve(peer);
+    assert_eq!(wait(&setup.events), Event::Published);
+    set(&setup, 500).unwrap();
+    set(&setup, 600).unwrap();
+    assert_eq!(next_event(&setup.events), replaced(500, 600));
+    // By another client of QEMU.
+    peer.lock().unwrap().thresholds.insert("n".to_owned(), 700);
+    assert_eq!(next_event(&setup.events), replaced(600, 700));
+    set(&setup, 0).unwrap();
+    assert_eq!(next_event(&setup.events), replaced(700, 0));
+    set(&setup, 500).unwrap();
+    set(&setup, 500).unwrap();
+    assert_eq!(rest(&setup.events), [], "the same one again is armed as before");
+    drop(setup);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_threshold_that_qemu_took_and_did_not_set_is_refused() {
+    let (peer, setup) = setup_with(Options::default());
+    peer.answers.lock().unwrap().insert("block-set-write-threshold", json!({}));
+    let (peer, _, thread) = serve(peer);
+    assert_eq!(wait(&setup.events), Event::Published);
+    peer.lock().unwrap().thresholds.insert("n".to_owned(), 250);
+    let error = set(&setup, 500).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy);
+    assert!(error.message.contains("250"), "{error}");
+    drop(setup);
+    thread.join().unwrap();
 }

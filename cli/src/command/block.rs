@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use domstat_layout::percent::WHOLE;
@@ -33,6 +33,9 @@ A threshold is one-shot: when it fires it is disarmed. A percentage is of the di
 rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk,
 or, for a backing image, with its number in the chain (vda[1]).";
 
+/// How long events that are on their way are waited for, once the threshold is not armed any more.
+const LAST_EVENTS: Duration = Duration::from_millis(500);
+
 /// Disks, write thresholds and block jobs of a VM that `domstat run qemu` observes
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,7 +64,7 @@ enum Verb {
         /// Bytes (10737418240, 10G, 512M), or a percentage of the capacity (80%, 12.345%)
         #[arg(value_parser = threshold)]
         threshold: Threshold,
-        /// Wait until it has fired
+        /// Wait until it has fired; exit code 5 if it is replaced or disarmed
         #[arg(long)]
         wait: bool,
     },
@@ -159,7 +162,10 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 }
             }
             if let Some(mut events) = events {
-                wait_for(&mut out, &mut events, &set, args.json)?;
+                let of = (domain.as_str(), &set);
+                // The first connection may be closed by the time it is needed again.
+                let connect = || Client::connect(args.control.as_deref(), dir);
+                wait_for(&mut out, &mut events, connect, of, args.json)?;
             }
         }
         Verb::JobAbort { domain, disk, is_async, force, timeout } => {
@@ -192,34 +198,75 @@ fn compact(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> 
     writeln!(out, "{}", Safe(&serde_json::to_string(value)?))
 }
 
-/// Waits until the threshold that was set has fired.
+/// Waits until the threshold that was set has fired, or is not armed any more.
 fn wait_for(
     out: &mut impl Write,
     events: &mut Client,
-    set: &ThresholdSet,
+    connect: impl Fn() -> Result<Client, Failure>,
+    (domain, set): (&str, &ThresholdSet),
     as_json: bool,
 ) -> Result<(), Failure> {
     if set.threshold_bytes == 0 {
         return Ok(());
     }
     out.flush()?;
-    while let Some(line) = events.next_event()? {
-        match &line.event {
+    let not_armed = |why: String| Failure::NotArmed {
+        disk: output::printable(&set.disk),
+        threshold_bytes: set.threshold_bytes,
+        why,
+    };
+    // Why it is not armed any more, unless one of the events that are on their way says that it fired.
+    let mut doubt: Option<(String, Instant)> = None;
+    loop {
+        let line = match (events.next_event(), &doubt) {
+            (Ok(Some(line)), None) => line,
+            (Ok(Some(line)), Some((_, until))) if Instant::now() < *until => line,
+            (_, Some((why, _))) => return Err(not_armed(why.clone())),
+            (Ok(None), None) => return Err(events.ended()),
+            (Err(failure), None) => return Err(failure),
+        };
+        let why = match &line.event {
             Event::WriteThreshold { disk, threshold_bytes, .. }
                 if *disk == set.disk && *threshold_bytes == set.threshold_bytes =>
             {
                 super::events::print(out, &line, as_json)?;
                 return Ok(());
             }
+            Event::WriteThreshold { node, .. } if *node == set.node => {
+                "another one fired".to_owned()
+            }
+            Event::ThresholdReplaced { node, threshold_bytes, new_bytes, .. }
+                if *node == set.node && *threshold_bytes == set.threshold_bytes =>
+            {
+                match new_bytes {
+                    0 => "another client disarmed it".to_owned(),
+                    bytes => format!("another client set {bytes} bytes"),
+                }
+            }
+            Event::Lost { .. } => "events were lost, so it may have fired".to_owned(),
             Event::Gone => {
                 super::events::print(out, &line, as_json)?;
-                let message = "the domain ended before the threshold fired";
+                let message =
+                    "the domain ended, or is no longer observed, before the threshold fired";
                 return Err(Failure::Refused(ControlError::new(ErrorCode::Gone, message)));
             }
-            _ => {}
+            _ => continue,
+        };
+        if doubt.is_some() {
+            continue;
+        }
+        // The event may be older than the threshold that was set.
+        let request = Request::BlockList { domain: domain.to_owned() };
+        let disks: Vec<DiskInfo> = connect()?.ask(&request)?;
+        let is_armed = |d: &DiskInfo| {
+            d.storage_node.as_ref() == Some(&set.node)
+                && d.threshold_bytes == Some(set.threshold_bytes)
+        };
+        if !disks.iter().any(is_armed) {
+            doubt = Some((why, Instant::now() + LAST_EVENTS));
+            events.give_up_after(LAST_EVENTS)?;
         }
     }
-    Err(events.ended())
 }
 
 fn list(out: &mut impl Write, disks: &[DiskInfo]) -> std::io::Result<()> {
@@ -253,6 +300,11 @@ fn list_jobs(out: &mut impl Write, jobs: &[JobStatus]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    use domstat_sources::control::{Answer, EventLine, Subscribed, line};
+
     use super::*;
 
     #[test]
@@ -265,6 +317,69 @@ mod tests {
         assert_eq!(parsed("0"), Ok((0, 0)));
         for bad in ["100.001%", "1.2345%", "%", "10X", "-1", "", "99999999T", "1.+2%"] {
             assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Waits for the threshold of 500 bytes while a daemon sends these events and lists the disk with
+    /// `armed`.
+    fn wait_with(events: &[Event], armed: Option<u64>) -> Result<(), Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut to_events = Client::connect(Some(&path), None)?;
+        let (mut daemon, _) = listener.accept().unwrap();
+        let mut lines = line(&Answer::Ok(Subscribed { subscribed: None }));
+        for event in events {
+            lines += &line(&EventLine { domain: "d".to_owned(), event: event.clone() });
+        }
+        daemon.write_all(lines.as_bytes()).unwrap();
+        let disk = DiskInfo {
+            name: "vda".to_owned(),
+            backing_index: 0,
+            source: None,
+            node: None,
+            storage_node: Some("n".to_owned()),
+            device: None,
+            qdev: None,
+            capacity_bytes: None,
+            physical_bytes: None,
+            threshold_bytes: armed,
+            last_exceeded_bytes: None,
+            threshold_events: 0,
+        };
+        // Ends with the test.
+        std::thread::spawn(move || {
+            for mut lists in listener.incoming().map_while(Result::ok) {
+                BufReader::new(&lists).read_line(&mut String::new()).unwrap();
+                lists.write_all(line(&Answer::Ok([&disk])).as_bytes()).unwrap();
+            }
+        });
+        to_events.subscribe(None)?;
+        let set =
+            ThresholdSet { disk: "vda".to_owned(), node: "n".to_owned(), threshold_bytes: 500 };
+        let connect = || Client::connect(Some(&path), None);
+        wait_for(&mut Vec::new(), &mut to_events, connect, ("d", &set), false)
+    }
+
+    fn fired(threshold_bytes: u64) -> Event {
+        let (disk, node) = ("vda".to_owned(), "n".to_owned());
+        Event::WriteThreshold { disk, node, threshold_bytes, excess_bytes: None, reconciled: false }
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_threshold_is_not_armed_any_more() {
+        let (disk, node) = ("vda".to_owned(), "n".to_owned());
+        let replaced = Event::ThresholdReplaced { disk, node, threshold_bytes: 500, new_bytes: 0 };
+        let lost = Event::Lost { events: 3 };
+        let ends = |events: &[Event], armed| wait_with(events, armed).map_err(|e| e.exit_code());
+        let not_armed = Err(std::process::ExitCode::from(5));
+        for event in [&replaced, &lost, &fired(7)] {
+            assert_eq!(ends(std::slice::from_ref(event), None), not_armed, "{event:?}");
+            assert_eq!(ends(std::slice::from_ref(event), Some(600)), not_armed, "{event:?}");
+            // One that is on its way says so, or it was about an older threshold.
+            for armed in [None, Some(500)] {
+                assert_eq!(ends(&[event.clone(), fired(500)], armed), Ok(()), "{event:?}");
+            }
         }
     }
 }

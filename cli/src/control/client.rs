@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use domstat_sources::control::{Answer, EventLine, MAX_ANSWER, Request, Subscribed, line, parse};
 use serde::de::DeserializeOwned;
@@ -73,6 +74,12 @@ impl Client {
     /// The daemon, which was connected, closed the connection: as a rule because it ends.
     pub(crate) fn ended(&self) -> Failure {
         Failure::DaemonEnded { path: self.path.clone() }
+    }
+
+    /// Lets each wait for an event fail after this time.
+    pub(crate) fn give_up_after(&self, time: Duration) -> Result<(), Failure> {
+        let set = self.input.get_ref().set_read_timeout(Some(time));
+        set.map_err(|source| self.failed(source))
     }
 
     /// The connection's descriptor, for a thread that closes it on a signal.

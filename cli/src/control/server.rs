@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use domstat_producer::{SocketFile, listen_at};
 use domstat_sources::contract::{
-    Command, ControlError, ErrorCode, Fleet, JobAborted, Reply, SetRequest,
+    Command, ControlError, ErrorCode, Fleet, JobAborted, JobFlags, Reply, SetRequest,
 };
 use domstat_sources::control::{Answer, DomainLine, MAX_REQUEST, Request, Subscribed, line};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -286,7 +286,9 @@ fn answer(request: Request, stream: &UnixStream, client: &Admitted) -> String {
             ask.domain(&domain, |reply| Command::SetThreshold(set, reply))
         }
         Request::BlockJobAbort { domain, disk, flags, timeout_ms } => {
-            let timeout = timeout_ms.map(Duration::from_millis);
+            // What waits for QEMU's answer alone has an end.
+            let accepted = (flags & JobFlags::ASYNC != 0).then_some(ANSWER);
+            let timeout = timeout_ms.map(Duration::from_millis).or(accepted);
             let make = |reply: Reply<JobAborted>| Command::AbortJob { disk, flags, timeout, reply };
             // As long as it takes, unless the caller says how long.
             ask.within(&domain, make, None)

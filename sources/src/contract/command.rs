@@ -252,7 +252,7 @@ impl ControlError {
     }
 
     pub(crate) fn gone() -> Self {
-        Self::new(ErrorCode::Gone, "the domain has ended")
+        Self::new(ErrorCode::Gone, "the domain has ended, or is no longer observed")
     }
 }
 

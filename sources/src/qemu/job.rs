@@ -71,8 +71,13 @@ pub enum AbortError {
         "the job has not ended in time; it is still being canceled, and an event will report its end"
     )]
     TimedOut,
+    /// The caller's time is up, and QEMU has not even answered.
+    #[error(
+        "QEMU has not answered in time; if it still cancels the job, an event will report its end"
+    )]
+    Unanswered,
     /// The VM ended.
-    #[error("the domain ended meanwhile")]
+    #[error("the domain has ended meanwhile, or is no longer observed")]
     DomainGone,
 }
 
@@ -304,7 +309,9 @@ impl Job {
             return Vec::new();
         }
         cancel.promised = true;
-        vec![Action::Answer(request, Err(AbortError::TimedOut))]
+        let replied = cancel.replied;
+        let error = if replied { AbortError::TimedOut } else { AbortError::Unanswered };
+        vec![Action::Answer(request, Err(error))]
     }
 
     /// There is a new connection: a cancellation without a reply is sent again, and everything

@@ -205,6 +205,8 @@ fn a_job_that_ends_by_itself_just_before_is_the_answer() {
 fn a_caller_that_does_not_wait_any_more_gets_an_event() {
     let mut job = running();
     job.abort(1, false, false);
+    job.abort(2, true, false);
+    assert_eq!(job.timed_out(2), [Action::Answer(2, Err(AbortError::Unanswered))]);
     job.replied(Ok(()), false);
     assert_eq!(job.timed_out(1), [Action::Answer(1, Err(AbortError::TimedOut))]);
     assert_eq!(job.timed_out(1), []);

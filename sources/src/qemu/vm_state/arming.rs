@@ -7,7 +7,7 @@
 
 use super::Report;
 use super::VmState;
-use crate::contract::{ControlError, ErrorCode, Publisher, Reply, SetRequest, ThresholdSet};
+use crate::contract::{ControlError, ErrorCode, Event, Publisher, Reply, SetRequest, ThresholdSet};
 use crate::qemu::decode::Node;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries;
@@ -104,6 +104,7 @@ impl<P: Publisher> VmState<P> {
         for _ in 0..MAX_ATTEMPTS {
             self.extents(qmp)?;
             let plan = self.plan(request)?;
+            let before = self.thresholds.armed(&plan.node);
             if self.thresholds.must_disarm_first(&plan.node, plan.threshold) {
                 self.set_node(qmp, &plan.node, 0)?;
             }
@@ -115,6 +116,8 @@ impl<P: Publisher> VmState<P> {
                 Err(error) => return Err(ArmError::Lost(Box::new(plan), error)),
             }
             if !self.is_replaced(qmp, &plan)? {
+                self.check_level(&plan)?;
+                self.note_replaced_threshold(&plan.node, before, plan.threshold);
                 return Ok(plan);
             }
             if plan.threshold > 0 {
@@ -149,6 +152,35 @@ impl<P: Publisher> VmState<P> {
         Ok(self.storage_of(&plan.disk) != Some(plan.node.as_str()))
     }
 
+    /// Refuses if QEMU says by now that the node has another threshold than the one that it took. With
+    /// none it has fired, which is reported.
+    fn check_level(&self, plan: &Plan) -> Result<(), ControlError> {
+        let level = self.nodes.get(&plan.node).map_or(0, |node| node.threshold);
+        if level == 0 || level == plan.threshold {
+            return Ok(());
+        }
+        let why = format!(
+            "{} has a threshold of {level} bytes now: QEMU did not set the one of {} bytes that it \
+             took, or another client has replaced it",
+            plan.disk, plan.threshold
+        );
+        Err(ControlError::new(ErrorCode::Busy, why))
+    }
+
+    /// Reports a threshold that was armed, has not fired, and is not armed any more.
+    fn note_replaced_threshold(&mut self, node: &str, before: Option<u64>, new_bytes: u64) {
+        let Some(threshold_bytes) = before.filter(|before| *before != new_bytes) else { return };
+        let fired = |report: &Report| {
+            matches!(report, Report::Firing(of, firing)
+                if of == node && firing.threshold == threshold_bytes)
+        };
+        if self.reports.iter().any(fired) {
+            return;
+        }
+        let (disk, node) = (self.disk_of_node(node), node.to_owned());
+        self.report(Event::ThresholdReplaced { disk, node, threshold_bytes, new_bytes });
+    }
+
     /// Sets the threshold of a node and waits until QEMU has taken it.
     fn set_node(
         &mut self,
@@ -172,10 +204,14 @@ impl<P: Publisher> VmState<P> {
     /// Takes what QEMU reports of its nodes: thresholds that fired unseen, requests whose answers
     /// were lost. The chains are as new as the nodes.
     pub(super) fn levels(&mut self, nodes: Vec<Node>) {
+        let mut replaced = Vec::new();
         for node in &nodes {
+            let before = self.thresholds.armed(&node.name);
             let (firing, outcome) = self.thresholds.level(&node.name, node.threshold);
             if let Some(firing) = firing {
                 self.reports.push(Report::Firing(node.name.clone(), firing));
+            } else if self.thresholds.armed(&node.name) != before {
+                replaced.push((node.name.clone(), before, node.threshold));
             }
             let Some(outcome) = outcome else { continue };
             let (mine, others): (Vec<SetInFlight>, _) =
@@ -189,6 +225,9 @@ impl<P: Publisher> VmState<P> {
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         let exists = &self.nodes;
         self.thresholds.retain(|name| exists.contains_key(name));
+        for (node, before, new_bytes) in replaced {
+            self.note_replaced_threshold(&node, before, new_bytes);
+        }
     }
 
     fn lost_answer(&self, plan: &Plan, outcome: SetOutcome) -> Result<ThresholdSet, ControlError> {

@@ -424,7 +424,7 @@ impl From<AbortError> for ControlError {
         let code = match error {
             AbortError::NoJob => ErrorCode::NoJob,
             AbortError::Refused(_) => ErrorCode::Refused,
-            AbortError::TimedOut => ErrorCode::TimedOut,
+            AbortError::TimedOut | AbortError::Unanswered => ErrorCode::TimedOut,
             AbortError::DomainGone => ErrorCode::Gone,
         };
         Self::new(code, error.to_string())
