@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
 
-/// How long each daemon of a directory is waited for that may serve the domain in question.
+/// How long the daemons of a directory are waited for, together, that may serve the domain in question.
 const ANSWER: Duration = Duration::from_secs(1);
 /// Time for the daemon at a named socket to answer: a service manager may start it only now.
 const START: Duration = Duration::from_secs(5);
@@ -71,6 +71,7 @@ impl Places<'_> {
         }
         // One refresh attaches to as much as it has time for.
         while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {
+            std::thread::sleep(AGAIN);
             fleet.refresh()?;
         }
         Ok(fleet)

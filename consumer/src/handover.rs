@@ -92,19 +92,19 @@ impl Connection {
     /// [`AttachError`], which says what to do.
     pub fn connect_within(path: impl AsRef<Path>, deadline: Duration) -> Result<Self, AttachError> {
         let until = after(deadline);
-        let mut connection = Self::begin(path.as_ref(), deadline, deadline)?;
+        let mut connection = Self::begin(path.as_ref(), Some(deadline), deadline)?;
         connection.welcome(until)?;
         Ok(connection)
     }
 
     /// Connects, which takes no longer than `at_most`, and does not wait for the daemon to say
-    /// welcome. `deadline` bounds each request.
+    /// welcome. `deadline` bounds each request. Without `at_most` nothing that is sent waits either.
     ///
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub(crate) fn begin(
         path: &Path,
-        at_most: Duration,
+        at_most: Option<Duration>,
         deadline: Duration,
     ) -> Result<Self, AttachError> {
         let no_daemon = |e: Errno| match e {
@@ -114,11 +114,15 @@ impl Connection {
         };
         let address = SocketAddrUnix::new(path).map_err(no_daemon)?;
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-        let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(no_daemon)?;
-        // Bounds how long connecting waits where many do.
-        let at_most = at_most.max(Duration::from_millis(1));
-        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(at_most))
-            .map_err(no_daemon)?;
+        let mut flags = SocketFlags::CLOEXEC;
+        flags.set(SocketFlags::NONBLOCK, at_most.is_none());
+        let fd = socket_with(family, kind, flags, None).map_err(no_daemon)?;
+        if let Some(at_most) = at_most {
+            // Bounds how long connecting waits where many do.
+            let at_most = at_most.max(Duration::from_millis(1));
+            sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(at_most))
+                .map_err(no_daemon)?;
+        }
         retry_on_intr(|| connect(&fd, &address)).map_err(no_daemon)?;
         let requests = Mutex::new(0);
         Ok(Self {

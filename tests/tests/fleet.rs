@@ -520,6 +520,42 @@ fn a_daemon_serves_the_domain_that_its_socket_is_called_after() {
 }
 
 #[test]
+fn sockets_that_take_nobody_keep_no_daemon_from_being_seen() {
+    const FULL: usize = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let fill = |i| {
+        let path = dir.path().join(format!("a{i}.sock"));
+        let listener = daemon::listen(&path);
+        rustix::net::listen(&listener, 0).unwrap();
+        let (family, kind) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::SEQPACKET);
+        let client = rustix::net::socket(family, kind, None).unwrap();
+        rustix::net::connect(&client, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        (listener, client)
+    };
+    let _full: Vec<_> = (0..FULL).map(fill).collect();
+    let _daemon = Killable::at(&dir.path().join("z.sock"), &["db1"]);
+    let mut fleet = Fleet::new(dir.path());
+    until(&mut fleet, "the last one", |fleet| fleet.get("db1").is_some_and(is_live));
+    assert_eq!(fleet.iter().len(), FULL + 1);
+}
+
+#[test]
+fn silent_daemons_are_waited_for_together_where_one_domain_is_looked_for() {
+    const SILENT: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |i| daemon::listen(&dir.path().join(format!("a{i}.sock")));
+    let _silent: Vec<_> = (0..SILENT).map(at).collect();
+    let socket = dir.path().join("z.sock");
+    let _daemon = Killable::at(&socket, &["db1"]);
+    let start = Instant::now();
+    let found = domstat_consumer::fleet::find_daemon(dir.path(), "db1", SOON).unwrap();
+    assert_eq!(found.unwrap().path(), socket);
+    assert!(domstat_consumer::fleet::find_daemon(dir.path(), "db2", SOON).unwrap().is_none());
+    // One after the other they take eighty seconds.
+    assert!(start.elapsed() < 10 * SOON, "{:?}", start.elapsed());
+}
+
+#[test]
 fn daemons_that_never_stop_telling_hold_up_a_refresh_no_longer_than_one() {
     const FLOODS: usize = 12;
     let dir = tempfile::tempdir().unwrap();

@@ -13,13 +13,13 @@ use crate::handover::{Change, Connection, Follower, MAX_DOMAINS};
 
 /// How long one answer is waited for, once.
 pub(super) const ANSWER: Duration = Duration::from_millis(200);
-/// How long connecting waits where as many as the socket takes wait already.
-const MOMENT: Duration = Duration::from_millis(1);
 /// Messages that are taken in from one daemon at a refresh, so that one that never stops is no
 /// burden on the others: far more than domains come and go between two refreshes.
 const MESSAGES: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// For a socket at which as many wait as it takes: whoever listens there accepts nobody.
+const LONGEST_FULL: Duration = Duration::from_secs(30);
 /// For a daemon that says welcome and then nothing: to find that out takes an [`ANSWER`].
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -72,7 +72,7 @@ impl Pauses {
     }
 
     fn failed(&mut self) {
-        self.next = Instant::now().checked_add(self.pause);
+        self.next = Instant::now().checked_add(self.pause.min(self.longest));
         self.pause = (self.pause * 2).min(self.longest);
     }
 
@@ -133,9 +133,13 @@ impl Daemon {
         if !is_down || !(now || self.pauses.is_due()) {
             return;
         }
-        match Connection::begin(&self.path, MOMENT, ANSWER) {
+        match Connection::begin(&self.path, None, ANSWER) {
             Ok(connection) => (self.waiting, self.patient) = (Some(connection), true),
-            Err(error) => self.failed(error),
+            Err(error) => {
+                let is_full = matches!(error, AttachError::TimedOut { .. });
+                self.pauses.longest = if is_full { LONGEST_FULL } else { LONGEST_PAUSE };
+                self.failed(error);
+            }
         }
     }
 
@@ -260,6 +264,18 @@ impl Daemon {
         (!self.listed).then(|| self.error.as_ref().map_or_else(silent, AttachError::clone))
     }
 
+    /// Whether it listed this domain.
+    pub(super) fn serves(&self, name: &str) -> bool {
+        self.names.get(name).is_some_and(|served| served.listed)
+    }
+
+    /// Whether it may still list what it serves.
+    pub(super) fn is_awaited(&self) -> bool {
+        let is_open = self.waiting.is_some() || self.follower.is_some();
+        let may_be = matches!(self.error, None | Some(AttachError::TimedOut { .. }));
+        !self.listed && (is_open || may_be)
+    }
+
     /// Whether what listens there is something else.
     pub(super) fn is_none(&self) -> bool {
         self.error.as_ref().is_some_and(|error| is_no_daemon(&self.path, error))
@@ -312,5 +328,40 @@ impl Daemon {
             self.silences.reset();
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_full_socket_is_tried_less_and_less_often_up_to_the_longest_pause() {
+        let path = std::env::temp_dir().join(format!("full-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let listener = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let _first = Connection::begin(&path, None, ANSWER).unwrap();
+        let mut daemon = Daemon::new(path.clone());
+        for _ in 0..20 {
+            daemon.dial(true);
+            assert!(daemon.waiting.is_none() && daemon.is_awaited());
+        }
+        assert_eq!(daemon.pauses.pause, LONGEST_FULL);
+        // Not tried before it is due.
+        let next = daemon.pauses.next;
+        daemon.dial(false);
+        assert_eq!(daemon.pauses.next, next);
+        std::fs::remove_file(path).unwrap();
+        daemon.take(Change::Listed);
+        assert!(daemon.pauses.is_due() && daemon.pauses.pause == FIRST_PAUSE);
     }
 }
