@@ -129,6 +129,29 @@ fn a_domain_at_a_socket_in_the_directory_is_seen_by_all_until_its_daemon_is_kill
 }
 
 #[test]
+fn who_asks_to_waits_for_the_next_one_when_a_domain_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = sleeper();
+    let socket = dir.path().join("a.sock");
+    let mut first = serve(dir.path(), child.0.id(), "p1", &socket);
+    let args = ["show", "p1", "--watch", "--reattach", "--interval", "0.05", "--json"];
+    let mut watcher = Background::start(
+        domstat(dir.path()).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()),
+    );
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(watcher.0.stdout.take().unwrap()));
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let before = next()["incarnation"].clone();
+    assert!(first.interrupt().success());
+    let _second = serve(dir.path(), child.0.id(), "p1", &socket);
+    while next()["incarnation"] == before {}
+    assert!(watcher.interrupt().success());
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut watcher.0.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("has ended: waiting") && said.contains("published again"), "{said}");
+}
+
+#[test]
 fn a_dead_entry_hides_no_domain_that_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let child = sleeper();

@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Repeat the sample until the domain ends
     #[arg(long)]
     watch: bool,
-    /// When the producer exits, wait for the next one instead of ending
+    /// When the producer exits or the domain ends, wait for the next one instead of ending
     #[arg(long, requires = "watch")]
     reattach: bool,
     /// Time between two samples
@@ -146,10 +146,10 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let mut earlier = Distributions::default();
     let stop = Stop::on_signals()?;
     let mut screen = Screen::new(out.is_terminal() && !args.json, Styles::new(args.color));
-    let (mut shown, mut comparable) = (0, false);
+    let (mut shown, mut comparable, mut next) = (0, false, None);
     let mut held = HeldRates::default();
     loop {
-        if let Some(found) = attachment.refresh().reattached {
+        if let Some(found) = next.take().or_else(|| attachment.refresh().reattached) {
             comparable = found != Reattached::Restarted;
             let counters = if comparable { "continue" } else { "start from zero" };
             screen.leave(&mut out)?;
@@ -185,7 +185,19 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         out.flush()?;
         shown += 1;
         let ended = seen.liveness == Liveness::Retired;
-        if ended || args.count.is_some_and(|n| shown >= n) || stop.wait(args.interval) {
+        if args.count.is_some_and(|n| shown >= n) || (ended && !args.reattach) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if ended {
+            screen.leave(&mut out)?;
+            eprintln!("domstat: {} has ended: waiting for the next one", args.domain);
+            next = next_one(&mut attachment, &stop);
+            if next.is_none() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            continue;
+        }
+        if stop.wait(args.interval) {
             return Ok(ExitCode::SUCCESS);
         }
         if comparable {
@@ -195,6 +207,18 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         earlier = distributions;
         comparable = true;
     }
+}
+
+/// Waits for the next region of a domain that has ended; `None` if a signal comes before.
+fn next_one(attachment: &mut Attachment, stop: &Stop) -> Option<Reattached> {
+    while !stop.wait(RETRY) {
+        if let Ok(found) = attachment.reattach()
+            && attachment.liveness() != Liveness::Retired
+        {
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn still_there(args: &Args, region: &Region) -> Result<(), Failure> {
