@@ -127,7 +127,7 @@ impl DomainState {
         self.count_failures("stalled", stalled);
         self.fill_times(scrape, &liveness);
         let is_live = matches!(liveness, Liveness::Live | Liveness::Stalled(_));
-        self.queues.fill(scrape, is_live);
+        self.queues.fill(&scrape.snapshot, is_live, &mut scrape.queues);
         if selection.groups.has_distributions() {
             let failed = scrape.distributions.fill(region, &selection.groups);
             self.count_failures("stalled", failed);

@@ -3,11 +3,9 @@
 //! Between two writes the number of requests in flight stands still, so that both times are known at
 //! any moment. They end with staleness, as the times of vCPUs do, and never decrease.
 
-use domstat_consumer::{Reading, Sample};
+use domstat_consumer::{Reading, Sample, Snapshot};
 use domstat_layout::latest::BlkQueue;
 use domstat_layout::{Ns, Word};
-
-use crate::scrape::DomainScrape;
 
 /// Busy and queued time of a device, in nanoseconds.
 pub(crate) type Times = [Option<u64>; 2];
@@ -23,9 +21,9 @@ struct Slot {
 }
 
 impl QueueTimes {
-    /// Fills the queue times of a scrape; of a domain that is not live they are as written.
-    pub(crate) fn fill(&mut self, scrape: &mut DomainScrape, is_live: bool) {
-        let DomainScrape { snapshot, queues, .. } = scrape;
+    /// Fills `queues` with the queue times of a snapshot; of a domain that is not live they are as
+    /// written.
+    pub(crate) fn fill(&mut self, snapshot: &Snapshot, is_live: bool, queues: &mut Vec<Times>) {
         queues.clear();
         self.0.resize(snapshot.nr_blks() as usize, Slot::default());
         let until = snapshot.taken().filter(|_| is_live);
