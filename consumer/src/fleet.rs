@@ -14,8 +14,9 @@ use crate::region::file::{FileId, id_at};
 
 mod daemon;
 mod directory;
+mod find;
 
-pub use directory::find_daemon;
+pub use find::find_daemon;
 
 use daemon::{ANSWER, Daemon, Served};
 use directory::{list, socket};
