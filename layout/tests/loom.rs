@@ -283,11 +283,12 @@ impl<const N: usize> TwoCopies<N> {
         self.twins(|group| Killed { group, steps: &steps }).write_word(0, 0, n);
     }
 
-    /// Adds `n` to the first and the last word.
-    fn add(&self, n: u64) {
+    /// Adds 1 to every word.
+    fn add_one(&self) {
         let steps = Cell::new(usize::MAX);
         let mut twins = self.twins(|group| Killed { group, steps: &steps });
-        twins.change(0, [0, N - 1], |words| words.map(|word| word + n));
+        twins
+            .change(0, std::array::from_fn::<_, N, _>(|at| at), |words| words.map(|word| word + 1));
     }
 
     fn read(&self) -> Option<u64> {
@@ -369,8 +370,22 @@ fn words_of_twins_change_together() {
     let reached = outcomes(3, || {
         let twins = Arc::new(TwoCopies::<2>::at(1));
         let writer = Arc::clone(&twins);
+        beside(move || writer.add_one(), move || twins.read())
+    });
+    assert_reached(&reached, [None, Some(1), Some(2)]);
+}
+
+#[test]
+fn words_of_twins_never_go_back() {
+    // Of one word each, to keep the model small.
+    let reached = outcomes(2, || {
+        let twins = Arc::new(TwoCopies::<1>::at(1));
+        let writer = Arc::clone(&twins);
         beside(
-            move || writer.add(1),
+            move || {
+                writer.add_one();
+                writer.add_one();
+            },
             move || {
                 let (first, second) = (twins.read(), twins.read());
                 if let (Some(first), Some(second)) = (first, second) {
@@ -380,7 +395,7 @@ fn words_of_twins_change_together() {
             },
         )
     });
-    assert_reached(&reached, [None, Some(1), Some(2)]);
+    assert_reached(&reached, [None, Some(1), Some(2), Some(3)]);
 }
 
 #[test]
