@@ -184,6 +184,6 @@ impl Out {
             self.check(&format!("record_{name}_{}", g.name), &place);
         }
         let size = revision.size(kind);
-        self.check(&format!("record_{name}"), &format!("sizeof(struct domstat_{of}) == {size}"));
+        self.check(&format!("record_{of}"), &format!("sizeof(struct domstat_{of}) == {size}"));
     }
 }

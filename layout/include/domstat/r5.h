@@ -1136,7 +1136,7 @@ typedef char domstat_check_record_blk_queue_wr_latency[(offsetof(struct domstat_
 typedef char domstat_check_record_blk_queue_fl_latency[(offsetof(struct domstat_blk_queue_record, fl_latency) == 1072) ? 1 : -1];
 typedef char domstat_check_record_blk_queue_rd_size[(offsetof(struct domstat_blk_queue_record, rd_size) == 1424) ? 1 : -1];
 typedef char domstat_check_record_blk_queue_wr_size[(offsetof(struct domstat_blk_queue_record, wr_size) == 1712) ? 1 : -1];
-typedef char domstat_check_record_blk_queue[(sizeof(struct domstat_blk_queue_record) == 2000) ? 1 : -1];
+typedef char domstat_check_record_blk_queue_record[(sizeof(struct domstat_blk_queue_record) == 2000) ? 1 : -1];
 
 /* Which interface, and which of its queues, the share is of. Written by the owner of the record when the share is given out; constant until the slot is given to another (`generation`).
  * Since revision 5. */
@@ -1190,7 +1190,7 @@ struct domstat_net_queue_record {
 };
 typedef char domstat_check_record_net_queue_of[(offsetof(struct domstat_net_queue_record, of) == 32) ? 1 : -1];
 typedef char domstat_check_record_net_queue_io[(offsetof(struct domstat_net_queue_record, io) == 80) ? 1 : -1];
-typedef char domstat_check_record_net_queue[(sizeof(struct domstat_net_queue_record) == 160) ? 1 : -1];
+typedef char domstat_check_record_net_queue_record[(sizeof(struct domstat_net_queue_record) == 160) ? 1 : -1];
 
 /* Single waits for a physical CPU: steal, one by one. Written by whoever schedules or runs the vCPU, when a wait ends.
  * Since revision 5. */
@@ -1214,7 +1214,7 @@ struct domstat_vcpu_hist_record {
     struct domstat_vcpu_hist_wait wait; /* since 5 */
 };
 typedef char domstat_check_record_vcpu_hist_wait[(offsetof(struct domstat_vcpu_hist_record, wait) == 32) ? 1 : -1];
-typedef char domstat_check_record_vcpu_hist[(sizeof(struct domstat_vcpu_hist_record) == 384) ? 1 : -1];
+typedef char domstat_check_record_vcpu_hist_record[(sizeof(struct domstat_vcpu_hist_record) == 384) ? 1 : -1];
 
 /* How long reads took, from acceptance to completion. Written by whoever serves the device.
  * Since revision 5. */
@@ -1310,7 +1310,7 @@ typedef char domstat_check_record_blk_hist_wr_latency[(offsetof(struct domstat_b
 typedef char domstat_check_record_blk_hist_fl_latency[(offsetof(struct domstat_blk_hist_record, fl_latency) == 736) ? 1 : -1];
 typedef char domstat_check_record_blk_hist_rd_size[(offsetof(struct domstat_blk_hist_record, rd_size) == 1088) ? 1 : -1];
 typedef char domstat_check_record_blk_hist_wr_size[(offsetof(struct domstat_blk_hist_record, wr_size) == 1376) ? 1 : -1];
-typedef char domstat_check_record_blk_hist[(sizeof(struct domstat_blk_hist_record) == 1664) ? 1 : -1];
+typedef char domstat_check_record_blk_hist_record[(sizeof(struct domstat_blk_hist_record) == 1664) ? 1 : -1];
 
 /* What the operator calls the domain by: tenant, project, service. Written once by the creator of the region, before it is published; constant within an incarnation.
  * Since revision 5. */
@@ -1330,4 +1330,4 @@ struct domstat_labels_record {
     struct domstat_labels_labels labels; /* since 5 */
 };
 typedef char domstat_check_record_labels_labels[(offsetof(struct domstat_labels_record, labels) == 32) ? 1 : -1];
-typedef char domstat_check_record_labels[(sizeof(struct domstat_labels_record) == 1072) ? 1 : -1];
+typedef char domstat_check_record_labels_record[(sizeof(struct domstat_labels_record) == 1072) ? 1 : -1];
