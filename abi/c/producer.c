@@ -32,7 +32,7 @@ static inline unsigned popcount(uint64_t bits)
     memset(&copy, 0, sizeof copy); \
     copy.updated_ns = 1; \
     const size_t base = (size_t)((char *)&record->first - (char *)record); \
-    (void)base;
+    (void)base, (void)kind, (void)index;
 #define OFFSET(field) (base + (size_t)((char *)&copy.field - (char *)&copy))
 #define F(group, field) copy.field = number(kind, index, OFFSET(field));
 #define S(group, field, n) copy.field = index % (n);
