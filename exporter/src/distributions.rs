@@ -15,7 +15,7 @@ use crate::histogram::Histogram;
 use crate::selection::Groups;
 
 /// How long a record is waited for: a region may have very many whose writers are stalled.
-const NO_WAITING: Patience = Patience { spins: 64, yielding: Duration::ZERO };
+pub const NO_WAITING: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 
 /// Histograms of one scrape, with the group and the slot that each is of. The next scrape reuses
 /// the buffers.

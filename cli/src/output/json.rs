@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use domstat_consumer::{Fields, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord};
+use domstat_exporter::distributions::NO_WAITING;
 use domstat_layout::descriptor::{FieldDesc, Kind};
 use domstat_layout::latest::{
     BLK_GROUPS, DOM_GROUPS, FlLatency, NET_GROUPS, RdLatency, RdSize, VCPU_GROUPS, Wait, WrLatency,
@@ -12,7 +13,6 @@ use domstat_layout::{GroupDesc, HistogramGroup, Name, Ns, Stat, State, Uuid, Wor
 use serde_json::{Map, Value, json};
 
 use super::{Seen, identity};
-use crate::rows::distributions::NO_WAITING;
 
 /// JSON whose strings are safe to print: the control characters that JSON itself leaves as they
 /// are, U+007F to U+009F, are escaped. Outside of strings there are none.

@@ -1,18 +1,13 @@
 //! Distributions of a domain's waits and requests, and their percentiles.
 
-use std::time::Duration;
-
-use domstat_consumer::{Patience, Reading, Region};
-use domstat_exporter::distributions::Shares;
+use domstat_consumer::{Reading, Region};
+use domstat_exporter::distributions::{NO_WAITING, Shares};
 use domstat_layout::latest::{
     BlkQueueFlLatency, BlkQueueRdLatency, BlkQueueWrLatency, FlLatency, RdLatency, Wait, WrLatency,
 };
 use domstat_layout::{BlkHistGroup, BlkQueueGroup, HistogramGroup, RecordKind, Share};
 
 use super::Interval;
-
-/// How long a record is waited for: a region may have very many whose writers are stalled.
-pub(crate) const NO_WAITING: Patience = Patience { spins: 64, yielding: Duration::ZERO };
 
 /// Histograms of one sample.
 #[derive(Clone, Debug, Default)]
