@@ -298,3 +298,77 @@ fn promtool_has_nothing_to_say() {
     assert!(!check(&text.replace("_total", "")).status.success(), "the check can fail");
     assert!(output(dir.path(), &["ls"]).status.success());
 }
+
+/// Copies of the rules and of their tests, which promtool runs after a change of the rules.
+fn test_rules(dir: &Path, change: impl Fn(String) -> String) -> Option<std::process::Output> {
+    let rules = std::fs::read_to_string(deploy("prometheus/rules.yml")).unwrap();
+    std::fs::write(dir.join("rules.yml"), change(rules)).unwrap();
+    std::fs::copy(deploy("prometheus/tests.yml"), dir.join("tests.yml")).unwrap();
+    Command::new("promtool").args(["test", "rules", "tests.yml"]).current_dir(dir).output().ok()
+}
+
+#[test]
+fn alerts_fire_on_their_cases_and_on_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(tested) = test_rules(dir.path(), |rules| rules) else {
+        return skip("prometheus", "there is no promtool: apt-get install prometheus");
+    };
+    assert!(tested.status.success(), "{}{}", stdout(&tested), common::stderr(&tested));
+    let rules = std::fs::read_to_string(deploy("prometheus/rules.yml")).unwrap();
+    let tests = std::fs::read_to_string(deploy("prometheus/tests.yml")).unwrap();
+    let alerts: Vec<&str> =
+        rules.split("- alert: ").skip(1).map(|rule| rule.lines().next().unwrap()).collect();
+    assert!(alerts.len() >= 14, "{alerts:?}");
+    // The tests notice alerts that always fire, and alerts that never do.
+    let changed = |replacements: [[&str; 2]; 2]| {
+        let tested = test_rules(dir.path(), |rules| {
+            let (records, alerts) = rules.split_once("- name: domstat-alerts").unwrap();
+            let change = |text: String, [from, to]: &[&str; 2]| text.replace(from, to);
+            let alerts = replacements.iter().fold(alerts.to_owned(), change);
+            format!("{records}- name: domstat-alerts{alerts}")
+        });
+        let tested = tested.unwrap();
+        stdout(&tested) + &common::stderr(&tested)
+    };
+    let always = changed([[" > ", " < 1e9 + "], [" == ", " != "]]);
+    let never = changed([[" > ", " > 1e9 + "], [" == ", " == 9 + "]]);
+    for alert in alerts {
+        // Among its tests are one where it fires and one where it is silent.
+        assert!(tests.contains(&format!("- alertname: {alert}\n")), "{alert} never fires");
+        assert!(tests.contains(&format!("{{ alertname: {alert}, ")), "{alert} is never silent");
+        let failure = format!("alertname: {alert},");
+        assert!(always.contains(&failure), "{alert} may always fire: {always}");
+        assert!(never.contains(&failure), "{alert} may never fire: {never}");
+    }
+}
+
+/// The name of a series and the names of its labels, without those that Prometheus adds.
+fn shape(series: &str) -> (String, Vec<String>) {
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let labels = labels.rsplit_once('}').map_or(labels, |(labels, _)| labels);
+    let keys = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+    let mut keys: Vec<String> = keys.filter(|key| key != "instance").collect();
+    keys.sort();
+    (name.to_owned(), keys)
+}
+
+#[test]
+fn tests_of_rules_are_about_series_that_are_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let export = Export::start(dir.path(), &["--include", "*"]);
+    let scraped = get(export.at, "/metrics", &[]).unwrap().body;
+    let exported: std::collections::BTreeSet<_> = scraped
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| shape(line.rsplit_once(' ').unwrap().0))
+        .collect();
+    let tests = std::fs::read_to_string(deploy("prometheus/tests.yml")).unwrap();
+    let series: Vec<_> = tests.split("series: '").skip(1).collect();
+    assert!(series.len() > 30, "{}", series.len());
+    for series in series {
+        let shape = shape(series.split('\'').next().unwrap());
+        let is_own = shape.0 == "up";
+        assert!(is_own || exported.contains(&shape), "not exported: {shape:?}");
+    }
+}
