@@ -15,6 +15,7 @@ use crate::output::printable;
 
 pub(crate) mod causes;
 pub(crate) mod distributions;
+mod exits;
 mod queue;
 
 pub(crate) use distributions::{Distributions, Percentile};

@@ -16,6 +16,9 @@ fn show_says_status_limits_pressure_and_queues() {
         "status  running  reason started  since",
         "threads  2 vcpu",
         "3 other",
+        "exits  total ",
+        "  io ",
+        "hypercalls ",
         "limits  cpu 150.0%  throttled in 10.0% of periods",
         "pressure  cpu some",
         "balloon  disk caches 64.0M",
@@ -32,7 +35,7 @@ fn show_says_status_limits_pressure_and_queues() {
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     // No limit, and what is not produced, are not there.
-    for absent in ["memory max", "memory high", "vhost", "weight", "session"] {
+    for absent in ["memory max", "memory high", "vhost", "weight", "session", "emulated"] {
         assert!(!text.contains(absent), "{absent}\n{text}");
     }
     // Between two samples there are shares.
@@ -41,6 +44,8 @@ fn show_says_status_limits_pressure_and_queues() {
         let text = stdout(&output(dir.path(), &watch));
         text.contains("queue ").then_some(text)
     });
+    let exits = text.lines().rfind(|line| line.starts_with("exits  ")).unwrap();
+    assert!(exits.contains("/s  total "), "{exits}");
     assert!(text.contains("busy ") && text.contains("throttled 0.0"), "{text}");
     assert!(text.contains("cpu some 0.0% full 0.0%"), "{text}");
 }

@@ -27,6 +27,9 @@
 //! kernel's name for it, in the arch slots: of the VM at each tick, of a vCPU by its thread, at most
 //! once in 10 ms. Nothing of it is known here. On kernels before 5.14 there is none.
 //!
+//! With them a vCPU's thread writes the group `exits`: port I/O, halts and signals as the VMM counts
+//! them, everything else as KVM does; without KVM's statistics the latter are not produced.
+//!
 //! The threads use the first real-time signal; its handler, which does nothing, stays installed.
 
 use std::fs::File;
@@ -56,6 +59,7 @@ use crate::{Description, Devices, Progress, Running, Source, SourceError};
 mod account;
 mod books;
 mod disk;
+mod exits;
 mod probe;
 mod program;
 mod shared;
@@ -67,6 +71,7 @@ mod vcpu;
 use account::Account;
 use books::{Books, Totals};
 use disk::{NR_QUEUES, Ports, Queue, QueueThread};
+use exits::ExitWords;
 pub use probe::{DiskCounts, KvmProbe, VcpuCounts};
 use shared::VcpuShared;
 use stats_fd::Buffer;
@@ -255,24 +260,14 @@ impl Source for KvmSource {
             account.enter(VcpuState::Offline, now(Clock::Monotonic), None);
             sink.write(&account.runstate(), account.as_of());
             sink.write_hist(&Wait::EMPTY, account.as_of());
-            let mut arch = ArchStats::default();
-            arch.write(shared.stats.as_ref(), account.as_of(), |words, now| {
-                sink.write_arch(0, words, now);
-            });
+            let (arch, exits) = (ArchStats::default(), ExitWords::of(shared.stats.as_ref()));
             let halt = halt_time(index, self.nr_busy);
             let (shared, signal) = (Arc::clone(shared), threads::kick_signal());
             let (waits, ports) = (Waits::default(), Ports::new(Arc::clone(&self.queues)));
-            bodies.push(VcpuThread {
-                vcpu,
-                sink,
-                shared,
-                account,
-                arch,
-                waits,
-                ports,
-                halt,
-                signal,
-            });
+            let mut body =
+                VcpuThread { vcpu, sink, shared, account, arch, exits, waits, ports, halt, signal };
+            body.write_stats(body.account.as_of());
+            bodies.push(body);
         }
         write_memory(&mut dom);
         let mut vm_arch = ArchStats::default();
@@ -394,16 +389,26 @@ struct ArchStats {
 }
 
 impl ArchStats {
-    /// Reads them and gives them to `write`, unless that was done less than [`REFRESH_NS`] ago. A
-    /// read that fails leaves what was published as it is, with its age.
+    /// Reads them and gives them to `write`, unless that was done less than [`REFRESH_NS`] ago;
+    /// none on kernels that have none. A read that fails leaves what was published as it is, with
+    /// its age.
     fn write(&mut self, stats: Option<&StatsFd>, now: Ns, write: impl FnOnce(&[Word], Ns)) {
-        let fresh = self.written.is_some_and(|written| now.since(written) < REFRESH_NS);
-        if let (Some(stats), false) = (stats, fresh)
-            && let Ok(words) = stats.read_words(&mut self.buffer)
-        {
+        if self.written.is_some_and(|written| now.since(written) < REFRESH_NS) {
+            return;
+        }
+        let words = match stats {
+            Some(stats) => stats.read_words(&mut self.buffer),
+            None => Ok([].as_slice()),
+        };
+        if let Ok(words) = words {
             write(words, now);
             self.written = Some(now);
         }
+    }
+
+    /// Has the next write come, however long ago the last one was.
+    fn expire(&mut self) {
+        self.written = None;
     }
 }
 

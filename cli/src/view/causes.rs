@@ -33,6 +33,15 @@ impl View {
         groups.into_iter().flat_map(|parts| self.flow(parts)).collect()
     }
 
+    /// Exits of all vCPUs by reason, of those that ever happened; none for a domain that counts none.
+    pub(crate) fn exits(self, interval: Interval<'_>) -> Vec<Line<'static>> {
+        let rate = interval.sums().exits.map(|rate| Span::raw(format!("{}/s", count(rate))));
+        let reasons = interval.exits_by_reason().into_iter().filter(|(_, total)| *total > 0);
+        let reasons =
+            reasons.map(|(name, total)| Span::raw(format!("{name} {}", count(total as f64))));
+        self.flow(titled("exits", rate.into_iter().chain(reasons)))
+    }
+
     fn status(self, interval: Interval<'_>) -> Vec<Span<'static>> {
         let Some(status) = interval.status() else { return Vec::new() };
         let style = self.styles.status(status.state);

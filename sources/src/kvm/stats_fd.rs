@@ -99,6 +99,11 @@ impl StatsFd {
         (!fields.is_empty()).then(|| ArchGroup { name: name.to_owned(), fields })
     }
 
+    /// Which word of that group a statistic with one value is.
+    pub(super) fn word(&self, name: &str) -> Option<usize> {
+        self.layout.word(name)
+    }
+
     /// Reads all statistics of that group, with one pread(2), to the words of `buffer`.
     pub(super) fn read_words<'b>(&self, buffer: &'b mut Buffer) -> io::Result<&'b [Word]> {
         buffer.bytes.resize(self.layout.data_len, 0);
@@ -161,6 +166,18 @@ impl Layout {
     /// The statistics that have a name and a value.
     fn publishable(&self) -> impl Iterator<Item = &Desc> {
         self.descs.iter().filter(|d| (1..=MAX_NAME_LEN).contains(&d.name.len()) && d.len > 0)
+    }
+
+    /// Which word of those that are published `name` is, if it is one.
+    fn word(&self, name: &str) -> Option<usize> {
+        let mut at = 0;
+        for desc in self.publishable() {
+            if desc.name == name {
+                return (desc.len == 8).then_some(at);
+            }
+            at += desc.len / 8;
+        }
+        None
     }
 
     fn values(&self, data: &[u8]) -> Option<Vec<KvmStat>> {
@@ -254,6 +271,11 @@ mod tests {
         assert_eq!(stats[0], KvmStat { name: "exits".to_owned(), values: vec![9] });
         assert_eq!(stats[1], KvmStat { name: "hist".to_owned(), values: vec![7, 8] });
         assert_eq!(layout.values(&data[..16]), None);
+        let descs = [desc(2, 0, b"hist\0\0\0\0"), desc(0, 0, b"none\0\0\0\0")].concat();
+        let descs = [descs, desc(1, 16, b"exits\0\0\0")].concat();
+        let layout = Layout::parse(&header, &descs).unwrap();
+        let words = ["exits", "hist", "none", "other"].map(|name| layout.word(name));
+        assert_eq!(words, [Some(2), None, None, None]);
     }
 
     proptest! {

@@ -1,18 +1,25 @@
 use std::time::Instant;
 
-use domstat_layout::latest::Runstate;
+use domstat_layout::latest::{Exits, Runstate};
 use domstat_layout::{DomGroup, HistogramGroup, VcpuGroup, VcpuHistGroup};
 
 use super::*;
 use crate::skip;
 
-/// A sink that keeps the last runstate.
+/// A sink that keeps the last runstate and the last exits.
 #[derive(Clone, Default)]
-struct Last(Arc<std::sync::Mutex<Vec<u64>>>);
+struct Last(Arc<std::sync::Mutex<[Vec<u64>; 2]>>);
 
 impl Last {
     fn field(&self, index: usize) -> u64 {
-        self.0.lock().unwrap()[index]
+        let [runstate, _] = &*self.0.lock().unwrap();
+        runstate[index]
+    }
+
+    /// The fields of the exits, in the layout's order.
+    fn exits(&self) -> Vec<Option<u64>> {
+        let [_, exits] = &*self.0.lock().unwrap();
+        exits.iter().map(|&word| Word::from_raw(word).value()).collect()
     }
 }
 
@@ -25,9 +32,10 @@ impl DomSink for Ignores {
 
 impl VcpuSink for Last {
     fn write<G: VcpuGroup>(&mut self, group: &G, _: Ns) {
-        assert_eq!(G::DESC, Runstate::DESC);
+        assert!([Runstate::DESC, Exits::DESC].contains(&G::DESC));
         let (words, _) = group.as_bytes().as_chunks::<8>();
-        *self.0.lock().unwrap() = words.iter().map(|&word| u64::from_le_bytes(word)).collect();
+        let at = usize::from(G::DESC == Exits::DESC);
+        self.0.lock().unwrap()[at] = words.iter().map(|&word| u64::from_le_bytes(word)).collect();
     }
     fn deactivate<G: VcpuGroup>(&mut self) {}
     fn renew(&mut self) {}
@@ -86,12 +94,20 @@ fn what_kvm_counts_and_what_the_vmm_saw_agree() {
     assert_eq!(busy.hlt_exits, 0);
     assert_ne!(busy.tid, idle.tid);
     assert_eq!([0, 1].map(|index| sinks[index].field(0)), [3, 3], "offline in the end");
+    let exits = sinks[1].exits();
+    let counted = [idle.io_exits, idle.hlt_exits, idle.intr_exits].map(Some);
+    assert_eq!([1, 3, 5].map(|index| exits[index]), counted, "published in the end");
     let Some(stats) = probe.kvm_stats(1).unwrap() else {
+        assert_eq!([0, 2, 4].map(|index| exits[index]), [None; 3]);
         return println!("no KVM statistics to compare with");
     };
-    if let Some(halts) = stats.iter().find(|stat| stat.name == "halt_exits") {
-        assert_eq!(halts.values, [idle.hlt_exits]);
+    let of_kvm = |name| stats.iter().find(|stat| stat.name == name).map(|stat| stat.values[0]);
+    assert_eq!(of_kvm("halt_exits").unwrap_or(idle.hlt_exits), idle.hlt_exits);
+    let names = [(0, "exits"), (2, "mmio_exits"), (4, "irq_exits"), (7, "insn_emulation")];
+    for (index, name) in names {
+        assert_eq!(exits[index], of_kvm(name), "{name}");
     }
+    assert!(exits[0].is_none_or(|exits| exits > 0));
 }
 
 #[test]
@@ -154,6 +170,9 @@ struct WaitingState {
 
 impl VcpuSink for Waiting {
     fn write<G: VcpuGroup>(&mut self, group: &G, _: Ns) {
+        if G::DESC != Runstate::DESC {
+            return;
+        }
         let (words, _) = group.as_bytes().as_chunks::<8>();
         let mut state = self.0.lock().unwrap();
         let sum_ns = state.sum_ns;

@@ -16,6 +16,7 @@ use vmm_sys_util::signal::unblock_signal;
 use super::ArchStats;
 use super::account::Account;
 use super::disk::Ports;
+use super::exits::ExitWords;
 use super::shared::VcpuShared;
 use super::sys::{Vcpu, os};
 use crate::host::{now, thread_cpu_ns, thread_id};
@@ -35,6 +36,7 @@ pub(super) struct VcpuThread<V> {
     pub(super) shared: Arc<VcpuShared>,
     pub(super) account: Account,
     pub(super) arch: ArchStats,
+    pub(super) exits: ExitWords,
     pub(super) waits: Waits,
     pub(super) ports: Ports,
     /// How long its timer lets it halt.
@@ -59,6 +61,8 @@ impl<V: VcpuSink> VcpuThread<V> {
         let schedstat = File::open("/proc/thread-self/schedstat").ok();
         let result = self.run_until_stopped(schedstat.as_ref());
         self.enter(VcpuState::Offline, schedstat.as_ref());
+        self.arch.expire();
+        self.write_stats(self.account.as_of());
         self.shared.in_guest.store(false, Ordering::Relaxed);
         result
     }
@@ -125,9 +129,15 @@ impl<V: VcpuSink> VcpuThread<V> {
             waits.for_each(|ns| self.sink.record::<Wait>(ns, as_of));
         }
         self.shared.cpu_ns.store(cpu_ns, Ordering::Relaxed);
-        let sink = &mut self.sink;
-        self.arch.write(self.shared.stats.as_ref(), now, |words, now| {
+        self.write_stats(now);
+    }
+
+    /// Publishes KVM's own statistics and the exits, unless that was done a moment ago.
+    pub(super) fn write_stats(&mut self, now: Ns) {
+        let (sink, shared, exits) = (&mut self.sink, &self.shared, &self.exits);
+        self.arch.write(shared.stats.as_ref(), now, |words, now| {
             sink.write_arch(0, words, now);
+            sink.write(&exits.group(shared, words), now);
         });
     }
 }

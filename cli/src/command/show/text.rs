@@ -39,6 +39,7 @@ pub(super) fn lines(
     lines.extend(view.identity(region, interval.now()));
     lines.extend(view.labels(region));
     lines.extend(view.causes(interval));
+    lines.extend(view.exits(interval));
     let sections = [
         (slots > 0).then(|| tables.vcpus(interval, slots, vcpus)),
         tables.disks(interval, watching),

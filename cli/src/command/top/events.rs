@@ -48,7 +48,7 @@ impl Events {
         }
         let Some(taken) = snapshot.taken() else { return };
         self.taken = taken;
-        if let Some((updated, totals)) = by_schema(region).or_else(|| by_group(snapshot)) {
+        if let Some((updated, totals)) = merged(by_schema(region), by_group(snapshot)) {
             self.add(updated, totals);
         }
     }
@@ -104,6 +104,18 @@ impl Events {
 /// Whether KVM's own statistics, as the region describes them, have the sum of all exits.
 pub(super) fn describes_exits(region: &Region) -> bool {
     by_schema(region).is_some_and(|(_, totals)| totals.contains_key(EXITS))
+}
+
+/// KVM's own counters and those of the group. Of one that is in both, the group's counts: the
+/// producer may have counted what KVM does not see.
+fn merged(kvm: Option<(Ns, Totals)>, group: Option<(Ns, Totals)>) -> Option<(Ns, Totals)> {
+    match (kvm, group) {
+        (Some((updated, mut totals)), Some((_, of_group))) => {
+            totals.extend(of_group);
+            Some((updated, totals))
+        }
+        (kvm, group) => kvm.or(group),
+    }
 }
 
 /// KVM's counters, where the region describes them, and when the newest of them were written.
@@ -165,6 +177,18 @@ mod tests {
     fn rate(events: &mut Events, taken: u64) -> Option<f64> {
         events.taken = Ns(taken * SECOND);
         events.exits(true)
+    }
+
+    #[test]
+    fn the_group_counts_where_kvm_counts_too() {
+        let totals = |pairs: &[(&str, u64)]| {
+            pairs.iter().map(|(name, total)| ((*name).to_owned(), *total)).collect::<Totals>()
+        };
+        let kvm = Some((Ns(7), totals(&[("exits", 100), ("fpu_reload", 3), ("io_exits", 0)])));
+        let group = Some((Ns(9), totals(&[("exits", 101), ("io_exits", 40)])));
+        let both = totals(&[("exits", 101), ("fpu_reload", 3), ("io_exits", 40)]);
+        assert_eq!(merged(kvm.clone(), group.clone()), Some((Ns(7), both)));
+        assert_eq!((merged(kvm.clone(), None), merged(None, group.clone())), (kvm, group));
     }
 
     #[test]
