@@ -19,6 +19,23 @@ pub const SOCKET_SUFFIX: &str = ".sock";
 /// The name of the control socket.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
+/// The start of the name of a memfd that holds a region; the domain's name follows. It is for those who look for
+/// regions in `/proc`: who may make a memfd may give it any name.
+pub const MEMFD_PREFIX: &str = "domstat:";
+/// The start of the name of a memfd that holds a part of a region.
+pub const FRAME_PREFIX: &str = "domstat-frame:";
+/// The start of the names that memfds of regions had in builds before revision 5.
+const OLD_MEMFD_PREFIX: &str = "domstat-";
+
+/// Whether the target of a descriptor's link (`/proc/PID/fd/N`) is the name of a memfd that may hold a
+/// region.
+#[must_use]
+pub fn is_region_memfd(target: &[u8]) -> bool {
+    let Some(name) = target.strip_prefix(b"/memfd:") else { return false };
+    let starts = |prefix: &str| name.starts_with(prefix.as_bytes());
+    starts(MEMFD_PREFIX) || (starts(OLD_MEMFD_PREFIX) && !starts(FRAME_PREFIX))
+}
+
 /// Longest name of a domain in bytes: as many as the group `identity` holds.
 pub const MAX_NAME_LEN: usize = Name::MAX_LEN;
 
@@ -91,6 +108,7 @@ impl fmt::Display for RegionLink {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
     use std::string::ToString;
 
     use super::*;
@@ -102,6 +120,22 @@ mod tests {
             assert!(!is_name(wrong), "{wrong:?}");
         }
         assert!(NAME_RULE.contains(&MAX_NAME_LEN.to_string()));
+    }
+
+    #[test]
+    fn memory_of_regions_is_known_by_its_name() {
+        for of_a_region in ["domstat:web1", "domstat-web1", "domstat:", "domstat:a\nb"] {
+            assert!(is_region_memfd(format!("/memfd:{of_a_region} (deleted)").as_bytes()));
+        }
+        for other in [
+            "/memfd:domstat-frame:web1 (deleted)",
+            "/memfd:domstats (deleted)",
+            "/dev/shm/domstat:web1",
+            "/memfd:",
+            "socket:[7]",
+        ] {
+            assert!(!is_region_memfd(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

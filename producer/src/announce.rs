@@ -1,54 +1,27 @@
 //! Entries of the directory in which regions are found.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domstat_layout::directory::{Entry, REGION_SUFFIX, RegionLink, is_name};
+use domstat_layout::directory::{Entry, REGION_SUFFIX, RegionLink, is_name, is_region_memfd};
 
 use crate::AnnounceError;
 use crate::dir_lock::DirLock;
 
-/// What this process did in such directories. Held while an entry is made.
-static OURS: Mutex<Ours> = Mutex::new(Ours { swept: BTreeSet::new(), made: Vec::new() });
+/// The entries of this process that stand: their names, and where they lead. Locked while one is made.
+static MADE: Mutex<Vec<(OsString, PathBuf)>> = Mutex::new(Vec::new());
 
-struct Ours {
-    /// Directories, by process id, device and inode: a child that was forked has none.
-    swept: BTreeSet<(u32, u64, u64)>,
-    /// The entries that stand: their names, and where they lead.
-    made: Vec<(OsString, PathBuf)>,
+fn made() -> MutexGuard<'static, Vec<(OsString, PathBuf)>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Ours {
-    fn lock() -> MutexGuard<'static, Self> {
-        OURS.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes the entries of one that was killed and had our process id, as in a container that was
-    /// started again: one of them could lead to another domain's region of ours. What cannot be
-    /// removed stays.
-    fn sweep(&mut self, dir: &Path, pid: u32) {
-        let Ok(meta) = std::fs::metadata(dir) else { return };
-        if !self.swept.insert((pid, meta.dev(), meta.ino())) {
-            return;
-        }
-        let descriptors = PathBuf::from(format!("/proc/{pid}/fd"));
-        let Ok(entries) = std::fs::read_dir(dir) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if !matches!(name.to_str().and_then(Entry::of), Some(Entry::Region(_))) {
-                continue;
-            }
-            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-            if target.parent() == Some(&descriptors) && !self.made.contains(&(name, target)) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
-}
+/// Attempts to take a name that others take and give up meanwhile.
+const ATTEMPTS: u32 = 10;
 
 /// An entry in the directory in which regions are found; dropping it removes the entry.
 #[derive(Debug)]
@@ -58,16 +31,52 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    pub(crate) fn create(dir: &Path, name: &str, pid: u32, fd: u32) -> Result<Self, AnnounceError> {
+    /// Has an entry lead to the descriptor `fd` of this process.
+    pub(crate) fn of_own(
+        dir: &Path,
+        name: &str,
+        fd: BorrowedFd<'_>,
+    ) -> Result<Self, AnnounceError> {
+        let pid = std::process::id();
+        let link = RegionLink { pid, fd: fd.as_raw_fd().cast_unsigned() };
+        let file = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let there = rustix::fs::stat(link.to_string()).map(file).ok();
+        if there.is_none() || there != rustix::fs::fstat(fd).map(file).ok() {
+            return Err(AnnounceError::NotInProc { pid });
+        }
+        Self::create(dir, name, link)
+    }
+
+    /// Makes the region known that another process writes, for a launcher that knows by which number
+    /// consumers see that process: a jailed one cannot know. `link` is its process id here, and the
+    /// descriptor of the region's memfd there. The entry dangles as soon as that process has exited.
+    ///
+    /// # Errors
+    /// [`AnnounceError`], for example if a live region has the name.
+    pub fn of_process(dir: &Path, name: &str, link: RegionLink) -> Result<Self, AnnounceError> {
+        let RegionLink { pid, fd } = link;
+        match std::fs::read_link(link.to_string()) {
+            Ok(target) if is_region_memfd(target.as_os_str().as_bytes()) => {}
+            Ok(_) => return Err(AnnounceError::NotARegion { pid, fd }),
+            Err(source) => {
+                let action = format!("look at descriptor {fd} of process {pid}");
+                return Err(AnnounceError::Os { action, source });
+            }
+        }
+        Self::create(dir, name, link)
+    }
+
+    fn create(dir: &Path, name: &str, link: RegionLink) -> Result<Self, AnnounceError> {
         if !is_name(name) {
             return Err(AnnounceError::BadName { name: name.to_owned() });
         }
         let os = |action: String| move |source| AnnounceError::Os { action, source };
-        std::fs::create_dir_all(dir).map_err(os(format!("create {}", dir.display())))?;
-        let mut all = Ours::lock();
-        all.sweep(dir, pid);
+        if !dir.is_dir() {
+            std::fs::create_dir_all(dir).map_err(os(format!("create {}", dir.display())))?;
+        }
+        let mut made = made();
         let path = dir.join(format!("{name}{REGION_SUFFIX}"));
-        let target = PathBuf::from(RegionLink { pid, fd }.to_string());
+        let target = PathBuf::from(link.to_string());
         let action = || format!("announce the region at {}", path.display());
         // From the look at what has the name to the new entry: of two producers of one name, the
         // second is refused.
@@ -77,7 +86,7 @@ impl Announcement {
             attempts += 1;
             match symlink(&target, &path) {
                 Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempts < 10 => {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempts < ATTEMPTS => {
                     // Taken by a live producer, or left by one that was killed.
                     // An entry with our own target is one of a producer that had our process id and
                     // descriptor, as in a container that was started again.
@@ -96,7 +105,7 @@ impl Announcement {
             }
         }
         drop(lock);
-        all.made.push((format!("{name}{REGION_SUFFIX}").into(), target.clone()));
+        made.push((format!("{name}{REGION_SUFFIX}").into(), target.clone()));
         Ok(Self { path, target })
     }
 
@@ -105,21 +114,60 @@ impl Announcement {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the entry where it is, for a sandbox that does not permit removing it: no system call. It
+    /// dangles when the process has exited; `domstat ls --prune` or the next producer of the name
+    /// removes it.
+    pub fn leave(self) {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        forget(&this.path, &this.target);
+        this.path = PathBuf::new();
+        this.target = PathBuf::new();
+    }
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        let mut all = Ours::lock();
-        let name = self.path.file_name();
-        let at =
-            all.made.iter().position(|(n, t)| Some(n.as_os_str()) == name && *t == self.target);
-        if let Some(at) = at {
-            all.made.swap_remove(at);
-        }
+        forget(&self.path, &self.target);
         if std::fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Takes an entry from the list of those that stand.
+fn forget(path: &Path, target: &Path) {
+    let mut made = made();
+    let name = path.file_name();
+    if let Some(at) = made.iter().position(|(n, t)| Some(n.as_os_str()) == name && t == target) {
+        made.swap_remove(at);
+    }
+}
+
+/// Removes the entries in `dir` that lead to descriptors of this process's number and that it did not
+/// make: those of a producer that was killed and had this number, as in a container that was started
+/// again. Consumers refuse such entries, but they stay in the way of whoever reads the directory.
+/// Returns how many were removed.
+///
+/// # Errors
+/// The directory cannot be read, or an entry cannot be removed.
+pub fn remove_stale_entries(dir: &Path) -> io::Result<usize> {
+    let made = made();
+    let descriptors = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
+    let mut removed = 0;
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        let name = entry.file_name();
+        if !matches!(name.to_str().and_then(Entry::of), Some(Entry::Region(_))) {
+            continue;
+        }
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let is_own = made.iter().any(|(n, t)| *n == name && *t == target);
+        if target.parent() == Some(&descriptors) && !is_own {
+            std::fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Whether an entry leads to a region: a descriptor number may have been given to something else
@@ -129,7 +177,7 @@ fn points_at_a_region(path: &Path) -> bool {
         return true;
     }
     match std::fs::read_link(path).and_then(std::fs::read_link) {
-        Ok(target) => target.to_string_lossy().starts_with("/memfd:domstat-"),
+        Ok(target) => is_region_memfd(target.as_os_str().as_bytes()),
         // Another user's process may exist and not be ours to look into.
         Err(e) => e.kind() == io::ErrorKind::PermissionDenied,
     }

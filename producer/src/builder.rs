@@ -1,15 +1,19 @@
 //! Builder of regions: from options to a region that waits to be published.
 
 use std::any::Any;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domstat_layout::directory::{FRAME_PREFIX, MEMFD_PREFIX};
 use domstat_layout::header::dom;
 use domstat_layout::labels::{LabelError, LabelText};
 use domstat_layout::latest::{Identity, Labels};
 use domstat_layout::schema::GroupSpec;
 use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, WriteMem};
+
+use rustix::fs::SealFlags;
 
 use crate::arch::{ArchLayout, ArchWriter};
 use crate::memfd::{allocate, map, map_guarded, memfd, os, random};
@@ -30,6 +34,7 @@ pub struct RegionBuilder {
     pub(crate) identity: Identity,
     clock: Clock,
     options: LayoutOptions,
+    mode: Option<u32>,
     schema: Option<bool>,
     arch_dom: ArchLayout,
     arch_vcpu: ArchLayout,
@@ -92,6 +97,7 @@ impl RegionBuilder {
                 vcpu_offs: None,
                 vcpu_stride: None,
             },
+            mode: None,
             schema: None,
             arch_dom: ArchLayout::default(),
             arch_vcpu: ArchLayout::default(),
@@ -191,6 +197,15 @@ impl RegionBuilder {
     ) -> Result<Self, LabelError> {
         self.labels = Some(LabelText::new(labels)?);
         Ok(self)
+    }
+
+    /// Permission bits of the memfds, for 0o444: others that are handed one cannot open it for writing
+    /// again. They cannot write to it in any case. A system call (`fchmod`) that sandboxes may forbid,
+    /// so the default is the kernel's, 0o777.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
     }
 
     /// Whether the region describes its groups; by default it does from revision 4 on. Kinds of
@@ -323,8 +338,28 @@ impl RegionBuilder {
     /// [`CreateError`]; nothing is left behind.
     pub fn create_memfd(self) -> Result<Created, CreateError> {
         let plan = self.plan()?;
-        let file = memfd(&self.name, plan.total_len())?;
-        let whole = map(&file, "map the region")?;
+        let file = memfd(MEMFD_PREFIX, &self.name, plan.total_len(), self.mode)?;
+        let whole = map(&file, plan.total_len(), "map the region")?;
+        self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
+    }
+
+    /// As [`RegionBuilder::create_memfd`], in a memfd that a launcher made and passed to this process:
+    /// named `domstat:NAME`, it can be found from outside a jail that has neither `/proc` nor a directory
+    /// of regions. What is in it is overwritten; its mode stays as it is.
+    ///
+    /// # Errors
+    /// [`CreateError::NotSealable`] unless it is a memfd that can be sealed and still be written;
+    /// otherwise as for `create_memfd`.
+    pub fn create_in_memfd(self, memfd: OwnedFd) -> Result<Created, CreateError> {
+        let plan = self.plan()?;
+        let refused = SealFlags::SEAL | SealFlags::WRITE | SealFlags::FUTURE_WRITE;
+        match rustix::fs::fcntl_get_seals(&memfd) {
+            Ok(seals) if !seals.intersects(refused) => {}
+            _ => return Err(CreateError::NotSealable),
+        }
+        let (file, len) = (File::from(memfd), plan.total_len());
+        allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
+        let whole = map(&file, len, "map the region")?;
         self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
     }
 
@@ -338,13 +373,15 @@ impl RegionBuilder {
         self.options.placement = Placement::PageGranular;
         let plan = self.plan()?;
         let geometry = plan.geometry();
-        let dom_file = memfd(&self.name, geometry.vcpu_offs())?;
-        let whole = map(&dom_file, "map the dom record")?;
+        let dom_len = geometry.vcpu_offs();
+        let dom_file = memfd(FRAME_PREFIX, &self.name, dom_len, self.mode)?;
+        let whole = map(&dom_file, dom_len, "map the dom record")?;
         let mut files = vec![OwnedFd::from(dom_file)];
         let mut frames = Vec::new();
         for len in frame_lens(&geometry) {
-            let file = memfd(&self.name, len.next_multiple_of(rustix::param::page_size()))?;
-            frames.push(map(&file, "map a frame")?);
+            let len = len.next_multiple_of(rustix::param::page_size());
+            let file = memfd(FRAME_PREFIX, &self.name, len, self.mode)?;
+            frames.push(map(&file, len, "map a frame")?);
             files.push(OwnedFd::from(file));
         }
         self.create(plan, whole, &frames, Storage::Frames(files))

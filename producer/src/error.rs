@@ -103,6 +103,11 @@ pub enum CreateError {
         /// The file.
         path: PathBuf,
     },
+    /// The descriptor is not that of a memfd that can be sealed and still be written.
+    #[error(
+        "the descriptor is not a writable memfd that can be sealed: make it with MFD_ALLOW_SEALING"
+    )]
+    NotSealable,
     /// The caller's pages do not fit the plan.
     #[error("{what} has {found} bytes, {expected} are needed and a start at a multiple of 8")]
     Pages {
@@ -143,6 +148,25 @@ pub enum AnnounceError {
     /// The region is not one that others can be pointed at.
     #[error("only a region in one memfd can be announced in a directory")]
     NoDescriptor,
+    /// The entry would lead consumers to another process, or nowhere: `/proc` is not there, or shows the
+    /// processes of another namespace.
+    #[error(
+        "process {pid} is not this one in /proc, so an entry would mislead consumers: have the launcher announce \
+         the region, serve it at a socket, or leave it to a collector that looks into processes \
+         (domstat ls --scan)"
+    )]
+    NotInProc {
+        /// The number that the process has for itself.
+        pid: u32,
+    },
+    /// The process does not hold a region's memory at this descriptor.
+    #[error("descriptor {fd} of process {pid} is not the memory of a region")]
+    NotARegion {
+        /// The process.
+        pid: u32,
+        /// Its descriptor.
+        fd: u32,
+    },
     /// The operating system refused.
     #[error("cannot {action}: {source}")]
     Os {

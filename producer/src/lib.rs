@@ -57,7 +57,7 @@ mod serve;
 pub mod systemd;
 mod writer;
 
-pub use announce::Announcement;
+pub use announce::{Announcement, remove_stale_entries};
 pub use builder::{Created, RegionBuilder};
 pub use clock::now;
 pub use error::{AnnounceError, CreateError, PlanError, RegionTruncated};

@@ -14,17 +14,24 @@ pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> C
     move |source| CreateError::Os { action: action(), source }
 }
 
-pub(crate) fn memfd(name: &str, len: usize) -> Result<File, CreateError> {
+/// A memfd with `len` bytes, named after what it holds. `mode` is what it is set to have, if anything.
+pub(crate) fn memfd(
+    prefix: &str,
+    name: &str,
+    len: usize,
+    mode: Option<u32>,
+) -> Result<File, CreateError> {
     // The kernel takes up to 249 bytes; it is for people who look into /proc.
     let name = name.get(..name.floor_char_boundary(127)).unwrap_or_default().replace('\0', "");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create(format!("domstat-{name}"), flags)
+    let fd = rustix::fs::memfd_create(format!("{prefix}{name}"), flags)
         .map_err(|e| os(|| "create a memfd".into())(e.into()))?;
     let file = File::from(fd);
     allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
-    // Any process that may open it can read it; no descriptor opened later can write it.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))
-        .map_err(|e| os(|| "set the memfd's mode".into())(e.into()))?;
+    if let Some(mode) = mode {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+            .map_err(|e| os(|| "set the memfd's mode".into())(e.into()))?;
+    }
     Ok(file)
 }
 
@@ -40,9 +47,9 @@ pub(crate) fn allocate(file: &File, len: usize) -> io::Result<()> {
     }
 }
 
-pub(crate) fn map(file: &File, action: &str) -> Result<Piece, CreateError> {
-    let map = MmapOptions::new().map_raw(file).map_err(os(|| action.to_owned()))?;
-    let len = map.len();
+/// Maps the file, which has `len` bytes.
+pub(crate) fn map(file: &File, len: usize, action: &str) -> Result<Piece, CreateError> {
+    let map = MmapOptions::new().len(len).map_raw(file).map_err(os(|| action.to_owned()))?;
     Piece::of_map(map).ok_or(CreateError::Pages {
         what: action.to_owned(),
         found: len,

@@ -1,7 +1,7 @@
 //! A region's life: unpublished, live, retired.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -226,13 +226,14 @@ impl Region {
     /// Makes the region known as `name` in the directory `dir`, for as long as the result lives.
     ///
     /// The entry is a link to this process's descriptor, so it dangles as soon as the producer
-    /// has exited, however it ended.
+    /// has exited, however it ended. In a jail, whose processes have other numbers than for
+    /// consumers, the launcher makes it ([`Announcement::of_process`]).
     ///
     /// # Errors
     /// [`AnnounceError`], for example if a live region has the name.
     pub fn announce(&self, dir: &Path, name: &str) -> Result<Announcement, AnnounceError> {
         let fd = self.as_fd().ok_or(AnnounceError::NoDescriptor)?;
-        Announcement::create(dir, name, std::process::id(), fd.as_raw_fd().cast_unsigned())
+        Announcement::of_own(dir, name, fd)
     }
 }
 

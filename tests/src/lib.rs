@@ -6,6 +6,7 @@ pub mod golden;
 pub mod peer;
 #[cfg(doctest)]
 mod readme;
+pub mod sandbox;
 pub mod skip;
 pub mod unguarded;
 

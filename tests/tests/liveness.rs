@@ -458,25 +458,3 @@ fn thresholds_fire_once_and_at_the_next_update() {
     assert_eq!(error, ThresholdError::NoCapacity);
     let _: Result<ThresholdEvent, ReadError> = no_capacity.check(&region);
 }
-
-#[test]
-fn entries_of_one_that_had_our_process_id_are_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let region = |name| {
-        let created = domstat_producer::RegionBuilder::new(name).create_memfd().unwrap();
-        created.unpublished.publish().unwrap()
-    };
-    let (first, second) = (region("first"), region("second"));
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&second.as_fd().unwrap());
-    let stale = dir.path().join("old.domstat");
-    let to = format!("/proc/{}/fd/{fd}", std::process::id());
-    std::os::unix::fs::symlink(to, &stale).unwrap();
-    let foreign = dir.path().join("foreign.domstat");
-    std::os::unix::fs::symlink("/proc/1/fd/9999", &foreign).unwrap();
-    let one = first.announce(dir.path(), "first").unwrap();
-    assert!(stale.symlink_metadata().is_err(), "it would lead to another domain's region");
-    let two = second.announce(dir.path(), "second").unwrap();
-    for path in [one.path(), two.path(), &foreign] {
-        assert!(path.symlink_metadata().is_ok(), "{}", path.display());
-    }
-}

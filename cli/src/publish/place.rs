@@ -1,13 +1,17 @@
 //! Places where consumers find regions.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use domstat_producer::{
     Announcement, Created, Region, RegionBuilder, RegionTruncated, Served, Server, Unpublished,
+    remove_stale_entries,
 };
 
 use crate::error::Failure;
+
+/// Removes once what a process left in the directory that was killed and had this one's number.
+static SWEEP: Once = Once::new();
 
 /// Where regions become visible.
 #[derive(Clone)]
@@ -50,6 +54,8 @@ impl Place {
         let path = match self {
             Self::File(path) => path.clone(),
             Self::Directory(dir) => {
+                // What cannot be removed stays, as in a directory of another user's.
+                SWEEP.call_once(|| drop(remove_stale_entries(dir)));
                 let entry = announcement.insert(region.announce(dir, name)?);
                 entry.path().to_owned()
             }

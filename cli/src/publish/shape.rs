@@ -38,8 +38,12 @@ pub(super) fn builder_of(description: &Description, form: &Form) -> Result<Regio
         optional,
         ..
     } = description;
-    let mut builder =
-        RegionBuilder::new(name).vcpus(*nr_vcpus).clock(*clock).placement(form.placement);
+    // Clients of a socket are handed the memory, and cannot open it for writing again.
+    let mut builder = RegionBuilder::new(name)
+        .mode(0o444)
+        .vcpus(*nr_vcpus)
+        .clock(*clock)
+        .placement(form.placement);
     builder = builder.blks(*nr_blks).nets(*nr_nets);
     let (dom_fields, vcpu_fields) = (fields(arch_dom), fields(arch_vcpu));
     builder = builder

@@ -1,0 +1,225 @@
+//! A producer in a sandbox.
+//!
+//! ```text
+//! domstat-sandbox call NAME DIR CALLS     makes one call of a producer's where only these system calls
+//!                                         are permitted, and those that end the process and give it memory
+//! domstat-sandbox vmm DIR RULES           publishes, then writes numbers and ends under a filter
+//! domstat-sandbox inside DIR RULES CALLS  as `vmm`, with the filter in place before anything is published
+//! domstat-sandbox announce DIR            publishes and prints the error of the entry, if there is one
+//! domstat-sandbox landlock DIR SCOPE      publishes with no path permitted (`none`) or DIR alone (`dir`)
+//! ```
+//!
+//! CALLS are names with commas between them; RULES is a file of tests/sandbox. A call that is not permitted
+//! kills the process by SIGSYS.
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use domstat_layout::latest::{BlkIo, Runstate};
+use domstat_layout::{Clock, Group, Ns, Word};
+use domstat_producer::{
+    Announcement, BlkWriter, Created, Region, RegionBuilder, VcpuWriter, remove_stale_entries,
+};
+use domstat_tests::runstate;
+use domstat_tests::sandbox::{named, restrict, rules_in};
+use landlock::{
+    ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus,
+};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Permitted next to the calls of a row: memory for the allocator, and the end of the process.
+const ALWAYS: &str = "brk,exit_group,munmap,sigaltstack";
+/// In a debug build, Rust's library looks at each descriptor before it closes it (`F_GETFD`).
+const DEBUG: &str = "fcntl 1=1";
+
+/// Restricts this thread to these calls.
+fn restrict_to(mut rules: Vec<String>) -> Outcome {
+    if cfg!(debug_assertions) && !rules.iter().any(|rule| rule == "fcntl") {
+        rules.push(DEBUG.to_owned());
+    }
+    restrict(&rules)
+}
+
+fn main() -> Outcome {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["call", name, dir, calls] => call(name, Path::new(dir), calls)?,
+        ["vmm", dir, rules] => vmm(Path::new(dir), rules_in(Path::new(rules))?)?,
+        ["inside", dir, rules, more] => {
+            let mut all = rules_in(Path::new(rules))?;
+            all.extend(named(more));
+            restrict_to(all)?;
+            let (region, entry, mut writers) = publish(Path::new(dir))?;
+            writers.write();
+            region.retire();
+            entry.leave();
+        }
+        ["announce", dir] => {
+            let (created, _writers) = created(builder())?;
+            let region = created.unpublished.publish()?;
+            match region.announce(Path::new(dir), "jailed") {
+                Ok(entry) => println!("announced at {}", entry.path().display()),
+                Err(error) => println!("{error}"),
+            }
+        }
+        ["landlock", dir, scope] => landlock(Path::new(dir), *scope == "dir")?,
+        _ => return Err("see the documentation of this program".into()),
+    }
+    // Now, and not by returning: the filters of rows do not permit what the runtime does then.
+    std::process::exit(0)
+}
+
+fn builder() -> RegionBuilder {
+    RegionBuilder::new("jailed").vcpus(1).blks(1).clock(Clock::Monotonic)
+}
+
+fn now() -> Ns {
+    domstat_producer::now(Clock::Monotonic).unwrap_or_default()
+}
+
+/// The threads of a VMM, in one.
+struct Writers {
+    vcpus: Vec<VcpuWriter>,
+    blks: Vec<BlkWriter>,
+}
+
+impl Writers {
+    fn write(&mut self) {
+        let io = BlkIo { rd_req: Word::from(1), ..BlkIo::NOT_PRODUCED };
+        for _ in 0..100 {
+            for vcpu in &mut self.vcpus {
+                vcpu.write(&runstate(2), now());
+                vcpu.set(Runstate::running_ns, 3, now());
+            }
+            for blk in &mut self.blks {
+                blk.write(&io, now());
+                blk.deactivate::<BlkIo>();
+            }
+        }
+    }
+}
+
+fn created(builder: RegionBuilder) -> Result<(Created, Writers), Box<dyn Error>> {
+    let mut created = builder.create_memfd()?;
+    let (vcpus, blks) = (std::mem::take(&mut created.vcpus), std::mem::take(&mut created.blks));
+    Ok((created, Writers { vcpus, blks }))
+}
+
+fn publish(dir: &Path) -> Result<(Region, Announcement, Writers), Box<dyn Error>> {
+    let (created, mut writers) = created(builder())?;
+    writers.write();
+    let region = created.unpublished.publish()?;
+    let entry = region.announce(dir, "jailed")?;
+    Ok((region, entry, writers))
+}
+
+/// Publishes as a VMM does that installs its filter before it runs the domain.
+fn vmm(dir: &Path, rules: Vec<String>) -> Outcome {
+    let (region, entry, mut writers) = publish(dir)?;
+    restrict_to(rules)?;
+    writers.write();
+    region.notify();
+    region.check()?;
+    region.retire();
+    entry.leave();
+    drop(writers);
+    Ok(())
+}
+
+fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
+    let allowed = named(&format!("{ALWAYS},{calls}"));
+    let memfd = || memfd_create("domstat:jailed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+    // What a row ends with is leaked: to drop it is a row of its own.
+    use std::mem::forget;
+    match name {
+        "RegionBuilder::create_memfd" => {
+            restrict_to(allowed)?;
+            forget(builder().create_memfd()?);
+        }
+        "RegionBuilder::mode" => {
+            restrict_to(allowed)?;
+            forget(builder().mode(0o444).create_memfd()?);
+        }
+        "RegionBuilder::create_in_memfd" => {
+            let memfd: OwnedFd = memfd()?;
+            restrict_to(allowed)?;
+            forget(builder().create_in_memfd(memfd)?);
+        }
+        "Unpublished::publish" => {
+            let (created, writers) = created(builder())?;
+            restrict_to(allowed)?;
+            forget((created.unpublished.publish()?, writers));
+        }
+        "Region::announce" => {
+            let (created, writers) = created(builder())?;
+            let region = created.unpublished.publish()?;
+            restrict_to(allowed)?;
+            forget((region.announce(dir, "jailed")?, region, writers));
+        }
+        "Announcement::leave"
+        | "Announcement: drop"
+        | "Region::notify"
+        | "Region::retire"
+        | "Region::check"
+        | "writers: write, set, deactivate"
+        | "writers: drop"
+        | "now" => {
+            let (region, entry, mut writers) = publish(dir)?;
+            restrict_to(allowed)?;
+            match name {
+                "Announcement::leave" => entry.leave(),
+                "Announcement: drop" => drop(entry),
+                "Region::notify" => region.notify(),
+                "Region::check" => region.check()?,
+                "now" => assert_ne!(now(), Ns(0)),
+                "writers: write, set, deactivate" => writers.write(),
+                "writers: drop" => drop(writers),
+                _ => {
+                    region.retire();
+                    drop(writers);
+                }
+            }
+            std::process::exit(0);
+        }
+        "remove_stale_entries" => {
+            std::os::unix::fs::symlink(
+                format!("/proc/{}/fd/99", std::process::id()),
+                dir.join("old.domstat"),
+            )?;
+            restrict_to(allowed)?;
+            assert_eq!(remove_stale_entries(dir)?, 1);
+        }
+        _ => return Err(format!("no such row: {name}").into()),
+    }
+    Ok(())
+}
+
+/// Publishes where Landlock permits no path, or one directory.
+fn landlock(dir: &Path, permits_dir: bool) -> Outcome {
+    let all = AccessFs::from_all(ABI::V3);
+    let mut ruleset = Ruleset::default().handle_access(all)?.create()?;
+    if permits_dir {
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(dir)?, all))?;
+    }
+    if ruleset.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
+        println!("not enforced");
+        return Ok(());
+    }
+    let (created, mut writers) = created(builder())?;
+    let region = created.unpublished.publish()?;
+    match region.announce(dir, "jailed") {
+        Ok(entry) => {
+            println!("announced at {}", entry.path().display());
+            drop(entry);
+        }
+        Err(error) => println!("{error}"),
+    }
+    writers.write();
+    region.notify();
+    region.retire();
+    Ok(())
+}
