@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 
 use domstat_consumer::{Reading, Region};
 use domstat_layout::latest::{
-    BlkIo, BlkLimits, BlkQueue, BlkQueueIo, BlkQueueOf, BlkQueueQueue, Lineage, RdLatency, Status,
-    Threads, Wait, WrLatency,
+    BlkIo, BlkLimits, BlkQueue, BlkQueueIo, BlkQueueIoTimes, BlkQueueOf, BlkQueueQueue, Lineage,
+    RdLatency, Status, Threads, Wait, WrLatency,
 };
 use domstat_layout::{Group, HistogramGroup, Share, Word};
 use serde_json::{Value, json};
@@ -92,6 +92,45 @@ fn the_micro_vm_shows_a_disk_its_shares_and_waits() {
     assert_eq!(lineage.session.value(), Some(region.header().incarnation));
     let check = output(dir.path(), &["check", "vm1", "--watch", "1"]);
     assert!(check.status.success(), "{}{}", stdout(&check), stderr(&check));
+    assert!(producer.interrupt().success());
+}
+
+/// Requests that have ended, their times in sum, and the integral of the queue of a share, of a moment
+/// when nothing is in flight.
+fn quiet(region: &Region, share: u32) -> (u64, u64, u64) {
+    let share = region.blk_queue(share).unwrap();
+    wait_for("a moment without requests", || {
+        let queue = || active::<BlkQueueQueue, _>(share.read()).unwrap().0;
+        let before = queue();
+        let times = active::<BlkQueueIoTimes, _>(share.read()).unwrap().0;
+        let is_quiet = before == queue() && before.submitted == before.completed;
+        let total = times.rd_total_ns.plus(times.wr_total_ns).plus(times.flush_total_ns);
+        let numbers = (
+            before.completed.value()?,
+            total.value()?,
+            before.queued_ns.value().filter(|_| is_quiet)?,
+        );
+        Some(numbers)
+    })
+}
+
+#[test]
+fn queued_time_is_the_time_of_the_requests_one_by_one() {
+    if let Err(error) = domstat_sources::kvm::KvmSource::available() {
+        return skip("kvm", &error.to_string());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "kvm", "--name", "vm1"];
+    let mut producer = Background::start(domstat(dir.path()).args(args).stderr(Stdio::null()));
+    let region = open(dir.path(), "vm1");
+    for share in 0..2 {
+        let (began, began_total, began_queued) = quiet(&region, share);
+        let (requests, total, queued) = wait_for("more requests", || {
+            Some(quiet(&region, share)).filter(|(requests, ..)| *requests >= began + 100)
+        });
+        // Each request carries the time of its acceptance; the integral knows only how many there are.
+        assert_eq!(queued - began_queued, total - began_total, "of {} requests", requests - began);
+    }
     assert!(producer.interrupt().success());
 }
 
