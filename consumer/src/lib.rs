@@ -28,6 +28,7 @@
 //! | all groups of a domain at once | [`Snapshot`] |
 //! | whether the producer lives, and reattaching | [`Attachment`], [`Liveness`] |
 //! | all domains of a host | [`fleet`] |
+//! | devices that several queues serve | [`Region::shares`] |
 //! | shares of vCPU time, and other rates | [`rates`] |
 //! | means and percentiles of an interval | [`distribution`] |
 //! | waiting for events, write thresholds | [`watch`] |
@@ -67,7 +68,7 @@ pub mod watch;
 pub use attach::{Attachment, Liveness};
 pub use error::{AttachError, ReadError};
 pub use read::{
-    Blk, BlkHist, BlkQueue, Dom, Fields, Net, NetQueue, Patience, Reading, Sample, Snapshot,
-    SnapshotRecord, Vcpu, VcpuHist,
+    Blk, BlkHist, BlkQueue, Dom, Fields, Net, NetQueue, Patience, Reading, Sample, Shares,
+    Snapshot, SnapshotRecord, Vcpu, VcpuHist,
 };
 pub use region::{Backing, Region, Status};

@@ -18,11 +18,12 @@ use crate::region::Region;
 mod aligned_buf;
 pub(crate) mod patience;
 mod records;
-mod shares;
+pub(crate) mod shares;
 mod snapshot;
 
 pub use patience::Patience;
 pub use records::{Blk, BlkHist, BlkQueue, Dom, Net, NetQueue, Vcpu, VcpuHist};
+pub use shares::Shares;
 pub use snapshot::{Fields, Snapshot, SnapshotRecord};
 
 use patience::Waiting;

@@ -6,8 +6,9 @@ use domstat_layout::schema::{MAX_LEN, MAX_RECORD_LEN, SchemaGroup, SchemaRecord}
 use domstat_layout::{Busy, Ns, RecordKind};
 
 use crate::error::{ReadError, StalledWriter};
-use crate::read::Reading;
 use crate::read::patience::Waiting;
+use crate::read::shares::{Kind, Shared};
+use crate::read::{Copied, Reading, Shares};
 use crate::region::Region;
 
 /// The fields of a group that was read by its description, as of one write.
@@ -24,9 +25,11 @@ pub struct SchemaSample<'w> {
 }
 
 /// Reads by schema, of as many groups as there are: all of them together wait for writers in
-/// mid-update no longer than one read would.
+/// mid-update no longer than one read would. Groups of devices that have shares are the sums of these,
+/// as [`Region::shares`] has them.
 pub struct SchemaReader<'r> {
     region: &'r Region,
+    shares: Shares<'r>,
     waiting: Waiting,
     words: Vec<u64>,
 }
@@ -54,7 +57,7 @@ impl Region {
     #[must_use]
     pub fn schema_reader(&self) -> SchemaReader<'_> {
         let waiting = Waiting::new(self.patience());
-        SchemaReader { region: self, waiting, words: Vec::new() }
+        SchemaReader { region: self, shares: self.shares(), waiting, words: Vec::new() }
     }
 }
 
@@ -80,9 +83,18 @@ impl SchemaReader<'_> {
             Some((record, record.group(group.offset, group.size)?))
         };
         let Some((mem, read)) = found() else { return Ok(Reading::Unknown) };
+        self.words.clear();
+        self.words.resize((group.size - GROUP_HEADER_LEN) / 8, 0);
+        match self.sum(record, index, group)? {
+            None => {}
+            Some(Reading::Active(Copied { seq, updated_ns, generation })) => {
+                let (updated, words) = (Ns(updated_ns), self.words.as_slice());
+                return Ok(Reading::Active(SchemaSample { updated, seq, generation, words }));
+            }
+            Some(Reading::Inactive) => return Ok(Reading::Inactive),
+            Some(Reading::Unknown) => return Ok(Reading::Unknown),
+        }
         let words = &mut self.words;
-        words.clear();
-        words.resize((group.size - GROUP_HEADER_LEN) / 8, 0);
         let is_active = || {
             let active = mem.load_u64(record.active).unwrap_or(0);
             group.bit < 64 && active & (1 << group.bit) != 0
@@ -119,5 +131,23 @@ impl SchemaReader<'_> {
             }
             None => Reading::Inactive,
         })
+    }
+
+    /// What the shares of a device sum to, if `group` is one of a device that this build knows, and
+    /// some share has it.
+    fn sum(
+        &mut self,
+        record: &SchemaRecord<'_>,
+        index: u32,
+        group: &SchemaGroup<'_>,
+    ) -> Result<Option<Reading<Copied>>, ReadError> {
+        let known = RecordKind::from_number(record.kind);
+        let known = known.and_then(|kind| Kind::of_whole(kind, group.bit));
+        let is_there = |&(kind, shared): &(&Kind, Shared)| {
+            kind.share_records(self.region) > 0
+                && (shared.whole.offset, shared.whole.size) == (group.offset, group.size)
+        };
+        let Some((kind, shared)) = known.filter(is_there) else { return Ok(None) };
+        self.shares.sum(kind, shared, index, &mut self.words, &mut self.waiting)
     }
 }

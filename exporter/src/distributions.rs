@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use domstat_consumer::{Patience, ReadError, Reading, Region, Sample};
-use domstat_layout::latest::{
-    BlkIdentity, BlkQueueFlLatency, BlkQueueOf, BlkQueueRdLatency, BlkQueueRdSize,
-    BlkQueueWrLatency, BlkQueueWrSize, FlLatency, RdLatency, RdSize, Wait, WrLatency, WrSize,
-};
-use domstat_layout::{
-    BlkHistGroup, BlkQueueGroup, Group, GroupDesc, HistogramGroup, RecordKind, Share,
-};
+use domstat_consumer::{Patience, Region, Shares};
+use domstat_layout::latest::{FlLatency, RdLatency, RdSize, Wait, WrLatency, WrSize};
+use domstat_layout::share::Whole;
+use domstat_layout::{BlkHistGroup, BlkQueueGroup, Group, GroupDesc, HistogramGroup, RecordKind};
 
 use crate::histogram::Histogram;
 use crate::selection::Groups;
@@ -58,27 +54,26 @@ impl Distributions {
             }
         }
         self.nr_waits = self.entries.len();
-        let shares = Shares::of(region);
-        failed += self.blks::<RdLatency, BlkQueueRdLatency>(region, &shares, selected);
-        failed += self.blks::<WrLatency, BlkQueueWrLatency>(region, &shares, selected);
-        failed += self.blks::<FlLatency, BlkQueueFlLatency>(region, &shares, selected);
-        failed += self.blks::<RdSize, BlkQueueRdSize>(region, &shares, selected);
-        failed + self.blks::<WrSize, BlkQueueWrSize>(region, &shares, selected)
+        let mut shares = region.shares();
+        failed += self.blks::<RdLatency>(region, &mut shares, selected);
+        failed += self.blks::<WrLatency>(region, &mut shares, selected);
+        failed += self.blks::<FlLatency>(region, &mut shares, selected);
+        failed += self.blks::<RdSize>(region, &mut shares, selected);
+        failed + self.blks::<WrSize>(region, &mut shares, selected)
     }
 
     /// Copies one histogram of all block devices. Returns how many could not be read.
-    fn blks<G, S>(&mut self, region: &Region, shares: &Shares, selected: &Groups) -> u64
+    fn blks<G>(&mut self, region: &Region, shares: &mut Shares<'_>, selected: &Groups) -> u64
     where
-        G: HistogramGroup + BlkHistGroup,
-        S: BlkQueueGroup + Share<Of = G>,
+        G: HistogramGroup + BlkHistGroup + Whole<Share: BlkQueueGroup>,
     {
         if !selected.contains(G::DESC) {
             return 0;
         }
         let mut failed = 0;
         for index in 0..region.geometry().array(RecordKind::Blk).nr {
-            match shares.histogram::<S>(region, index) {
-                Ok(group) => self.add(index, group),
+            match shares.blk::<G>(index) {
+                Ok(group) => self.add(index, group.active().map(|sample| sample.group)),
                 Err(_) => failed += 1,
             }
         }
@@ -140,69 +135,5 @@ impl Distributions {
             let buckets = self.buckets.get(entry.start..entry.start.checked_add(entry.len)?)?;
             Some((entry.index, Histogram { buckets, sum: entry.sum, max: entry.max }))
         })
-    }
-}
-
-/// Shares of block devices that count: the devices that they are of, in order, and their slots.
-#[derive(Debug)]
-pub struct Shares(Vec<(u32, u32)>);
-
-impl Shares {
-    /// The shares of all devices of a region.
-    #[must_use]
-    pub fn of(region: &Region) -> Self {
-        let share = |slot: u32| {
-            let of = region.blk_queue(slot)?.read::<BlkQueueOf>().ok()?.active()?;
-            let device = u32::try_from(of.device.value()?).ok()?;
-            // A share of an earlier device of the slot no longer counts.
-            let now = region.blk(device)?.read::<BlkIdentity>();
-            let is_of_now = |now: Sample<BlkIdentity>| {
-                of.group.generation.value() == Some(u64::from(now.generation))
-            };
-            let counts = now.ok().and_then(Reading::active).is_none_or(is_of_now);
-            counts.then_some((device, slot))
-        };
-        let nr = region.geometry().array(RecordKind::BlkQueue).nr;
-        let mut shares: Vec<_> = (0..nr).filter_map(share).collect();
-        shares.sort_unstable();
-        Self(shares)
-    }
-
-    /// A histogram of a device: the sum over its shares, or its own if no share has one.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the device's own cannot be read.
-    pub fn histogram<S>(&self, region: &Region, device: u32) -> Result<Option<S::Of>, ReadError>
-    where
-        S: BlkQueueGroup + Share<Of: BlkHistGroup>,
-    {
-        if let Some(sum) = self.sum::<S>(region, device) {
-            return Ok(sum);
-        }
-        let own = region.blk_hist(device).map(|blk| blk.read::<S::Of>()).transpose()?;
-        Ok(own.and_then(Reading::active).map(|own| own.group))
-    }
-
-    /// The sum over a device's shares; `None` if none of them has the group. A share that does not
-    /// have it next to others that do, or cannot be read, makes the sum absent.
-    fn sum<S>(&self, region: &Region, device: u32) -> Option<Option<S::Of>>
-    where
-        S: BlkQueueGroup + Share,
-    {
-        let first = self.0.partition_point(|(of, _)| *of < device);
-        let end = self.0.partition_point(|(of, _)| *of <= device);
-        let slots = self.0.get(first..end).unwrap_or_default().iter().map(|(_, slot)| *slot);
-        let (mut sum, mut lacks) = (None::<S::Of>, false);
-        for slot in slots {
-            match region.blk_queue(slot).map(|queue| queue.read::<S>()) {
-                Some(Ok(Reading::Active(share))) => match &mut sum {
-                    Some(sum) => share.group.add_to(sum),
-                    None => sum = Some(share.group.whole()),
-                },
-                Some(Err(_)) => return Some(None),
-                _ => lacks = true,
-            }
-        }
-        sum.map(|sum| (!lacks).then_some(sum))
     }
 }

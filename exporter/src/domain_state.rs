@@ -21,9 +21,17 @@ use crate::vcpu_sums::VcpuSums;
 /// The arrays whose slots have tenants.
 const ARRAYS: [RecordKind; 3] = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
 
-/// The arrays that distributions are read from.
-const DISTRIBUTIONS: [RecordKind; 3] =
-    [RecordKind::VcpuHist, RecordKind::BlkHist, RecordKind::BlkQueue];
+/// The arrays that a snapshot reads.
+const COPIED: [RecordKind; 5] = [
+    RecordKind::Vcpu,
+    RecordKind::Blk,
+    RecordKind::Net,
+    RecordKind::BlkQueue,
+    RecordKind::NetQueue,
+];
+
+/// The arrays that distributions are read from, next to those.
+const DISTRIBUTIONS: [RecordKind; 2] = [RecordKind::VcpuHist, RecordKind::BlkHist];
 
 /// State of one domain, from the first pass that saw it to the last.
 #[derive(Debug, Default)]
@@ -221,7 +229,7 @@ impl Budget {
     fn take(&mut self, geometry: &Geometry, selection: &Selection) -> bool {
         let optional: &[RecordKind] =
             if selection.groups.has_distributions() { &DISTRIBUTIONS } else { &[] };
-        let kinds = ARRAYS.iter().chain(optional);
+        let kinds = COPIED.iter().chain(optional);
         let records = kinds.map(|kind| geometry.array(*kind).nr);
         let records = records.fold(1, u32::saturating_add);
         let left = if records > LARGE { &mut self.large } else { &mut self.usual };

@@ -4,8 +4,8 @@
 //! any moment. They end with staleness, as the times of vCPUs do, and never decrease.
 
 use domstat_consumer::{Reading, Sample, Snapshot};
+use domstat_layout::Ns;
 use domstat_layout::latest::BlkQueue;
-use domstat_layout::{Ns, Word};
 
 /// Busy and queued time of a device, in nanoseconds.
 pub(crate) type Times = [Option<u64>; 2];
@@ -52,18 +52,13 @@ impl Slot {
 
 /// The times as of `until`, or as written.
 fn at(queue: &Sample<BlkQueue>, until: Option<Ns>) -> Times {
-    let [busy, queued, submitted, completed] =
-        [queue.busy_ns, queue.queued_ns, queue.submitted, queue.completed].map(Word::value);
-    let in_flight = submitted.zip(completed).map(|(s, c)| s.saturating_sub(c));
-    let (Some(in_flight), Some(until)) = (in_flight, until) else { return [busy, queued] };
-    let passed = until.since(queue.updated);
-    let further = [passed.saturating_mul(in_flight.min(1)), passed.saturating_mul(in_flight)];
-    [busy.map(|ns| ns.saturating_add(further[0])), queued.map(|ns| ns.saturating_add(further[1]))]
+    let queue = until.map_or(queue.group, |until| queue.at(until));
+    [queue.busy_ns.value(), queue.queued_ns.value()]
 }
 
 #[cfg(test)]
 mod tests {
-    use domstat_layout::Group;
+    use domstat_layout::{Group, Word};
 
     use super::*;
 

@@ -20,6 +20,9 @@ pub(crate) const RUNSTATES: [VcpuState; 4] =
 /// Records of a large domain: more than virtual machines usually have.
 pub(crate) const LARGE: u32 = 1024;
 
+/// Length of the copy of a large domain: some hundreds of records, or of sums of shares.
+const LARGE_LEN: usize = 1 << 20;
+
 /// A point in time, as the duration since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub Duration);
@@ -167,7 +170,8 @@ impl Scrape {
         self.domains.truncate(self.len.saturating_mul(2).max(16));
         for domain in &mut self.domains {
             let kinds = [RecordKind::Vcpu, RecordKind::Blk, RecordKind::Net];
-            if kinds.into_iter().any(|kind| nr_records(&domain.snapshot, kind) > LARGE) {
+            let is_large = |kind| nr_records(&domain.snapshot, kind) > LARGE;
+            if kinds.into_iter().any(is_large) || domain.snapshot.memory() > LARGE_LEN {
                 *domain = DomainScrape::default();
             }
         }

@@ -192,10 +192,12 @@ fn assert_ways_agree(region: &Region) {
     }
     for blk in region.blks().take(SOME as usize) {
         let copy = snapshot.blk(blk.index()).expect("as many as there are");
-        agree(one(blk.read::<BlkIo>()), one(copy.blk_group::<BlkIo>()), "io");
+        agree(one(blk.read::<BlkIo>()), one(copy.own().blk_group::<BlkIo>()), "io");
+        agree(one(blk.read_summed::<BlkIo>()), one(copy.blk_group::<BlkIo>()), "sum of io");
     }
     for net in region.nets().take(SOME as usize) {
         let copy = snapshot.net(net.index()).expect("as many as there are");
-        agree(one(net.read::<NetIo>()), one(copy.net_group::<NetIo>()), "io");
+        agree(one(net.read::<NetIo>()), one(copy.own().net_group::<NetIo>()), "io");
+        agree(one(net.read_summed::<NetIo>()), one(copy.net_group::<NetIo>()), "sum of io");
     }
 }

@@ -251,6 +251,8 @@ pub fn print(region: &Region, revision: &Revision) -> Vec<String> {
                 RecordKind::Dom => Some(snapshot.dom()),
                 _ => None,
             };
+            // What was written, not what it adds up to.
+            let record = record.map(SnapshotRecord::own);
             for desc in revision.groups(kind) {
                 let words = read(region, record, kind, index, desc);
                 for field in desc.fields {

@@ -1,13 +1,21 @@
-//! Shares of a device, written by four threads at full speed, and their sum.
+//! Shares of devices and their sums: next to four threads that write at full speed, in every way of
+//! reading, and of regions that have as many as they can.
 
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use domstat_consumer::{Patience, Reading, Region};
+use domstat_consumer::libvirt::{BlockParam, BlockStatsV1};
+use domstat_consumer::{Patience, Reading, Region, Snapshot};
 use domstat_layout::histogram::HistogramGroup;
-use domstat_layout::latest::{BlkIo, BlkQueue, BlkQueueOf, RdLatency};
-use domstat_layout::{Clock, Ns, Word};
-use domstat_producer::{BlkOp, RegionBuilder, RequestTracker};
+use domstat_layout::latest::{
+    BlkFailures, BlkIo, BlkLimits, BlkQueue, BlkQueueFailures, BlkQueueIo, BlkQueueOf,
+    BlkQueueQueue, BlkQueueRdLatency, NetIo, NetQueueIo, NetQueueOf, RdLatency,
+};
+use domstat_layout::share::{Share, Whole};
+use domstat_layout::{BlkGroup, BlkQueueGroup, Clock, Group, Ns, RecordKind, Schema, Stat, Word};
+use domstat_producer::{BlkOp, BlkQueueWriter, Created, RegionBuilder, RequestTracker};
+use zerocopy::{FromZeros, IntoBytes};
 
 const WRITERS: usize = 4;
 /// Bytes and time of each read, so that a sum that is not of whole shares shows.
@@ -92,4 +100,241 @@ fn a_sum_next_to_its_writers_is_whole_and_never_goes_back() {
     let io = region.blk(0).unwrap().read_summed::<BlkIo>().unwrap().active().unwrap();
     assert_eq!((io.rd_req.value(), io.in_flight.value()), (Some(written), Some(0)));
     println!("{passes} sums next to {written} requests");
+}
+
+/// The other side of a region.
+fn attached(unpublished: domstat_producer::Unpublished) -> (domstat_producer::Region, Region) {
+    let producer = unpublished.publish().unwrap();
+    let fd = producer.as_fd().unwrap().try_clone_to_owned().unwrap();
+    (producer, Region::from_fd(fd).unwrap())
+}
+
+fn of(device: u64, generation: u64) -> BlkQueueOf {
+    let [device, generation] = [device, generation].map(Word::new);
+    BlkQueueOf { device, generation, queue: Word::new(0), pid: Word::NOT_PRODUCED }
+}
+
+fn io(reads: u64) -> BlkIo {
+    BlkIo { rd_req: Word::new(reads), rd_bytes: Word::new(reads * BYTES), ..BlkIo::NOT_PRODUCED }
+}
+
+fn give_out(writer: &mut BlkQueueWriter, of: &BlkQueueOf, reads: u64, now: u64) {
+    writer.write(&BlkQueueIo::share(io(reads)), Ns(now));
+    writer.write(of, Ns(now));
+}
+
+/// A group of device 0 in every way that it is read; all ways agree.
+fn in_every_way<G>(region: &Region) -> (Reading<G>, Option<u64>)
+where
+    G: Whole<Share: BlkQueueGroup> + BlkGroup + PartialEq + std::fmt::Debug,
+{
+    let alone = region.blk(0).unwrap().read_summed::<G>().unwrap();
+    let indexed = region.shares().blk::<G>(0).unwrap();
+    let mut snapshot = Snapshot::new();
+    region.snapshot(&mut snapshot);
+    let record = snapshot.blk(0).unwrap();
+    let copied = record.blk_group::<G>().unwrap();
+    let bytes = region.copy_schema().unwrap();
+    let schema = Schema::parse(&bytes).unwrap();
+    let blks = schema.records().find(|r| r.kind == RecordKind::Blk.number()).unwrap();
+    let mut groups = schema.groups();
+    let group = groups.find(|g| g.record == blks.kind && g.bit == G::DESC.bit).unwrap();
+    let mut reader = region.schema_reader();
+    let described = reader.read(&blks, 0, &group).unwrap();
+    let described = match described {
+        Reading::Active(s) => Reading::Active((s.updated, s.seq, s.generation, s.words.to_vec())),
+        Reading::Inactive => Reading::Inactive,
+        Reading::Unknown => Reading::Unknown,
+    };
+    let shown = |sample: domstat_consumer::Sample<G>| {
+        let bytes = sample.group.as_bytes();
+        let words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        (sample.updated, sample.seq, sample.generation, words)
+    };
+    let expected = match alone {
+        Reading::Active(sample) => Reading::Active(shown(sample)),
+        Reading::Inactive => Reading::Inactive,
+        Reading::Unknown => Reading::Unknown,
+    };
+    assert_eq!(described, expected, "by the schema");
+    assert_eq!(alone, indexed);
+    assert_eq!(alone, copied);
+    for field in G::DESC.fields {
+        let word = record.word(G::DESC, field.offset).unwrap();
+        let at = (field.offset - G::DESC.offset) / 8 - 2;
+        let words = expected.clone().active().map(|(_, _, _, words): (_, _, _, Vec<u64>)| words);
+        assert_eq!(word.active().map(Word::to_raw), words.map(|words| words[at]));
+    }
+    let updated = alone.active().map(|sample| sample.updated.0);
+    let group = match alone {
+        Reading::Active(sample) => Reading::Active(sample.group),
+        Reading::Inactive => Reading::Inactive,
+        Reading::Unknown => Reading::Unknown,
+    };
+    (group, updated)
+}
+
+#[test]
+fn a_device_is_the_sum_of_its_shares_in_every_way_of_reading() {
+    let builder = RegionBuilder::new("shares").blks(2).nets(1).blk_queues(4).net_queues(2);
+    let Created { unpublished, mut blks, mut nets, mut blk_queues, mut net_queues, .. } =
+        builder.create_memfd().unwrap();
+    let (_producer, region) = attached(unpublished);
+    // The management thread wrote this some time ago.
+    blks[0].write(&io(3), Ns(10));
+    assert_eq!(in_every_way(&region), (Reading::Active(io(3)), Some(10)), "no share yet");
+    assert_eq!(in_every_way::<BlkQueue>(&region), (Reading::Inactive, None));
+    give_out(&mut blk_queues[0], &of(0, 0), 30, 700);
+    give_out(&mut blk_queues[1], &of(0, 0), 11, 900);
+    give_out(&mut blk_queues[2], &of(1, 0), 1_000, 5_000);
+    give_out(&mut blk_queues[3], &of(0, 6), 2_000, 6_000);
+    assert_eq!(in_every_way(&region), (Reading::Active(io(41)), Some(900)));
+    blk_queues[0].write(&BlkQueueIo::share(io(50)), Ns(950));
+    assert_eq!(in_every_way(&region), (Reading::Active(io(61)), Some(950)), "a share moved");
+
+    let mut stats = BlockStatsV1::new_zeroed();
+    let blk = region.blk(0).unwrap();
+    blk.read_block_stats(stats.as_mut_bytes()).unwrap();
+    assert_eq!((stats.rd_req, stats.rd_bytes, stats.wr_req), (61, 61 * BYTES as i64, -1));
+    let mut params = [BlockParam::default(); 9];
+    let nr = blk.read_block_params(&mut params).unwrap();
+    assert_eq!(params[..nr].iter().find(|p| p.name == "rd_operations").unwrap().value, 61);
+    let mut snapshot = Snapshot::new();
+    region.snapshot(&mut snapshot);
+    let own = snapshot.blk(0).unwrap().own().blk_group::<BlkIo>().unwrap().active().unwrap();
+    assert_eq!((own.group, own.updated), (io(3), Ns(10)), "the device's own are there, too");
+
+    // Groups that no share has are the device's own; those that one lacks are not produced.
+    let limits = BlkLimits { throttled_ns: Word::new(5), ..BlkLimits::NOT_PRODUCED };
+    blks[0].write(&limits, Ns(20));
+    region.snapshot(&mut snapshot);
+    let found = snapshot.blk(0).unwrap().blk_group::<BlkLimits>().unwrap().active().unwrap();
+    assert_eq!((found.group, found.updated), (limits, Ns(20)));
+    let failures = |nr| BlkFailures { rd_failed: Word::new(nr), ..BlkFailures::NOT_PRODUCED };
+    blks[0].write(&failures(1), Ns(20));
+    assert_eq!(in_every_way(&region), (Reading::Active(failures(1)), Some(20)));
+    blk_queues[0].write(&BlkQueueFailures::share(failures(4)), Ns(30));
+    assert_eq!(in_every_way::<BlkFailures>(&region), (Reading::Inactive, None));
+    blk_queues[1].write(&BlkQueueFailures::share(failures(5)), Ns(40));
+    assert_eq!(in_every_way(&region), (Reading::Active(failures(9)), Some(40)));
+
+    // Absent stays absent, and saturated saturated.
+    let full = BlkIo { rd_req: Word::SATURATED, wr_req: Word::new(2), ..io(1) };
+    blk_queues[0].write(&BlkQueueIo::share(full), Ns(960));
+    let sum = in_every_way::<BlkIo>(&region).0.active().unwrap();
+    let stats = [sum.rd_req, sum.rd_bytes, sum.wr_req].map(Word::get);
+    assert_eq!(stats, [Stat::Saturated, Stat::Value(12 * BYTES), Stat::NotProduced]);
+    blk_queues[1].deactivate::<BlkQueueIo>();
+    assert_eq!(in_every_way::<BlkIo>(&region), (Reading::Inactive, None));
+
+    // The next device in the slot has none of the shares of this.
+    blks[0].renew();
+    assert_eq!(in_every_way::<BlkIo>(&region), (Reading::Inactive, None));
+    blks[0].write(&io(7), Ns(2_000));
+    assert_eq!(in_every_way(&region), (Reading::Active(io(7)), Some(2_000)));
+    blk_queues[1].renew();
+    give_out(&mut blk_queues[1], &of(0, 1), 8, 3_000);
+    assert_eq!(in_every_way(&region), (Reading::Active(io(8)), Some(3_000)));
+
+    // Interfaces likewise.
+    let rx = |nr| NetIo { rx_packets: Word::new(nr), ..NetIo::NOT_PRODUCED };
+    nets[0].write(&rx(1), Ns(1));
+    for (queue, writer) in net_queues.iter_mut().enumerate() {
+        writer.write(&NetQueueIo::share(rx(10 + queue as u64)), Ns(5));
+        let [device, generation] = [Word::new(0); 2];
+        let queue = Word::new(queue as u64);
+        writer.write(&NetQueueOf { device, generation, queue, pid: Word::NOT_PRODUCED }, Ns(5));
+    }
+    region.snapshot(&mut snapshot);
+    let copied = snapshot.net(0).unwrap().net_group::<NetIo>().unwrap();
+    assert_eq!(copied.active().unwrap().group, rx(21));
+    assert_eq!(copied, region.net(0).unwrap().read_summed().unwrap());
+    assert_eq!(copied, region.shares().net(0).unwrap());
+}
+
+#[test]
+fn queues_are_added_as_of_the_newest() {
+    let builder = RegionBuilder::new("queues").blks(1).blk_queues(3);
+    let Created { unpublished, mut blk_queues, .. } = builder.create_memfd().unwrap();
+    let (_producer, region) = attached(unpublished);
+    let queue = |submitted, completed| BlkQueue {
+        busy_ns: Word::new(10),
+        queued_ns: Word::new(20),
+        submitted: Word::new(submitted),
+        completed: Word::new(completed),
+    };
+    let written = [(queue(7, 4), 100), (queue(5, 5), 130), (queue(2, 1), 120)];
+    for (writer, (queue, at)) in blk_queues.iter_mut().zip(written) {
+        writer.write(&BlkQueueQueue::share(queue), Ns(at));
+        writer.write(&of(0, 0), Ns(at));
+    }
+    let (sum, updated) = in_every_way::<BlkQueue>(&region);
+    // 3 requests in flight for 30 ns, none, and one for 10 ns.
+    let busy_ns = Word::new(3 * 10 + 30 + 10);
+    let sum_of_queues = BlkQueue { busy_ns, queued_ns: Word::new(60 + 90 + 10), ..queue(14, 10) };
+    assert_eq!((sum, updated), (Reading::Active(sum_of_queues), Some(130)));
+}
+
+#[test]
+fn the_work_of_sums_grows_with_the_shares_and_not_with_their_product() {
+    const NR: u32 = 4_096;
+    let builder = RegionBuilder::new("many").blks(NR).blk_histograms(true).blk_queues(NR);
+    let Created { unpublished, mut blk_queues, .. } = builder.create_memfd().unwrap();
+    let (_producer, region) = attached(unpublished);
+    // One for each device, and all for one.
+    for all_of_one in [false, true] {
+        for (index, writer) in blk_queues.iter_mut().enumerate() {
+            let device = if all_of_one { 77 } else { NR as u64 - 1 - index as u64 };
+            writer.write(&BlkQueueRdLatency::share(RdLatency::EMPTY), Ns(5));
+            give_out(writer, &of(device, 0), 1, 5);
+        }
+        let mut shares = region.shares();
+        let mut reads = 0;
+        for blk in region.blks() {
+            let io = shares.blk::<BlkIo>(blk.index()).unwrap();
+            reads += io.active().map_or(0, |io| io.rd_req.value().unwrap());
+            shares.blk::<RdLatency>(blk.index()).unwrap();
+        }
+        assert_eq!(reads, u64::from(NR));
+        // To find each, and for each group of it.
+        assert_eq!(shares.reads(), 3 * u64::from(NR));
+        let mut snapshot = Snapshot::new();
+        region.snapshot(&mut snapshot);
+        assert_eq!(snapshot.share_reads(), 6 * u64::from(NR));
+        let sum = snapshot.blk(77).unwrap().blk_group::<BlkIo>().unwrap().active().unwrap();
+        assert_eq!(sum.rd_req.value(), Some(if all_of_one { NR.into() } else { 1 }));
+        let len = region.mem().len();
+        assert!(snapshot.memory() <= Snapshot::MAX_MULTIPLE * len, "{}", snapshot.memory());
+    }
+}
+
+#[test]
+fn a_share_whose_writer_died_in_an_update_spoils_its_group_of_its_device_only() {
+    let builder = RegionBuilder::new("stalled").blks(2).blk_queues(3);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stalled");
+    let Created { unpublished, mut blk_queues, .. } = builder.create_file(&path).unwrap();
+    let _producer = unpublished.publish().unwrap();
+    let region = Region::open(&path).unwrap();
+    let failures = BlkFailures { rd_failed: Word::new(2), ..BlkFailures::NOT_PRODUCED };
+    for (writer, device) in blk_queues.iter_mut().zip([0, 0, 1]) {
+        writer.write(&BlkQueueFailures::share(failures), Ns(4));
+        give_out(writer, &of(device, 0), 9, 5);
+    }
+    let memory = std::fs::File::options().write(true).open(&path).unwrap();
+    let at = region.geometry().array(RecordKind::BlkQueue).offset(1).unwrap();
+    memory.write_all_at(&3u32.to_ne_bytes(), (at + BlkQueueIo::DESC.offset) as u64).unwrap();
+    region.set_patience(Patience { spins: 3, yielding: Duration::ZERO });
+    let mut snapshot = Snapshot::new();
+    region.snapshot(&mut snapshot);
+    let [stalled, other] = [0, 1].map(|index| snapshot.blk(index).unwrap());
+    let error = stalled.blk_group::<BlkIo>().unwrap_err();
+    assert_eq!(error.stalled().map(|s| (s.record, s.index)), {
+        Some((Some(RecordKind::BlkQueue), Some(1)))
+    });
+    assert!(stalled.blk_group::<BlkFailures>().unwrap().active().is_some());
+    let io = other.blk_group::<BlkIo>().unwrap();
+    assert_eq!(io.stat(|io| io.rd_req), Stat::Value(9));
+    let mut shares = region.shares();
+    assert!(shares.blk::<BlkIo>(0).is_err() && shares.blk::<BlkIo>(1).is_ok());
 }

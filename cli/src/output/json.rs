@@ -13,6 +13,7 @@ use domstat_layout::{GroupDesc, HistogramGroup, Name, Ns, Stat, State, Uuid, Wor
 use serde_json::{Map, Value, json};
 
 use super::{Seen, identity};
+use crate::rows::distributions::nr_blks;
 
 /// JSON whose strings are safe to print: the control characters that JSON itself leaves as they
 /// are, U+007F to U+009F, are escaped. Outside of strings there are none.
@@ -84,17 +85,17 @@ fn distributions(region: &Region, taken: Option<Ns>) -> Map<String, Value> {
         .vcpu_hists()
         .map(|vcpu| record(vcpu.index(), vec![histogram(vcpu.read::<Wait>(), taken)]))
         .collect();
-    let blks: Vec<Value> = region
-        .blk_hists()
+    let mut shares = region.shares();
+    let blks: Vec<Value> = (0..nr_blks(region))
         .map(|blk| {
             let groups = vec![
-                histogram(blk.read::<RdLatency>(), taken),
-                histogram(blk.read::<WrLatency>(), taken),
-                histogram(blk.read::<FlLatency>(), taken),
-                histogram(blk.read::<RdSize>(), taken),
-                histogram(blk.read::<WrSize>(), taken),
+                histogram(shares.blk::<RdLatency>(blk), taken),
+                histogram(shares.blk::<WrLatency>(blk), taken),
+                histogram(shares.blk::<FlLatency>(blk), taken),
+                histogram(shares.blk::<RdSize>(blk), taken),
+                histogram(shares.blk::<WrSize>(blk), taken),
             ];
-            record(blk.index(), groups)
+            record(blk, groups)
         })
         .collect();
     for (name, records) in [("vcpu_hists", vcpus), ("blk_hists", blks)] {

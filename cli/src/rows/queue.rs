@@ -27,14 +27,11 @@ fn in_flight(queue: &BlkQueue) -> Option<u64> {
     Some(queue.submitted.value()?.saturating_sub(queue.completed.value()?))
 }
 
-/// Busy and queued time as of a moment: until the next write the number in flight stands still.
-fn at(queue: &Sample<BlkQueue>, now: Ns) -> [Option<u64>; 2] {
-    let passed = now.since(queue.updated);
-    let further = |time: Word, requests: Option<u64>| {
-        time.value()?.checked_add(passed.checked_mul(requests?)?)
-    };
-    let requests = in_flight(queue);
-    [further(queue.busy_ns, requests.map(|n| n.min(1))), further(queue.queued_ns, requests)]
+/// Busy and queued time as of a moment, if it is known what is in flight until then.
+fn at(queue: &Sample<BlkQueue>, now: Ns) -> Option<[Option<u64>; 2]> {
+    in_flight(queue)?;
+    let queue = queue.at(now);
+    Some([queue.busy_ns.value(), queue.queued_ns.value()])
 }
 
 /// The sum of the numbers that are known.
@@ -53,7 +50,7 @@ impl Interval<'_> {
                 let then = (queue.then.as_ref()?, self.then?.taken()?);
                 let now = (&queue.now, self.now.taken()?);
                 let passed = now.1.since(then.1);
-                let (before, after) = (at(then.0, then.1), at(now.0, now.1));
+                let (before, after) = (at(then.0, then.1)?, at(now.0, now.1)?);
                 let grown = |i: usize| {
                     let grown = after.get(i)?.as_ref()?.checked_sub((*before.get(i)?)?)?;
                     (passed > 0).then(|| grown as f64 / passed as f64)

@@ -2,10 +2,11 @@
 //! name, of which there are as many as the producer supports.
 
 use domstat_layout::latest::{BlkIo, BlkIoTimes, BlkVbd};
-use domstat_layout::{BlkGroup, Group, Word};
+use domstat_layout::{Group, Word};
 
 use super::block_stats::{BlockStatsError, signed};
-use crate::read::{Blk, Reading};
+use crate::error::ReadError;
+use crate::read::{Blk, Reading, Sample};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +54,8 @@ impl Blk<'_> {
         if params.is_empty() {
             return Ok(BLOCK_PARAMS.len());
         }
-        let io = self.group::<BlkIo>()?;
-        let times = self.group::<BlkIoTimes>()?;
+        let io = group(self.read_summed::<BlkIo>())?;
+        let times = group(self.read_summed::<BlkIoTimes>())?;
         let values = [
             io.wr_bytes,
             io.wr_req,
@@ -80,16 +81,13 @@ impl Blk<'_> {
     /// these, those that found no room to be queued, as libvirt has it.
     fn errs(&self, failed: Word) -> Result<Word, BlockStatsError> {
         match failed {
-            Word::NOT_PRODUCED => Ok(self.group::<BlkVbd>()?.oo_req),
+            Word::NOT_PRODUCED => Ok(group(self.read::<BlkVbd>())?.oo_req),
             failed => Ok(failed),
         }
     }
+}
 
-    /// The group, not produced where it is not active.
-    fn group<G: BlkGroup>(&self) -> Result<G, BlockStatsError> {
-        match self.read::<G>()? {
-            Reading::Active(sample) => Ok(sample.group),
-            Reading::Inactive | Reading::Unknown => Ok(<G as Group>::NOT_PRODUCED),
-        }
-    }
+/// The group, not produced where it is not active.
+fn group<G: Group>(read: Result<Reading<Sample<G>>, ReadError>) -> Result<G, BlockStatsError> {
+    Ok(read?.active().map_or(G::NOT_PRODUCED, |sample| sample.group))
 }

@@ -82,7 +82,7 @@ pub(crate) fn signed(word: Word) -> i64 {
 
 impl Blk<'_> {
     /// Fills the structure that the caller knows: as many bytes as `buffer` has, from any
-    /// producer. What it does not produce is -1.
+    /// producer. What it does not produce is -1. Of a device that has shares they are the sums.
     ///
     /// # Errors
     /// [`BlockStatsError::TooLarge`] if the caller knows more than this build.
@@ -106,7 +106,7 @@ impl Blk<'_> {
             return Err(BlockStatsError::TooLarge { found, newest });
         }
         let mut all = BlockStats::NOT_PRODUCED;
-        if let Reading::Active(io) = self.read::<BlkIo>()? {
+        if let Reading::Active(io) = self.read_summed::<BlkIo>()? {
             all.v1 = BlockStatsV1 {
                 rd_req: signed(io.rd_req),
                 rd_bytes: signed(io.rd_bytes),
@@ -116,7 +116,7 @@ impl Blk<'_> {
             };
         }
         if found > size_of::<BlockStatsV1>()
-            && let Reading::Active(times) = self.read::<BlkIoTimes>()?
+            && let Reading::Active(times) = self.read_summed::<BlkIoTimes>()?
         {
             all.rd_total_times = signed(times.rd_total_ns);
             all.wr_total_times = signed(times.wr_total_ns);

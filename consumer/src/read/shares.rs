@@ -1,144 +1,165 @@
-//! Sums of the shares of a device.
+//! Sums of the shares of devices.
 //!
-//! A device that several threads or processes serve has a share for each of them. While it has one
-//! that is active, of its own generation, the truth is their sum; its own groups are that sum as of
-//! when they were written, for readers that know no shares.
+//! A device that several threads or processes serve has a share for each of them. While a share of
+//! its own generation has a group active, the truth is the sum over its shares; the device's own
+//! group is that sum as of when it was written, for readers that know no shares.
+//!
+//! [`Region::shares`] finds the shares of all devices in one pass; a [`Snapshot`](super::Snapshot)
+//! and [`SchemaReader`](crate::schema::SchemaReader) have the sums already.
 
-use domstat_layout::latest::{BlkQueue as Queue, BlkQueueOf, NetQueueOf};
-use domstat_layout::share::{Share, Whole};
-use domstat_layout::{Group, Ns, RecordKind, Word};
-use zerocopy::{FromBytes, IntoBytes};
+use domstat_layout::share::Whole;
+use domstat_layout::{Ns, RecordKind};
+use zerocopy::FromBytes;
 
-use super::{Blk, Net, Reading, Record, Sample};
+use self::sum::{Index, Pass, pass};
+use super::patience::Waiting;
+use super::{Blk, Copied, Net, Reading, Record, Sample};
 use crate::error::{ReadError, StalledWriter};
 use crate::region::Region;
 
+pub(crate) mod sum;
+
+pub(crate) use sum::{BLK, Kind, NET, Shared};
+
 /// How often a pass over the shares begins again because a slot was given to another meanwhile: that
 /// happens when devices are plugged, so twice in a row is rare already.
-const MOST_PASSES: u32 = 8;
+pub(crate) const MOST_PASSES: u32 = 8;
 
-/// Which device a share is of, and which generation of it.
-trait Of: Group {
-    fn device(&self) -> [Word; 2];
+/// The error for a device whose shares were given to others in every pass.
+pub(crate) fn restless(group: Shared, device: u32) -> ReadError {
+    let (record, index) = (Some(group.share.record), Some(device));
+    let (group, waited) = (Some(group.whole.name), std::time::Duration::ZERO);
+    StalledWriter { record, index, group, seq: 0, retries: MOST_PASSES, waited }.into()
 }
 
-impl Of for BlkQueueOf {
-    fn device(&self) -> [Word; 2] {
-        [self.device, self.generation]
+/// The devices of a region with their shares, for sums over many devices.
+///
+/// The shares are found at the first sum, and again if a slot was given to another since: make one of
+/// these for each pass over the devices. All shares are looked at once and sorted; a sum looks at those
+/// of its device only.
+///
+/// ```no_run
+/// use domstat_consumer::Region;
+/// use domstat_layout::latest::RdLatency;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let region = Region::open("/run/domstat/web1.domstat")?;
+/// let mut shares = region.shares();
+/// for blk in region.blks() {
+///     let reads = shares.blk::<RdLatency>(blk.index())?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Shares<'r> {
+    region: &'r Region,
+    /// The only device of interest.
+    only: Option<u32>,
+    blks: Option<Index>,
+    nets: Option<Index>,
+    passes: u32,
+}
+
+impl<'r> Shares<'r> {
+    const fn new(region: &'r Region, only: Option<u32>) -> Self {
+        Self { region, only, blks: None, nets: None, passes: 0 }
     }
-}
 
-impl Of for NetQueueOf {
-    fn device(&self) -> [Word; 2] {
-        [self.device, self.generation]
-    }
-}
-
-impl Sample<Queue> {
-    /// The queue as of `now` (on the region's clock): until the next write the requests in flight
-    /// stand still, and both times grow as they say. Of a sum of shares, the busy time is that of its
-    /// shares, which were brought to the same time before they were added.
+    /// A group of a block device, or of its distributions: what its shares sum to, or its own if none
+    /// of them has it. Each share is read whole, in one pass.
     ///
-    /// Unchanged if `now` is earlier than the write.
-    #[must_use]
-    pub fn at(&self, now: Ns) -> Queue {
-        let (mut queue, passed) = (self.group, now.since(self.updated));
-        let [submitted, completed] = [queue.submitted.value(), queue.completed.value()];
-        if let (Some(submitted), Some(completed)) = (submitted, completed) {
-            let in_flight = submitted.saturating_sub(completed);
-            let busy = if in_flight > 0 { passed } else { 0 };
-            queue.busy_ns = queue.busy_ns.plus(busy.into());
-            queue.queued_ns = queue.queued_ns.plus(passed.saturating_mul(in_flight).into());
-        }
-        queue
-    }
-}
-
-/// The share brought to `now`, if it is one of a queue: sums are of one moment.
-fn at<G: Whole>(sample: Sample<G>, now: Ns) -> G {
-    let (mut group, bytes) = (sample.group, sample.group.as_bytes());
-    if G::DESC == Queue::DESC
-        && let Ok(queue) = Queue::read_from_bytes(bytes)
+    /// `updated` is that of the newest share, `seq` the sum of theirs. A sum is not produced unless
+    /// every share is.
+    ///
+    /// # Errors
+    /// [`ReadError`] when patience is at its end, or the memory went away.
+    pub fn blk<G: Whole>(&mut self, index: u32) -> Result<Reading<Sample<G>>, ReadError>
+    where
+        G::Share: domstat_layout::BlkQueueGroup,
     {
-        let Sample { updated, seq, generation, .. } = sample;
-        let queue = Sample { group: queue, updated, seq, generation }.at(now);
-        if let Ok(same) = G::read_from_bytes(queue.as_bytes()) {
-            group = same;
+        self.read(index)
+    }
+
+    /// As [`Shares::blk`], of a network interface.
+    ///
+    /// # Errors
+    /// [`ReadError`] when patience is at its end, or the memory went away.
+    pub fn net<G: Whole>(&mut self, index: u32) -> Result<Reading<Sample<G>>, ReadError>
+    where
+        G::Share: domstat_layout::NetQueueGroup,
+    {
+        self.read(index)
+    }
+
+    /// Reads of groups of shares so far: the work that it was.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        [&self.blks, &self.nets].into_iter().flatten().map(|index| index.reads).sum()
+    }
+
+    fn read<G: Whole>(&mut self, device: u32) -> Result<Reading<Sample<G>>, ReadError> {
+        let mut group = G::NOT_PRODUCED;
+        // Always so: a group is made of aligned words.
+        let Ok(words) = <[u64]>::mut_from_bytes(group.as_mut_bytes()) else {
+            return Ok(Reading::Unknown);
+        };
+        let waiting = &mut Waiting::new(self.region.patience());
+        let known = Kind::of_whole(G::DESC.record, G::DESC.bit);
+        let sum = known.map(|(kind, shared)| self.sum(kind, shared, device, words, waiting));
+        match sum.transpose()?.flatten() {
+            Some(Reading::Active(Copied { seq, updated_ns, generation })) => {
+                Ok(Reading::Active(Sample { group, updated: Ns(updated_ns), seq, generation }))
+            }
+            Some(Reading::Inactive) => Ok(Reading::Inactive),
+            Some(Reading::Unknown) => Ok(Reading::Unknown),
+            None => {
+                let own = self.region.record(G::DESC.record, device);
+                own.map_or(Ok(Reading::Unknown), |own| own.read())
+            }
         }
     }
-    group
-}
 
-/// A pass over the shares of a device.
-enum Pass<G> {
-    /// What they sum to.
-    Sum(Reading<Sample<G>>),
-    /// The device has no share that counts.
-    NoShare,
-    /// A slot was given to another during the pass.
-    Again,
+    /// What the shares of a device sum to; `None` if none of them has the group.
+    pub(crate) fn sum(
+        &mut self,
+        kind: &'static Kind,
+        group: Shared,
+        device: u32,
+        sum: &mut [u64],
+        waiting: &mut Waiting,
+    ) -> Result<Option<Reading<Copied>>, ReadError> {
+        let Self { region, only, blks, nets, passes } = self;
+        if kind.share_records(region) == 0 {
+            return Ok(None);
+        }
+        let index = if kind.device == RecordKind::Blk { blks } else { nets };
+        loop {
+            let index = match index {
+                Some(index) => index,
+                None => {
+                    let index = index.insert(Index::default());
+                    index.fill(region, kind, *only, waiting)?;
+                    index
+                }
+            };
+            match pass(region, kind, group, index.of(device), sum, waiting)? {
+                Pass::Sum(reading) => return Ok(Some(reading)),
+                Pass::NoShare => return Ok(None),
+                // Not for each device: a region may do nothing but give out its slots.
+                Pass::Again if *passes < MOST_PASSES => {
+                    *passes += 1;
+                    index.fill(region, kind, *only, waiting)?;
+                }
+                Pass::Again => return Err(restless(group, device)),
+            }
+        }
+    }
 }
 
 impl Region {
-    fn pass<G: Whole, O: Of>(&self, device: &Record<'_>) -> Result<Pass<G>, ReadError> {
-        let generation = device.generation();
-        let of = [Word::from(device.index.map(u64::from)), Word::new(generation.into())];
-        let kind = <G::Share as Group>::DESC.record;
-        let mut shares = Vec::new();
-        for index in 0..self.geometry().array(kind).nr {
-            let Some(record) = self.record(kind, index) else { continue };
-            let Reading::Active(found) = record.read::<O>()? else { continue };
-            if found.device() != of {
-                continue;
-            }
-            match record.read::<G::Share>()? {
-                Reading::Active(share) if share.generation != found.generation => {
-                    return Ok(Pass::Again);
-                }
-                Reading::Active(share) => shares.push(share),
-                // What one share does not say, the sum does not.
-                Reading::Inactive if record.generation() == found.generation => {
-                    return Ok(Pass::Sum(Reading::Inactive));
-                }
-                Reading::Inactive => return Ok(Pass::Again),
-                Reading::Unknown => return Ok(Pass::Sum(Reading::Unknown)),
-            }
-        }
-        if device.generation() != generation {
-            return Ok(Pass::Again);
-        }
-        let newest = shares.iter().map(|share| share.updated).max();
-        let Some(updated) = newest else { return Ok(Pass::NoShare) };
-        let seq = shares.iter().fold(0, |sum: u32, share| sum.wrapping_add(share.seq));
-        let mut whole =
-            shares.into_iter().map(|Sample { group, updated: written, seq, generation }| {
-                at(Sample { group: group.whole(), updated: written, seq, generation }, updated)
-            });
-        let Some(mut group) = whole.next() else { return Ok(Pass::NoShare) };
-        whole.for_each(|other| G::Share::share(other).add_to(&mut group));
-        Ok(Pass::Sum(Reading::Active(Sample { group, updated, seq, generation })))
-    }
-
-    /// The sum over a device's shares, or, if it has none that counts, its own group.
-    fn read_summed<G: Whole, O: Of>(
-        &self,
-        device: Record<'_>,
-    ) -> Result<Reading<Sample<G>>, ReadError> {
-        for _ in 0..MOST_PASSES {
-            match self.pass::<G, O>(&device)? {
-                Pass::Sum(reading) => return Ok(reading),
-                Pass::NoShare => {
-                    // Its own group, which need not lie in its own record.
-                    let own = self.record(G::DESC.record, device.index.unwrap_or(0));
-                    return own.map_or(Ok(Reading::Unknown), |record| record.read());
-                }
-                Pass::Again => {}
-            }
-        }
-        let (record, group) = (Some(G::Share::DESC.record), Some(G::DESC.name));
-        let waited = std::time::Duration::ZERO;
-        let (index, seq, retries) = (device.index, 0, MOST_PASSES);
-        Err(StalledWriter { record, index, group, seq, retries, waited }.into())
+    /// The shares of all devices, to be summed device by device.
+    #[must_use]
+    pub const fn shares(&self) -> Shares<'_> {
+        Shares::new(self, None)
     }
 }
 
@@ -152,11 +173,8 @@ impl Record<'_> {
 }
 
 impl Blk<'_> {
-    /// As [`Blk::read`], of what the device's shares sum to while it has any, and of its own group
-    /// otherwise; also of the groups of [`crate::BlkHist`]. Each share is read whole, in one pass.
-    ///
-    /// `updated` is that of the newest share, `seq` the sum of theirs. A sum is not produced unless
-    /// every share is.
+    /// [`Shares::blk`] of this device alone. For many devices, [`Region::shares`] looks at the shares
+    /// once, and this each time.
     ///
     /// # Errors
     /// [`ReadError`] when patience is at its end, or the memory went away.
@@ -164,7 +182,7 @@ impl Blk<'_> {
     where
         G::Share: domstat_layout::BlkQueueGroup,
     {
-        self.record.region.read_summed::<G, BlkQueueOf>(self.record)
+        Shares::new(self.record.region, Some(self.index())).blk(self.index())
     }
 }
 
@@ -177,6 +195,6 @@ impl Net<'_> {
     where
         G::Share: domstat_layout::NetQueueGroup,
     {
-        self.record.region.read_summed::<G, NetQueueOf>(self.record)
+        Shares::new(self.record.region, Some(self.index())).net(self.index())
     }
 }

@@ -10,10 +10,15 @@ use zerocopy::IntoBytes as _;
 
 use super::aligned_buf::AlignedBuf;
 use super::patience::Waiting;
-use super::{Copied, Reading, Record, Sample};
+use super::shares::{self, MOST_PASSES};
+use super::{Reading, Record, Sample};
 use crate::attach::truncation::Truncated;
 use crate::error::ReadError;
 use crate::region::Region;
+
+mod summed;
+
+use summed::{Summed, SummedGroups};
 
 /// The groups of a kind of record that a snapshot copies, and the words that they need.
 macro_rules! copied_groups {
@@ -28,7 +33,9 @@ copied_groups!(VCPU, VCPU_NR, VCPU_WORDS, latest::VCPU_GROUPS);
 copied_groups!(BLK, BLK_NR, BLK_WORDS, latest::BLK_GROUPS);
 copied_groups!(NET, NET_NR, NET_WORDS, latest::NET_GROUPS);
 
-/// Every group of a domain that this build knows, each as of one write.
+/// Every group of a domain that this build knows, each as of one write. The groups of devices that
+/// have shares are the sums of these, as [`Region::shares`] has them; [`SnapshotRecord::own`] has the
+/// device's own.
 ///
 /// The buffer is sized by the first [`Region::snapshot`] and used again by the next: taking a
 /// snapshot allocates nothing once the largest domain was seen. It takes at most
@@ -39,6 +46,8 @@ pub struct Snapshot {
     vcpus: Rows<VCPU_WORDS, VCPU_NR>,
     blks: Rows<BLK_WORDS, BLK_NR>,
     nets: Rows<NET_WORDS, NET_NR>,
+    blk_sums: Summed,
+    net_sums: Summed,
     taken: Option<Ns>,
     incarnation: u64,
     lost: Option<Truncated>,
@@ -118,7 +127,19 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
             let end = self.odd.get(i + 1).map_or(self.metas.len(), |(_, next)| *next);
             self.metas.get(start..end)
         });
-        Some(SnapshotRecord { words, size: self.size, lost, odd })
+        Some(SnapshotRecord { words, size: self.size, lost, odd, sums: None })
+    }
+
+    /// Which tenant of a slot its copy is of, if a group of it is active.
+    fn generation(&self, index: u32) -> Option<u32> {
+        let record = self.get(index, None)?;
+        let Some(odd) = record.odd else {
+            return record.first_of(RecordKind::Blk.generation_offset()?);
+        };
+        odd.iter().find_map(|(_, meta)| match meta {
+            Meta::Active { generation, .. } => Some(*generation),
+            _ => None,
+        })
     }
 }
 
@@ -149,10 +170,47 @@ impl Region {
         snapshot.incarnation = self.header().incarnation;
         snapshot.dom.take(self, RecordKind::Dom, DOM, waiting);
         snapshot.vcpus.take(self, RecordKind::Vcpu, VCPU, waiting);
-        snapshot.blks.take(self, RecordKind::Blk, BLK, waiting);
-        snapshot.nets.take(self, RecordKind::Net, NET, waiting);
+        let Snapshot { blks, blk_sums, nets, net_sums, .. } = snapshot;
+        take_devices(self, &shares::BLK, (blks, BLK), blk_sums, waiting);
+        take_devices(self, &shares::NET, (nets, NET), net_sums, waiting);
         snapshot.lost = self.intact().err();
         snapshot.retries = waiting.retries();
+    }
+}
+
+/// Copies the records of devices, and adds up their shares.
+#[inline]
+fn take_devices<const WORDS: usize, const GROUPS: usize>(
+    region: &Region,
+    kind: &'static shares::Kind,
+    (rows, groups): (&mut Rows<WORDS, GROUPS>, &'static CopiedGroups<GROUPS>),
+    sums: &mut Summed,
+    waiting: &mut Waiting,
+) {
+    rows.take(region, kind.device, groups, waiting);
+    sums.clear();
+    if kind.share_records(region) > 0 {
+        add_up(region, kind, (rows, groups), sums, waiting);
+    }
+}
+
+/// Adds up the shares of all devices; copies the records again if a slot was given to another
+/// meanwhile.
+#[cold]
+#[inline(never)]
+fn add_up<const WORDS: usize, const GROUPS: usize>(
+    region: &Region,
+    kind: &'static shares::Kind,
+    (rows, groups): (&mut Rows<WORDS, GROUPS>, &'static CopiedGroups<GROUPS>),
+    sums: &mut Summed,
+    waiting: &mut Waiting,
+) {
+    for pass in 1..=MOST_PASSES {
+        let of = |index| rows.generation(index);
+        if sums.fill(region, kind, of, pass == MOST_PASSES, waiting) {
+            return;
+        }
+        rows.take(region, kind.device, groups, waiting);
     }
 }
 
@@ -172,15 +230,7 @@ fn copy(
             Some(to) => record.copy(desc, to, waiting),
             None => Ok(Reading::Unknown),
         };
-        let meta = match result {
-            Ok(Reading::Active(Copied { seq, updated_ns, generation })) => {
-                Meta::Active { seq, generation, updated_ns }
-            }
-            Ok(Reading::Inactive) => Meta::Inactive,
-            Ok(Reading::Unknown) => Meta::Unknown,
-            Err(error) => Meta::Failed(error),
-        };
-        metas.push((desc.bit, meta));
+        metas.push((desc.bit, Meta::from(result)));
     }
 }
 
@@ -204,7 +254,7 @@ impl Snapshot {
     #[must_use]
     pub fn memory(&self) -> usize {
         let rows = [self.dom.memory(), self.vcpus.memory(), self.blks.memory(), self.nets.memory()];
-        rows.iter().sum()
+        rows.iter().sum::<usize>() + self.blk_sums.memory() + self.net_sums.memory()
     }
 
     /// When it was taken, on the region's clock; `None` if this host cannot read that clock.
@@ -223,6 +273,12 @@ impl Snapshot {
     #[must_use]
     pub const fn retries(&self) -> u64 {
         self.retries
+    }
+
+    /// How often a group of a share was read: the work that the sums were.
+    #[must_use]
+    pub const fn share_reads(&self) -> u64 {
+        self.blk_sums.reads() + self.net_sums.reads()
     }
 
     /// vCPU records in it.
@@ -246,7 +302,7 @@ impl Snapshot {
     /// The dom record; without any group before a snapshot was taken.
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
-        let none = SnapshotRecord { words: &[], size: 0, odd: None, lost: self.lost };
+        let none = SnapshotRecord { words: &[], size: 0, odd: None, lost: self.lost, sums: None };
         self.dom.get(0, self.lost).unwrap_or(none)
     }
 
@@ -259,13 +315,15 @@ impl Snapshot {
     /// The record of block device slot `index`; `None` past the last.
     #[must_use]
     pub fn blk(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.blks.get(index, self.lost)
+        let sums = self.blk_sums.get(index);
+        Some(SnapshotRecord { sums, ..self.blks.get(index, self.lost)? })
     }
 
     /// The record of network interface slot `index`; `None` past the last.
     #[must_use]
     pub fn net(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.nets.get(index, self.lost)
+        let sums = self.net_sums.get(index);
+        Some(SnapshotRecord { sums, ..self.nets.get(index, self.lost)? })
     }
 }
 
@@ -276,9 +334,17 @@ pub struct SnapshotRecord<'a> {
     size: usize,
     odd: Option<&'a [(u32, Meta)]>,
     lost: Option<Truncated>,
+    /// What the device's shares sum to.
+    sums: Option<SummedGroups<'a>>,
 }
 
 impl SnapshotRecord<'_> {
+    /// The record as its owner wrote it, without the sums of shares.
+    #[must_use]
+    pub const fn own(self) -> Self {
+        Self { sums: None, ..self }
+    }
+
     /// A group of the dom record.
     ///
     /// # Errors
@@ -333,14 +399,14 @@ impl SnapshotRecord<'_> {
     /// # Errors
     /// [`ReadError`] if it could not be copied.
     pub fn fields(&self, desc: &'static GroupDesc) -> Result<Reading<Fields<'_>>, ReadError> {
-        let (seq, generation, updated_ns) = match self.meta(desc) {
+        let (meta, words) = self.group(desc);
+        let (seq, generation, updated_ns) = match meta {
             Meta::Active { seq, generation, updated_ns } => (seq, generation, updated_ns),
             Meta::Inactive => return Ok(Reading::Inactive),
             Meta::Unknown => return Ok(Reading::Unknown),
             Meta::Failed(error) => return Err(error),
         };
-        let end = desc.end() / 8;
-        Ok(match self.words.get(end - desc.payload_words()..end) {
+        Ok(match words {
             Some(words) => {
                 Reading::Active(Fields { desc, words, updated: Ns(updated_ns), seq, generation })
             }
@@ -358,15 +424,35 @@ impl SnapshotRecord<'_> {
         desc: &'static GroupDesc,
         offset: usize,
     ) -> Result<Reading<Word>, ReadError> {
-        Ok(match self.meta(desc) {
+        let (meta, words) = self.group(desc);
+        Ok(match meta {
             Meta::Active { .. } if (desc.offset..desc.end()).contains(&offset) => {
-                let word = self.words.get(offset / 8);
+                let at = offset.checked_sub(desc.offset + GROUP_HEADER_LEN);
+                let word = at.and_then(|at| words?.get(at / 8));
                 word.map_or(Reading::Unknown, |raw| Reading::Active(Word::from_raw(*raw)))
             }
             Meta::Active { .. } | Meta::Unknown => Reading::Unknown,
             Meta::Inactive => Reading::Inactive,
             Meta::Failed(error) => return Err(error),
         })
+    }
+
+    /// How the copy of a group went, and its words.
+    fn group(&self, desc: &GroupDesc) -> (Meta, Option<&[u64]>) {
+        if let Some(sums) = &self.sums
+            && self.lost.is_none()
+            && let Some((meta, words)) = sums.get(desc)
+        {
+            return (meta, Some(words));
+        }
+        let end = desc.end() / 8;
+        (self.meta(desc), self.words.get(end - desc.payload_words()..end))
+    }
+
+    /// The first of the two u32 in the word at `offset`.
+    fn first_of(&self, offset: usize) -> Option<u32> {
+        let word = u64::from_le(*self.words.get(offset / 8)?);
+        u32::try_from(word & u64::from(u32::MAX)).ok()
     }
 
     /// How the copy of a group went: as noted, or, if the record was copied whole, as it says.
@@ -386,7 +472,7 @@ impl SnapshotRecord<'_> {
             return Meta::Inactive;
         }
         // Both are the first of the two u32 in their word.
-        let first = |offset| u32::try_from(word(offset) & u64::from(u32::MAX)).unwrap_or(0);
+        let first = |offset| self.first_of(offset).unwrap_or(0);
         let generation = desc.record.generation_offset().map_or(0, first);
         let updated_ns = word(desc.offset + GROUP_UPDATED_NS);
         Meta::Active { seq: first(desc.offset), generation, updated_ns }
@@ -440,12 +526,14 @@ mod tests {
         let (first, twin) = (VCPU_GROUPS[0], VCPU_GROUPS[3]);
         let active = Meta::Active { seq: 2, generation: 0, updated_ns: 1 };
         let odd = [(0, Meta::Inactive), (1, Meta::Unknown), (5, active)];
-        let record = SnapshotRecord { words: &[0; 64], size: 512, odd: Some(&odd), lost: None };
+        let record =
+            SnapshotRecord { words: &[0; 64], size: 512, odd: Some(&odd), lost: None, sums: None };
         assert!(matches!(record.meta(first), Meta::Inactive));
         assert!(matches!(record.meta(twin), Meta::Unknown), "twins are not copied");
         assert!(matches!(record.meta(&AFTER_TWINS), Meta::Active { seq: 2, .. }));
         // All bits set, copied as a whole.
-        let record = SnapshotRecord { words: &[u64::MAX; 64], size: 512, odd: None, lost: None };
+        let record =
+            SnapshotRecord { words: &[u64::MAX; 64], size: 512, odd: None, lost: None, sums: None };
         assert!(matches!(record.meta(first), Meta::Active { .. }));
         assert!(matches!(record.meta(twin), Meta::Unknown), "nor when their words are there");
     }
