@@ -17,9 +17,11 @@ pub(crate) mod causes;
 pub(crate) mod distributions;
 mod exits;
 mod queue;
+mod threads;
 
 pub(crate) use distributions::{Distributions, Percentile};
 pub(crate) use queue::QueueRow;
+pub(crate) use threads::VcpuThreads;
 
 /// A domain as of one snapshot, and what changed since an earlier one.
 #[derive(Clone, Copy)]

@@ -2,34 +2,26 @@
 
 use domstat_consumer::{Reading, Region, Snapshot};
 use domstat_layout::descriptor::Unit;
-use domstat_layout::latest::{Memory, VcpuState};
+use domstat_layout::latest::Memory;
 use domstat_layout::{Stat, Word};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::output::human::{bytes, clip, count, duration, or_absent, percent, percentile, seconds};
+use crate::output::human::{bytes, clip, count, duration, or_absent};
 use crate::output::paint::Styles;
 use crate::output::{ABSENT, identity, plain};
-use crate::rows::{BlkRow, Interval, Job, NetRow, VcpuRow};
+use crate::rows::{BlkRow, Interval, Job, NetRow};
 
 mod causes;
 mod devices;
+mod vcpus;
+
+pub(crate) use vcpus::Vcpus;
 
 /// A table with a head that names its columns.
 pub(crate) struct Section {
     pub(crate) head: Line<'static>,
     pub(crate) lines: Vec<Line<'static>>,
-}
-
-/// What the table of vCPUs shows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Vcpus {
-    /// Time in each state.
-    Times,
-    /// Shares of the interval, and time in each state.
-    SharesAndTimes,
-    /// Shares of the interval, as numbers and as a bar of this many columns.
-    Bars(usize),
 }
 
 /// Makes the tables of one width.
@@ -131,69 +123,6 @@ impl View {
         let title = std::iter::once(Span::raw("memory"));
         let age = Span::raw(format!("age {}", or_absent(age, duration)));
         self.flow(title.chain(parts.into_iter().filter_map(shown)).chain([age]))
-    }
-
-    /// The vCPUs of a domain of `slots`.
-    pub(crate) fn vcpus(self, interval: Interval<'_>, slots: u32, what: Vcpus) -> Section {
-        let shares = "   %RUN %STEAL";
-        let times = "  RUNNING s RUNNABLE s  BLOCKED s  OFFLINE s";
-        let waits = what != Vcpus::SharesAndTimes && interval.vcpus().any(|v| v.wait.is_some());
-        let columns = match what {
-            Vcpus::Times => format!("{times}    AGE"),
-            Vcpus::SharesAndTimes => format!("{shares}{times}    AGE"),
-            Vcpus::Bars(_) => format!("{shares}  %WAIT EXIT/s    AGE"),
-        };
-        let wait = if waits { " WAIT-P99" } else { "" };
-        let head = self.head(&format!("VCPU  STATE   {columns}{wait}"));
-        let mut present = 0;
-        let mut lines: Vec<_> = interval
-            .vcpus()
-            .map(|vcpu| {
-                present += 1;
-                self.vcpu(&vcpu, what, waits)
-            })
-            .collect();
-        let empty = slots.saturating_sub(present);
-        if empty > 0 {
-            let plural = if empty == 1 { "slot" } else { "slots" };
-            lines.push(Line::styled(format!("{empty} {plural} without a vCPU"), self.styles.dim()));
-        }
-        Section { head, lines }
-    }
-
-    fn vcpu(self, vcpu: &VcpuRow, what: Vcpus, waits: bool) -> Line<'static> {
-        if let Some(error) = &vcpu.error {
-            let text = clip(&format!("{:<5} {error}", vcpu.index), self.width);
-            return Line::styled(text, self.styles.bad());
-        }
-        let [running, _, blocked, _] = vcpu.shares;
-        let state = vcpu.state.map_or(ABSENT, VcpuState::name);
-        let mut spans = vec![Span::raw(format!("{:<5} {state:<8}", vcpu.index))];
-        if what != Vcpus::Times {
-            spans.push(Span::raw(format!(" {:>6}", or_absent(running, percent))));
-            let steal = format!(" {:>6}", or_absent(vcpu.steal, percent));
-            spans.push(Span::styled(steal, self.styles.steal(vcpu.steal)));
-        }
-        if let Vcpus::Bars(_) = what {
-            let cells = [or_absent(blocked, percent), or_absent(vcpu.exits, count)];
-            spans.push(Span::raw(row(&cells)));
-        } else {
-            let times = vcpu.times.map(|word| match word.get() {
-                Stat::Value(ns) => format!(" {:>10}", seconds(ns)),
-                other => format!(" {:>10}", plain(other)),
-            });
-            spans.push(Span::raw(times.concat()));
-        }
-        spans.push(Span::raw(format!(" {:>6}", or_absent(vcpu.age, duration))));
-        if waits {
-            spans.push(Span::raw(format!(" {:>8}", or_absent(vcpu.wait, percentile))));
-        }
-        if let Vcpus::Bars(width) = what {
-            let width = if waits { width.saturating_sub(9) } else { width };
-            spans.push(Span::raw(" "));
-            spans.extend(self.bar(&vcpu.shares, width));
-        }
-        Line::from(spans)
     }
 
     /// A bar divided as the time was.

@@ -9,16 +9,18 @@ use std::time::Duration;
 use common::{Background, domstat, output, show, skip, stderr, stdout, wait_for};
 use domstat_sources::kvm::KvmSource;
 
-/// A child that works and rests, to be looked at.
-fn busy_child() -> Background {
-    let script = "while :; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.01; done";
-    Background::start(std::process::Command::new("sh").args(["-c", script]))
+/// A child that works and rests, to be looked at, and renames its thread when there is `rename`.
+fn busy_child(rename: &std::path::Path) -> Background {
+    let script = "while :; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.01; \
+                  if [ -e \"$0\" ]; then printf renamed > /proc/$$/comm; fi; done";
+    Background::start(std::process::Command::new("sh").args(["-c", script]).arg(rename))
 }
 
 #[test]
 fn a_process_from_its_first_sample_to_its_end() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = busy_child();
+    let rename = dir.path().join("rename");
+    let mut child = busy_child(&rename);
     let pid = child.0.id().to_string();
     let mut producer = Background::start(domstat(dir.path()).args([
         "run",
@@ -52,6 +54,16 @@ fn a_process_from_its_first_sample_to_its_end() {
     let checked = output(dir.path(), &["check", "p1", "--watch", "0.3"]);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
 
+    // Its thread, by the id and the name that the kernel has.
+    let region = dir.path().join("p1.domstat");
+    let text = stdout(&output(dir.path(), &["show", region.to_str().unwrap()]));
+    let row = text.lines().find(|line| line.starts_with("0  ")).unwrap();
+    assert!(text.contains("TID THREAD") && row.ends_with(&format!(" {pid} sh")), "{text}");
+    std::fs::write(&rename, "").unwrap();
+    wait_for("its new name", || {
+        stdout(&output(dir.path(), &["show", "p1"])).contains(" renamed").then_some(())
+    });
+
     // A second producer of the same name is refused, and the first is unharmed.
     let second = output(dir.path(), &["run", "process", "--pid", &pid, "--name", "p1"]);
     assert_eq!(second.status.code(), Some(3));
@@ -79,7 +91,7 @@ fn a_process_from_its_first_sample_to_its_end() {
 #[test]
 fn a_plain_file_is_readable_by_anyone_and_gone_afterwards() {
     let dir = tempfile::tempdir().unwrap();
-    let child = busy_child();
+    let child = busy_child(&dir.path().join("rename"));
     let pid = child.0.id().to_string();
     let path = dir.path().join("plain.region");
     let file = path.to_str().unwrap();
@@ -113,7 +125,7 @@ fn a_plain_file_is_readable_by_anyone_and_gone_afterwards() {
 #[test]
 fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
     let dir = tempfile::tempdir().unwrap();
-    let child = busy_child();
+    let child = busy_child(&dir.path().join("rename"));
     let pid = child.0.id().to_string();
     let start = || {
         Background::start(
@@ -144,7 +156,7 @@ fn a_killed_producer_is_noticed_and_its_name_is_free_again() {
 #[test]
 fn who_asks_to_is_attached_to_the_next_producer() {
     let dir = tempfile::tempdir().unwrap();
-    let child = busy_child();
+    let child = busy_child(&dir.path().join("rename"));
     let pid = child.0.id().to_string();
     let start = || {
         Background::start(
@@ -177,7 +189,7 @@ fn who_asks_to_is_attached_to_the_next_producer() {
 #[test]
 fn a_restart_under_the_same_name_ends_who_watched_the_first() {
     let dir = tempfile::tempdir().unwrap();
-    let child = busy_child();
+    let child = busy_child(&dir.path().join("rename"));
     let pid = child.0.id().to_string();
     let start = || {
         Background::start(
@@ -211,7 +223,7 @@ fn a_restart_under_the_same_name_ends_who_watched_the_first() {
 #[test]
 fn a_file_that_outlived_its_producer_is_not_shown_as_live() {
     let dir = tempfile::tempdir().unwrap();
-    let child = busy_child();
+    let child = busy_child(&dir.path().join("rename"));
     let pid = child.0.id().to_string();
     let path = dir.path().join("k.region");
     let file = path.to_str().unwrap();

@@ -425,7 +425,8 @@ pub struct GroupSpec<'a> {
 pub struct FieldSpec<'a> {
     /// Its name: 1 to [`MAX_NAME_LEN`] bytes.
     pub name: &'a str,
-    /// What its values are: a number, or a histogram of `shape.nr` buckets.
+    /// What its values are: a number, a histogram of `shape.nr` buckets, or a text that takes
+    /// `shape.nr` words with its terminator.
     pub shape: FieldShape,
 }
 
@@ -433,6 +434,10 @@ impl FieldSpec<'_> {
     /// 64-bit words that the field takes.
     #[must_use]
     pub const fn words(&self) -> u32 {
-        if self.shape.kind.is_histogram() { self.shape.nr } else { 1 }
+        match self.shape.kind {
+            FieldKind::TEXT if self.shape.nr > 0 => self.shape.nr,
+            kind if kind.is_histogram() => self.shape.nr,
+            _ => 1,
+        }
     }
 }

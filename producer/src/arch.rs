@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use domstat_layout::descriptor::{GROUP_ALIGN, GROUP_HEADER_LEN};
 use domstat_layout::header::RECORD_HEADER_LEN;
-use domstat_layout::schema::{FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN};
+use domstat_layout::schema::{
+    FieldKind, FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN,
+};
 use domstat_layout::{GroupSpan, Ns, RecordKind, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -66,7 +68,10 @@ impl ArchLayout {
                 if width == 0 || !scaled || at + width > MAX_SIZE {
                     return Err(described("a field's width or scale is out of range"));
                 }
-                fields.push(ArchField { name: named(name)?, shape: *shape, offset: at, width });
+                // In a schema the width alone says how long a text is.
+                let nr = if shape.kind == FieldKind::TEXT { 0 } else { shape.nr };
+                let shape = FieldShape { nr, ..*shape };
+                fields.push(ArchField { name: named(name)?, shape, offset: at, width });
                 at += width;
             }
             if fields.is_empty() {

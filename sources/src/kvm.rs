@@ -30,6 +30,8 @@
 //! With them a vCPU's thread writes the group `exits`: port I/O, halts and signals as the VMM counts
 //! them, everything else as KVM does; without KVM's statistics the latter are not produced.
 //!
+//! The arch slot of a vCPU has the id and the name of its thread, too.
+//!
 //! The threads use the first real-time signal; its handler, which does nothing, stays installed.
 
 use std::fs::File;
@@ -54,7 +56,7 @@ use crate::contract::Optional;
 use crate::host::{check_interval, check_name, check_sinks, now};
 use crate::status::{DomainStatus, Reason, State};
 use crate::threads::ThreadTimes;
-use crate::{Description, Devices, Progress, Running, Source, SourceError};
+use crate::{Description, Devices, Progress, Running, Source, SourceError, thread_group};
 
 mod account;
 mod books;
@@ -87,6 +89,8 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// The group in the arch slots that holds what KVM itself describes.
 const ARCH_GROUP: &str = "kvm";
+/// Its place in a vCPU's arch slot.
+const ARCH_KVM: usize = thread_group::INDEX + 1;
 
 /// Shares of the disk: one for each queue.
 const NR_SHARES: u32 = 2;
@@ -190,7 +194,8 @@ impl KvmSource {
         let group = |stats: &StatsFd| stats.group(ARCH_GROUP);
         let first = shared.first().and_then(|vcpu| vcpu.stats.as_ref());
         let arch_dom = vm_stats.as_ref().and_then(group).into_iter().collect();
-        let arch_vcpu = first.and_then(group).into_iter().collect();
+        let arch_vcpu =
+            std::iter::once(thread_group::group()).chain(first.and_then(group)).collect();
         let description = Description {
             source: "kvm",
             domid: Some(u64::from(std::process::id())),

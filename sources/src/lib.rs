@@ -14,6 +14,7 @@ mod libvirt_state;
 pub mod process;
 pub mod qemu;
 mod status;
+mod thread_group;
 mod threads;
 mod vhost;
 pub mod xen;

@@ -13,6 +13,8 @@
 //! control group that holds the process. A process that is stopped is `paused`; since when is known
 //! to the interval, and not at all of the state that it is found in.
 //!
+//! The arch slot of a vCPU has the thread that is shown in it: its id and its name.
+//!
 //! The directory /proc/PID is opened once, so that another process that is given the same number
 //! later is not taken for this one.
 
@@ -26,7 +28,7 @@ use domstat_layout::{Clock, MAX_VCPUS, Ns};
 use procfs::process::Process;
 
 use crate::host::check_name;
-use crate::{Description, Optional, Running, Source, SourceError};
+use crate::{Description, Optional, Running, Source, SourceError, thread_group};
 
 mod reader;
 pub mod runstate_estimator;
@@ -115,7 +117,7 @@ impl ProcessSource {
             nr_nets: 0,
             clock: Clock::Boottime,
             arch_dom: Vec::new(),
-            arch_vcpu: Vec::new(),
+            arch_vcpu: vec![thread_group::group()],
             optional: Optional::default(),
         };
         let mut source = Self {

@@ -13,13 +13,14 @@ use domstat_layout::{Clock, Ns};
 use kvm_ioctls::VcpuExit;
 use vmm_sys_util::signal::unblock_signal;
 
-use super::ArchStats;
 use super::account::Account;
 use super::disk::Ports;
 use super::exits::ExitWords;
 use super::shared::VcpuShared;
 use super::sys::{Vcpu, os};
+use super::{ARCH_KVM, ArchStats};
 use crate::host::{now, thread_cpu_ns, thread_id};
+use crate::thread_group;
 
 /// A vCPU whose state does not change is brought up to date when this much has passed, in
 /// nanoseconds.
@@ -57,12 +58,19 @@ impl<V: VcpuSink> VcpuThread<V> {
     /// # Errors
     /// What stopped it otherwise. In either case the vCPU is offline afterwards.
     pub(super) fn run(mut self) -> io::Result<()> {
-        self.shared.tid.store(thread_id(), Ordering::Relaxed);
+        let tid = thread_id();
+        self.shared.tid.store(tid, Ordering::Relaxed);
+        if let Some(name) = std::thread::current().name() {
+            let words = thread_group::words(tid, name);
+            self.sink.write_arch(thread_group::INDEX, &words, now(Clock::Monotonic));
+        }
         let schedstat = File::open("/proc/thread-self/schedstat").ok();
         let result = self.run_until_stopped(schedstat.as_ref());
         self.enter(VcpuState::Offline, schedstat.as_ref());
+        let ended = self.account.as_of();
+        self.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, ended);
         self.arch.expire();
-        self.write_stats(self.account.as_of());
+        self.write_stats(ended);
         self.shared.in_guest.store(false, Ordering::Relaxed);
         result
     }
@@ -136,7 +144,7 @@ impl<V: VcpuSink> VcpuThread<V> {
     pub(super) fn write_stats(&mut self, now: Ns) {
         let (sink, shared, exits) = (&mut self.sink, &self.shared, &self.exits);
         self.arch.write(shared.stats.as_ref(), now, |words, now| {
-            sink.write_arch(0, words, now);
+            sink.write_arch(ARCH_KVM, words, now);
             sink.write(&exits.group(shared, words), now);
         });
     }

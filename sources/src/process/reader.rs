@@ -19,9 +19,11 @@ const HIDDEN_HINT: &str =
     "run as the user who owns the process or as root, or mount /proc without hidepid";
 
 /// One thread as it was when it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ThreadSample {
     pub(super) key: ThreadKey,
+    /// Its command name.
+    pub(super) name: String,
     pub(super) role: Role,
     /// Whether it passes the filter.
     pub(super) is_shown: bool,
@@ -117,6 +119,7 @@ impl Reader {
         let by_name = || Role::of_name(&stat.comm);
         Ok(schedstat.map(|schedstat| ThreadSample {
             key: ThreadKey { tid: task.tid, start_ticks: stat.starttime },
+            name: stat.comm.clone(),
             role: if passes == Some(true) { Role::Vcpu } else { by_name() },
             is_shown: passes.unwrap_or(true),
             began: self.start_of(stat),

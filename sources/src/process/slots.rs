@@ -14,13 +14,15 @@ use crate::cgroup::Cgroup;
 use crate::host::now;
 use crate::status::{DomainStatus, Reason, State};
 use crate::threads::{ThreadKey, ThreadTimes};
-use crate::{Progress, Running, SourceError};
+use crate::{Progress, Running, SourceError, thread_group};
 
 /// One vCPU slot.
 struct Slot<V> {
     sink: V,
     /// The thread shown in it.
     estimator: Option<RunstateEstimator>,
+    /// The thread's name as it was published.
+    name: Option<String>,
     /// Whether it has shown a thread before.
     used: bool,
     /// The last sample that found its thread alive.
@@ -58,7 +60,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
         let free = (0..vcpus.len()).collect();
         let slots = vcpus
             .into_iter()
-            .map(|sink| Slot { sink, estimator: None, used: false, seen: 0 })
+            .map(|sink| Slot { sink, estimator: None, name: None, used: false, seen: 0 })
             .collect();
         let shown = HashMap::new();
         let mut sampler = Self {
@@ -139,13 +141,15 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
     /// Frees the slots whose threads the last sample did not find.
     fn retire(&mut self) {
         let (slots, free, samples) = (&mut self.slots, &mut self.free, self.samples);
+        let now = now(Clock::Boottime);
         self.shown.retain(|_, &mut index| {
             let Some(slot) = slots.get_mut(index) else { return false };
             if slot.seen == samples {
                 return true;
             }
             slot.sink.deactivate::<Runstate>();
-            slot.estimator = None;
+            slot.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, now);
+            (slot.estimator, slot.name) = (None, None);
             free.insert(index);
             false
         });
@@ -194,6 +198,12 @@ fn show<V: VcpuSink>(slot: &mut Slot<V>, thread: &ThreadSample, created: Ns, sam
     };
     slot.seen = sample;
     slot.sink.write(&estimator.runstate(), thread.now);
+    // A thread may be renamed.
+    if slot.name.as_ref() != Some(&thread.name) {
+        let words = thread_group::words(thread.key.tid, &thread.name);
+        slot.sink.write_arch(thread_group::INDEX, &words, thread.now);
+        slot.name = Some(thread.name.clone());
+    }
 }
 
 impl<D: DomSink, V: VcpuSink> Running for Sampler<D, V> {

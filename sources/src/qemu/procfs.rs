@@ -29,8 +29,10 @@ pub(super) struct QemuProcess {
 }
 
 /// One vCPU thread as it was when it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ThreadSample {
+    /// Its command name.
+    pub(super) name: String,
     pub(super) began: Ns,
     pub(super) reading: Reading,
     pub(super) now: Ns,
@@ -87,6 +89,7 @@ impl QemuProcess {
                 timeslices: schedstat.pcount,
                 activity: Activity::from_letter(stat.state),
             },
+            name: stat.comm,
             // After the counters, so that they cannot say more than has passed.
             now: now(Clock::Boottime),
         })

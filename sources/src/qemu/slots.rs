@@ -15,6 +15,7 @@ use super::latency::Distributions;
 use super::procfs::{NO_RUNSTATE, QemuProcess, ThreadSample};
 use crate::process::RunstateEstimator;
 use crate::process::runstate_estimator::Activity;
+use crate::thread_group;
 
 /// Whether a slot needs a new generation for its next tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct VcpuSlot<S> {
     /// The thread that is accounted, and when it began.
     thread: Option<(i32, Ns)>,
     estimator: Option<RunstateEstimator>,
+    /// The thread's name as it was published.
+    name: Option<String>,
 }
 
 /// One block device slot.
@@ -74,7 +77,13 @@ impl<P: Publisher> Slots<P> {
         blks: Vec<P::Blk>,
         nets: Vec<P::Net>,
     ) -> Self {
-        let vcpu = |sink| VcpuSlot { sink, state: SlotState::Fresh, thread: None, estimator: None };
+        let vcpu = |sink| VcpuSlot {
+            sink,
+            state: SlotState::Fresh,
+            thread: None,
+            estimator: None,
+            name: None,
+        };
         let blk = |sink| BlkSlot {
             sink,
             key: None,
@@ -112,6 +121,8 @@ impl<P: Publisher> Slots<P> {
                 if slot.thread.take().is_some() || slot.estimator.take().is_some() {
                     slot.sink.deactivate::<Runstate>();
                     slot.sink.deactivate::<Sched>();
+                    slot.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, now);
+                    slot.name = None;
                 }
                 continue;
             };
@@ -232,6 +243,7 @@ impl<S: VcpuSink> VcpuSlot<S> {
                     self.sink.renew();
                 }
                 self.state = SlotState::Used;
+                self.name = None;
                 // No thread is older than its process; the kernel rounds both down.
                 let least = process.map_or(Ns(0), QemuProcess::started);
                 estimator.insert(RunstateEstimator::new(
@@ -249,6 +261,12 @@ impl<S: VcpuSink> VcpuSlot<S> {
             timeslices: sample.reading.timeslices.into(),
         };
         self.sink.write(&sched, sample.now);
+        // QEMU names a thread only after it began.
+        if self.name.as_ref() != Some(&sample.name) {
+            let words = thread_group::words(tid, &sample.name);
+            self.sink.write_arch(thread_group::INDEX, &words, sample.now);
+            self.name = Some(sample.name);
+        }
     }
 }
 

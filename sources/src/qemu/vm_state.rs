@@ -27,7 +27,7 @@ use crate::host::now;
 use crate::libvirt_state;
 use crate::status::DomainStatus;
 use crate::threads::ThreadTimes;
-use crate::{Description, Optional};
+use crate::{Description, Optional, thread_group};
 
 mod arming;
 mod disk_lookup;
@@ -279,7 +279,9 @@ impl<P: Publisher> VmState<P> {
                 .into_iter()
                 .flatten()
                 .collect(),
-            arch_vcpu: self.vcpu_stats.group().into_iter().collect(),
+            arch_vcpu: std::iter::once(thread_group::group())
+                .chain(self.vcpu_stats.group())
+                .collect(),
             optional: Optional { blk_hist: self.histograms.is_some(), ..Optional::default() },
         }
     }

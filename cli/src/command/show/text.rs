@@ -5,11 +5,11 @@ use ratatui::text::{Line, Span};
 
 use crate::output::human::nr;
 use crate::output::{ABSENT, Seen, identity, printable};
-use crate::rows::Interval;
+use crate::rows::{Interval, VcpuThreads};
 use crate::view::{Section, Vcpus, View};
 
-/// Columns of the widest table: that of the vCPUs while watching.
-const WIDTH: usize = 80;
+/// Columns of the widest table: that of the vCPUs while watching, with their threads.
+const WIDTH: usize = 103;
 
 /// The lines of one sample: totals, or while watching rates and the vCPUs' shares of the interval.
 pub(super) fn lines(
@@ -25,6 +25,7 @@ pub(super) fn lines(
     let name = identity(interval.now()).and_then(|i| i.name.as_str().map(printable));
     let slots = interval.now().nr_vcpus();
     let vcpus = if watching { Vcpus::SharesAndTimes } else { Vcpus::Times };
+    let threads = VcpuThreads::of(region);
     let present = interval.vcpus().count();
     let of = if present == usize::try_from(slots).unwrap_or(0) {
         nr(present, "vCPU")
@@ -41,7 +42,7 @@ pub(super) fn lines(
     lines.extend(view.causes(interval));
     lines.extend(view.exits(interval));
     let sections = [
-        (slots > 0).then(|| tables.vcpus(interval, slots, vcpus)),
+        (slots > 0).then(|| tables.vcpus(interval, &threads, slots, vcpus)),
         tables.disks(interval, watching),
         tables.nets(interval, watching),
     ];

@@ -19,6 +19,7 @@ use super::table::{self, Column, Cursor, Grid, Order, TableRow};
 use super::{help, tty};
 use crate::error::Failure;
 use crate::output::paint::Styles;
+use crate::rows::VcpuThreads;
 use crate::signals::Stop;
 
 /// A table of all domains.
@@ -77,6 +78,8 @@ pub(super) struct App {
     pub(super) disks: Vec<Disk>,
     pub(super) nets: Vec<Net>,
     events: Events,
+    /// Of the domain that is looked at.
+    threads: VcpuThreads,
     styles: Styles,
     place: String,
 }
@@ -101,6 +104,7 @@ impl App {
             disks: Vec::new(),
             nets: Vec::new(),
             events: Events::default(),
+            threads: VcpuThreads::default(),
             place,
         }
     }
@@ -161,6 +165,7 @@ impl App {
             Screen::Domain { entry, .. } => {
                 if let (Some(row), Some(region)) = (sampler.row(entry), sampler.region(entry)) {
                     self.events.sample(entry, region, row.snapshot());
+                    self.threads = VcpuThreads::of(region);
                 }
             }
         }
@@ -179,6 +184,7 @@ impl App {
                         row,
                         region: sampler.region(entry),
                         events: &self.events,
+                        threads: &self.threads,
                         styles: self.styles,
                         paused: self.paused,
                         interval: self.settings.interval,
@@ -257,7 +263,8 @@ impl App {
             all: self.disks.len(),
             columns: &known(&DISKS, &self.disk_rows()),
             order: &self.disk_order,
-            none: "No domain publishes a disk. domstat run qemu and run xen do.".to_owned(),
+            none: "No domain publishes a disk. domstat run qemu, run xen and run kvm do."
+                .to_owned(),
         };
         self.draw_table(frame, sampler, &listed, &mut cursor);
         self.disk_cursor = cursor;

@@ -12,7 +12,7 @@ use super::graph;
 use super::sampler::Row;
 use crate::output::human::{bytes, clip, count, duration, nr, or_absent};
 use crate::output::paint::Styles;
-use crate::rows::records;
+use crate::rows::{VcpuThreads, records};
 use crate::view::{Section, Vcpus, View};
 
 /// What one domain is drawn from.
@@ -20,13 +20,12 @@ pub(super) struct Domain<'a> {
     pub(super) row: &'a Row,
     pub(super) region: Option<&'a Region>,
     pub(super) events: &'a Events,
+    pub(super) threads: &'a VcpuThreads,
     pub(super) styles: Styles,
     pub(super) paused: bool,
     pub(super) interval: std::time::Duration,
 }
 
-/// Columns of the numbers of a vCPU, before its bar.
-const VCPU_NUMBERS: usize = 53;
 /// Widest tables: longer lines are hard to follow.
 const MAX_WIDTH: usize = 160;
 
@@ -96,8 +95,7 @@ impl Domain<'_> {
         }
         let view = View { width: view.width.min(MAX_WIDTH), ..view };
         let interval = self.row.interval();
-        let bar = view.width.saturating_sub(VCPU_NUMBERS).clamp(10, 100);
-        let mut sections = vec![view.vcpus(interval, self.row.slots, Vcpus::Bars(bar))];
+        let mut sections = vec![view.vcpus(interval, self.threads, self.row.slots, Vcpus::Bars)];
         sections.extend(view.disks(interval, true));
         sections.extend(view.nets(interval, true));
         sections.extend(self.exits(view));

@@ -19,6 +19,7 @@ use crate::qemu::run_state;
 use crate::qemu::schedule::Question;
 use crate::qemu::stats::{exits, has_exits};
 use crate::status::{DomainStatus, State};
+use crate::thread_group;
 
 /// How often the end of a job is looked for that is being canceled.
 const ENDING_INTERVAL: Duration = Duration::from_millis(100);
@@ -424,7 +425,11 @@ impl<P: Publisher> VmState<P> {
             if has_exits(&exits) {
                 slot.sink.write::<Exits>(&exits, asked);
             }
-            slot.sink.write_arch(0, &self.vcpu_stats.words(&vcpu["stats"]), asked);
+            slot.sink.write_arch(
+                thread_group::INDEX + 1,
+                &self.vcpu_stats.words(&vcpu["stats"]),
+                asked,
+            );
         }
         Ok(())
     }
