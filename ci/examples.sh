@@ -33,4 +33,19 @@ wait $producer
 wait $events
 tail -n 1 "$DOMSTAT_DIR/events" | grep -qE '^the domain is (retired|dead)$' || fail "events: $(cat "$DOMSTAT_DIR/events")"
 [ ! -L "$entry" ] || fail "the entry outlives its producer"
-echo "after Ctrl-C the entry is removed"
+
+cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I layout/include/domstat layout/examples/write.c -o "$DOMSTAT_DIR/write"
+entry=$DOMSTAT_DIR/hello-c.domstat
+"$DOMSTAT_DIR/write" > "$DOMSTAT_DIR/log" &
+producer=$!
+for _ in $(seq 100); do [ -e "$entry" ] && break; sleep 0.1; done
+[ -e "$entry" ] || fail "nothing was published in C: $(cat "$DOMSTAT_DIR/log")"
+sleep 0.3
+for reader in "$bin/read $entry" "$DOMSTAT_DIR/read $entry 1"; do
+    read=$($reader)
+    [ "$(grep -cE "$line" <<< "$read")" = 2 ] || fail "$reader of the producer in C: $read"
+done
+kill -INT $producer
+wait $producer
+[ ! -L "$entry" ] || fail "the entry outlives its producer in C"
+echo "after Ctrl-C the entries are removed"

@@ -25,8 +25,9 @@ revisions=$(xtask c-header)
 for n in $revisions; do
     xtask c-header "$n" | hold "layout/include/domstat/r$n.h"
 done
+xtask c-groups | hold layout/include/domstat/groups.h
 { xtask commands && xtask metrics-table; } | hold docs/reference.md
-for page in README.md docs/tutorial.md; do
+for page in README.md docs/tutorial.md docs/c-authors.md; do
     xtask embed "$page" | hold "$page"
 done
 xtask limits docs/trust.md | hold docs/trust.md

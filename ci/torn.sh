@@ -10,3 +10,9 @@ torn() { cargo run --quiet --locked --release -p domstat-tests --bin domstat-tor
 torn --no-check
 torn --reads "$reads"
 torn --kill "$kills"
+echo "a writer in C:"
+mkdir -p "${CARGO_TARGET_DIR:-target}/c"
+writer=${CARGO_TARGET_DIR:-target}/c/torn
+cc -std=gnu11 -O2 -I layout/include/domstat tests/c/torn.c -o "$writer"
+torn --reads "$((reads / 10))" --writer "$writer"
+torn --kill "$((kills / 10))" --writer "$writer"

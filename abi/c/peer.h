@@ -50,16 +50,6 @@ static inline uint64_t load64(const uint64_t *at)
     return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
 
-static inline void store32(uint32_t *at, uint32_t value)
-{
-    __atomic_store_n(at, value, __ATOMIC_RELAXED);
-}
-
-static inline void store64(uint64_t *at, uint64_t value)
-{
-    __atomic_store_n(at, value, __ATOMIC_RELAXED);
-}
-
 static inline void fail(const char *what)
 {
     perror(what);

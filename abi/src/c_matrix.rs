@@ -11,9 +11,13 @@ use domstat_layout::REVISIONS;
 use crate::c_header;
 
 /// The C programs and the files that they include.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 9] = [
     ("peer.h", include_str!("../c/peer.h")),
     ("read.h", include_str!("../../layout/include/domstat/read.h")),
+    ("region.h", include_str!("../../layout/include/domstat/region.h")),
+    ("write.h", include_str!("../../layout/include/domstat/write.h")),
+    ("groups.h", include_str!("../../layout/include/domstat/groups.h")),
+    ("plan.h", include_str!("../../layout/include/domstat/plan.h")),
     ("fields.h", include_str!("../c/fields.h")),
     ("producer.c", include_str!("../c/producer.c")),
     ("consumer.c", include_str!("../c/consumer.c")),

@@ -10,6 +10,7 @@
 //! assert!(!compare(&new, &old).is_compatible(), "revisions only append");
 //! ```
 
+mod c_groups;
 mod c_header;
 mod c_matrix;
 mod c_parse;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use c_groups::c_groups;
 pub use c_header::{c_header, c_record_name};
 pub use c_matrix::{MatrixError, MatrixReport, check_c_matrix};
 pub use c_parse::{HeaderError, parse_c_header};

@@ -2,8 +2,11 @@
 //! (`ci/torn.sh` runs long ones), and the same among the threads of one process.
 #![allow(unsafe_code)]
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+
+use domstat_tests::skip::skip;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -32,6 +35,30 @@ fn a_hunt_without_the_protocol_finds_torn_reads() {
 #[test]
 fn a_killed_writer_leaves_one_twin_whole() {
     let printed = torn(&["--kill", "100"]);
+    assert!(printed.contains("both twins lost = 0, torn = 0"), "{printed}");
+}
+
+/// The writer in C, compiled; `None` where there is no compiler.
+fn writer_in_c(out: &Path) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = out.join("torn");
+    let mut command = Command::new("cc");
+    command.args(["-std=gnu11", "-O2", "-I"]).arg(root.join("../layout/include/domstat"));
+    let Ok(output) = command.arg(root.join("c/torn.c")).arg("-o").arg(&program).output() else {
+        skip("cc", "no C compiler");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(program.to_str()?.to_owned())
+}
+
+#[test]
+fn no_read_is_torn_beside_a_writer_in_c() {
+    let out = tempfile::tempdir().unwrap();
+    let Some(program) = writer_in_c(out.path()) else { return };
+    let printed = torn(&["--reads", "200000", "--writer", &program]);
+    assert!(printed.contains("torn = 0"), "{printed}");
+    let printed = torn(&["--kill", "30", "--writer", &program]);
     assert!(printed.contains("both twins lost = 0, torn = 0"), "{printed}");
 }
 

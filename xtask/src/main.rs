@@ -17,6 +17,7 @@ const USAGE: &str = "\
 usage: xtask NAME
   layout-table     layout/TABLE.md
   c-header [N]     layout/include/domstat/rN.h; without N, the numbers of all revisions
+  c-groups         layout/include/domstat/groups.h
   rules-table      docs/checker.md
   commands         first part of docs/reference.md: the help of every command
   embed PAGE       the page, with every program in it as its file stands
@@ -33,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let revision = Revision::of(number.parse()?).ok_or("no such revision")?;
             print!("{}", domstat_abi::c_header(revision));
         }
+        ["c-groups"] => print!("{}", domstat_abi::c_groups()),
         ["rules-table"] => rules_table::print(),
         ["commands"] => commands::print()?,
         ["embed", page] => print!("{}", embed::embed(&std::fs::read_to_string(page)?)?),

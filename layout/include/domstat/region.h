@@ -15,6 +15,9 @@
 #define DOMSTAT_SCHEMA_HEADER_LEN 32u
 /* Most records of one kind. */
 #define DOMSTAT_MAX_RECORDS 65536u
+/* Most kinds of record in a schema, and the last of those that have a meaning here. */
+#define DOMSTAT_MAX_KINDS 64u
+#define DOMSTAT_LAST_KIND 13u
 /* Longest region: do not map more. */
 #define DOMSTAT_MAX_REGION_LEN (1u << 30)
 
@@ -86,23 +89,18 @@ static inline int domstat_is_zero(const uint32_t *w, int n)
     return 1;
 }
 
-/* Checks the header of the region mapped at `map`, `len` bytes long, which must be aligned to 8 as
- * every mapping is. NULL if it can be read, with its shape in `out`; else why not, in words. */
-static inline const char *domstat_attach(const void *map, size_t len, struct domstat_geometry *out)
+/* Checks a copy of a header of a region that is `len` bytes long. NULL if it can be read, with its shape
+ * in `out`; else why not, in words. */
+static inline const char *domstat_check_header(const uint32_t *w, size_t len,
+                                               struct domstat_geometry *out)
 {
-    static const struct domstat_geometry none;
-    uint32_t w[DOMSTAT_HEADER_LEN / 4];
+    static struct domstat_geometry none;
     const char *error;
     *out = none;
     if (len < DOMSTAT_HEADER_LEN)
         return "shorter than a header";
     if (len > DOMSTAT_MAX_REGION_LEN)
         return "longer than a region can be";
-    /* The magic is stored last, so what is loaded after it is there. */
-    w[0] = domstat_load32((const uint32_t *)map);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    for (size_t i = 1; i < DOMSTAT_HEADER_LEN / 4; i++)
-        w[i] = domstat_load32((const uint32_t *)map + i);
     if (w[0] == 0)
         return "not published yet";
     if (w[0] != DOMSTAT_DOM_MAGIC)
@@ -141,6 +139,131 @@ static inline const char *domstat_attach(const void *map, size_t len, struct dom
     out->incarnation = w[10] | (uint64_t)w[11] << 32;
     out->revision = w[13];
     out->clock = w[14];
+    return NULL;
+}
+
+/* Checks the header of the region mapped at `map`, `len` bytes long, which must be aligned to 8 as
+ * every mapping is. NULL if it can be read, with its shape in `out`; else why not, in words. */
+static inline const char *domstat_attach(const void *map, size_t len, struct domstat_geometry *out)
+{
+    uint32_t w[DOMSTAT_HEADER_LEN / 4];
+    if (len < DOMSTAT_HEADER_LEN) {
+        w[0] = 0;
+        return domstat_check_header(w, len, out);
+    }
+    /* The magic is stored last, so what is loaded after it is there. */
+    w[0] = domstat_load32((const uint32_t *)map);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    for (size_t i = 1; i < DOMSTAT_HEADER_LEN / 4; i++)
+        w[i] = domstat_load32((const uint32_t *)map + i);
+    return domstat_check_header(w, len, out);
+}
+
+/* Whether no record of the one shares a byte with one of the other: their ranges are apart, or they have
+ * the same stride and count and lie in windows of it that are. */
+static inline int domstat_is_apart(const struct domstat_array *a, uint64_t a_end,
+                                   const struct domstat_array *b, uint64_t b_end)
+{
+    if (a->nr == 0 || b->nr == 0 || a_end <= b->offs || b_end <= a->offs)
+        return 1;
+    const struct domstat_array *first = a->offs <= b->offs ? a : b;
+    const struct domstat_array *second = first == a ? b : a;
+    const uint64_t at = second->offs - first->offs;
+    return a->stride == b->stride && a->nr == b->nr && at >= first->size &&
+           at + second->size <= first->stride;
+}
+
+/* Where the last record of an array ends. */
+static inline uint64_t domstat_array_end(const struct domstat_array *a)
+{
+    return a->nr == 0 ? a->offs : a->offs + (uint64_t)(a->nr - 1) * a->stride + a->size;
+}
+
+/* An entry of the schema's table of records, whose eight words are at `w`. `nr_base` is the number
+ * of records of the kind that the kind's records belong to, if there is one. */
+static inline const char *domstat_check_entry(const uint32_t *w, uint64_t len, uint32_t nr_base,
+                                              int has_base, struct domstat_array *out)
+{
+    const struct domstat_array a = {w[2], w[3], w[4], w[5]};
+    const uint32_t most = has_base ? nr_base : w[0] == DOMSTAT_LAST_KIND ? 1 : DOMSTAT_MAX_RECORDS;
+    if (a.offs % 8 != 0 || a.size % 8 != 0 || a.stride % 8 != 0)
+        return "an array of the schema is not aligned to 8 bytes";
+    if (a.size < DOMSTAT_RECORD_HEADER_LEN || a.stride < a.size)
+        return "records of the schema are shorter than their header, or overlap";
+    if (a.nr == 0 || a.nr > most || (has_base && a.nr != nr_base))
+        return "the number of records in the schema is out of bounds";
+    if (w[6] != 8 || w[7] != DOMSTAT_RECORD_HEADER_LEN)
+        return "records of the schema have another header";
+    /* No wrap: each factor is below 2^32. */
+    if (domstat_array_end(&a) > len)
+        return "an array of the schema does not end inside the mapping";
+    *out = a;
+    return NULL;
+}
+
+/* Where the records of every kind lie, by the number of the kind, those included that only the schema
+ * announces: shares, distributions, labels and arch slots of devices (revision 5). `out` has room for
+ * DOMSTAT_LAST_KIND + 1 arrays. NULL, or why the kinds beyond the header cannot be used; those of the
+ * header are in `out` all the same. */
+static inline const char *domstat_attach_records(const void *map, size_t len,
+                                                 const struct domstat_geometry *g,
+                                                 struct domstat_array *out)
+{
+    /* By the number of a kind: the kind that its records belong to. */
+    static const uint8_t base[DOMSTAT_LAST_KIND + 1] = {0, 0, 0, 0, 0, 1, 2, 0, 0, 3, 4, 2, 3, 0};
+    static struct domstat_array none;
+    struct domstat_array found[DOMSTAT_LAST_KIND + 1];
+    const char *error;
+    for (uint32_t kind = 0; kind <= DOMSTAT_LAST_KIND; kind++)
+        out[kind] = none;
+    const struct domstat_array dom = {0, g->dom_size, g->dom_size, 1};
+    const struct domstat_array arch_dom = {g->arch_dom.offs, g->arch_dom.size, g->arch_dom.size,
+                                           g->arch_dom.size ? 1u : 0u};
+    const struct domstat_array arch_vcpu = {g->vcpus.offs + g->arch_vcpu.offs, g->arch_vcpu.size,
+                                            g->vcpus.stride, g->arch_vcpu.size ? g->vcpus.nr : 0};
+    const struct domstat_array schema = {g->schema.offs, g->schema.size, g->schema.size, 1};
+    out[1] = dom;
+    out[2] = g->vcpus;
+    out[3] = g->blks;
+    out[4] = g->nets;
+    out[5] = arch_dom;
+    out[6] = arch_vcpu;
+    if (g->schema.size == 0)
+        return NULL;
+    for (uint32_t kind = 0; kind <= DOMSTAT_LAST_KIND; kind++)
+        found[kind] = out[kind];
+    const uint32_t *head = (const uint32_t *)((const char *)map + g->schema.offs);
+    const uint64_t nr = domstat_load32(&head[1]), entry = domstat_load32(&head[2]);
+    /* "SCH" and 1. */
+    if (domstat_load32(head) != 0x01484353u || entry < 32 || entry % 8 != 0)
+        return "not a schema, or one of short entries";
+    if (nr > DOMSTAT_MAX_KINDS || nr > (g->schema.size - DOMSTAT_SCHEMA_HEADER_LEN) / entry)
+        return "the schema has more kinds of record than there is room for";
+    uint32_t before = 0;
+    for (uint64_t i = 0; i < nr; i++) {
+        uint32_t w[8];
+        for (size_t j = 0; j < 8; j++)
+            w[j] = domstat_load32(head + (DOMSTAT_SCHEMA_HEADER_LEN + i * entry) / 4 + j);
+        if (w[0] <= before)
+            return "kinds of record in the schema are not in order";
+        before = w[0];
+        /* The header says where its own kinds are; kinds that are not known here are skipped. */
+        if (w[0] < 7 || w[0] > DOMSTAT_LAST_KIND)
+            continue;
+        if ((error = domstat_check_entry(w, len, found[base[w[0]]].nr, base[w[0]] != 0, &found[w[0]])))
+            return error;
+        const uint64_t end = domstat_array_end(&found[w[0]]);
+        for (uint32_t kind = 0; kind < w[0]; kind++) {
+            const struct domstat_array *other = kind == 0 ? &schema : &found[kind];
+            /* Arrays of the header end with the gap of their last record. */
+            const uint64_t other_end = kind >= 2 && kind <= 4 ? other->offs + other->nr * other->stride
+                                                              : domstat_array_end(other);
+            if (!domstat_is_apart(&found[w[0]], end, other, other_end))
+                return "records of the schema overlap another part of the region";
+        }
+    }
+    for (uint32_t kind = 7; kind <= DOMSTAT_LAST_KIND; kind++)
+        out[kind] = found[kind];
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 //! domstat-torn --kill N       kill a writer N times and look at what it left
 //! domstat-torn --no-check     the hunt's own test: read without the protocol, which must tear
 //!              [--dir DIR]    where the shared files lie (default /dev/shm)
+//!              [--writer PROGRAM]  the writing process is this program, such as tests/c/torn.c
 //! ```
 //!
 //! Exit status: 0 if all is well, 1 if a value was torn (or, without the protocol, none was), 2 if
@@ -69,6 +70,7 @@ fn run() -> Fallible<bool> {
     let mut kills = None;
     let mut check = true;
     let mut dir = PathBuf::from("/dev/shm");
+    let mut program = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
@@ -76,6 +78,7 @@ fn run() -> Fallible<bool> {
             "--reads" => reads = value()?.parse()?,
             "--kill" => kills = Some(value()?.parse()?),
             "--dir" => dir = value()?.into(),
+            "--writer" => program = Some(value()?.into()),
             "--no-check" => check = false,
             // What the hunt starts itself as.
             "--write" => return write(Path::new(&value()?), true),
@@ -83,7 +86,8 @@ fn run() -> Fallible<bool> {
             _ => return Err(format!("unknown argument {arg}").into()),
         }
     }
-    let place = Place::create(&dir)?;
+    let program = program.map_or_else(std::env::current_exe, Ok)?;
+    let place = Place::create(&dir, program)?;
     match kills {
         Some(kills) => kill(&place, kills),
         None if check => hunt(&place, reads),
@@ -101,18 +105,23 @@ fn payload(n: u64) -> [u64; PAYLOAD] {
 }
 
 /// A directory with the files that both processes map; removed in the end.
-struct Place(PathBuf);
+struct Place {
+    dir: PathBuf,
+    /// The program that writes.
+    writer: PathBuf,
+}
 
 impl Place {
-    fn create(dir: &Path) -> io::Result<Self> {
-        let place = Self(dir.join(format!("domstat-torn-{}", std::process::id())));
-        fs::create_dir(&place.0)?;
-        File::create_new(raw(&place.0))?.set_len(RAW_LEN as u64)?;
+    fn create(dir: &Path, writer: PathBuf) -> io::Result<Self> {
+        let dir = dir.join(format!("domstat-torn-{}", std::process::id()));
+        fs::create_dir(&dir)?;
+        let place = Self { dir, writer };
+        File::create_new(raw(&place.dir))?.set_len(RAW_LEN as u64)?;
         Ok(place)
     }
 
     fn read_raw(&self) -> io::Result<ReadMem<'static>> {
-        let base = map(&File::open(raw(&self.0))?, PROT_READ)?;
+        let base = map(&File::open(raw(&self.dir))?, PROT_READ)?;
         // SAFETY: mapped by `map` for good, readable, RAW_LEN long as is the file, page-aligned;
         // this process never writes it.
         Ok(unsafe { ReadMem::new(base, RAW_LEN) })
@@ -121,9 +130,9 @@ impl Place {
     /// Starts a writer and waits for what it writes first.
     fn write(&self, how: &str, mem: ReadMem<'_>) -> Fallible<Writer> {
         let before = written(mem)?;
-        let child = Command::new(std::env::current_exe()?)
+        let child = Command::new(&self.writer)
             .arg(how)
-            .arg(&self.0)
+            .arg(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
@@ -142,7 +151,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -397,7 +406,7 @@ fn attempts<'a>(
         }
         _ => {
             let patience = Patience { spins: 0, yielding: Duration::ZERO };
-            let region = Region::open(region(&place.0))?.with_form(form).with_patience(patience);
+            let region = Region::open(region(&place.dir))?.with_form(form).with_patience(patience);
             let mut snapshot = (case == "snapshot").then(Snapshot::new);
             Box::new(move || match &mut snapshot {
                 None => region.vcpu(0).map_or(Found::Torn, |vcpu| judge_reading(vcpu.read())),
