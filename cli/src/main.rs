@@ -117,7 +117,7 @@ fn main() -> ExitCode {
         Err(Failure::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             // It may hold what other processes wrote: names, paths, a daemon's words.
-            eprintln!("domstat: {}", output::printable(&failure.to_string()));
+            output::message::message(&output::printable(&failure.to_string()));
             failure.exit_code()
         }
     }

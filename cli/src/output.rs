@@ -3,6 +3,7 @@
 
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod message;
 pub(crate) mod paint;
 pub(crate) mod screen;
 

@@ -13,6 +13,7 @@ use crate::control::client::Client;
 use crate::error::Failure;
 use crate::output;
 use crate::output::json::Safe;
+use crate::output::message::message;
 use crate::signals::Stop;
 
 const EXAMPLES: &str = "\
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
     let mut client = Client::connect(args.control.as_deref(), dir)?;
     client.subscribe(args.domain.as_deref())?;
     let stop = Stop::on_signals()?;
-    eprintln!("domstat: waiting for events; stop with Ctrl-C");
+    message("waiting for events; stop with Ctrl-C");
     let stream = client.stream()?;
     let asked = Arc::new(AtomicBool::new(false));
     let asks = Arc::clone(&asked);

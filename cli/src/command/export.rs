@@ -11,6 +11,7 @@ use domstat_exporter::server::{Options, Tls, serve};
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::output::message::message;
 use crate::selection::SelectionArgs;
 use crate::signals::Stop;
 
@@ -70,10 +71,10 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let os = |action| move |source| Failure::Os { action, source };
     let at = listener.local_addr().map_err(os("read the address of the listening socket"))?;
     if !at.ip().is_loopback() && (tls.is_none() || token.is_none()) {
-        eprintln!(
-            "domstat: {at} is reachable from other hosts: \
+        message(&format!(
+            "{at} is reachable from other hosts: \
              use --tls-cert, --tls-key and --token-file, or a firewall"
-        );
+        ));
     }
     locate::raise_limit_of_files();
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         let _ = stopping.send(());
     });
     let place = fleet.place().display();
-    eprintln!("domstat: {place} at {scheme}://{at}/metrics; stop with Ctrl-C");
+    message(&format!("{place} at {scheme}://{at}/metrics; stop with Ctrl-C"));
     // Fails only where no service manager waits for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let exporter = Exporter::of(fleet).with_selection(args.selection.selection());
@@ -102,9 +103,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
 pub(crate) fn warn_unreadable(fleet: &Fleet, places: Places<'_>) {
     if let (None, Err(error)) = (places.socket, std::fs::read_dir(fleet.place())) {
         let place = fleet.place().display();
-        eprintln!(
-            "domstat: cannot read {place}: {error}; there are no domains until it is readable"
-        );
+        message(&format!(
+            "cannot read {place}: {error}; there are no domains until it is readable"
+        ));
     }
 }
 

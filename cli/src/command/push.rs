@@ -9,6 +9,7 @@ use domstat_exporter::otlp::Collector;
 
 use crate::error::Failure;
 use crate::locate::{self, Places};
+use crate::output::message::message;
 use crate::selection::SelectionArgs;
 use crate::signals::Stop;
 
@@ -69,7 +70,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             Ok(()) => {}
             Err(error) if args.count.is_some() => return Err(error.into()),
             // A collector may be down for a while; the counters continue meanwhile.
-            Err(error) => eprintln!("domstat: {error}"),
+            Err(error) => message(&format!("{error}")),
         }
         pushed += 1;
         if args.count.is_some_and(|count| pushed >= count) || stop.wait(args.interval) {

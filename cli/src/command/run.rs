@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
+use crate::output::message::message;
 use crate::output::printable;
 use crate::publish::{End, Form, Kept, LabelArgs, Place, Published};
 use crate::signals::Stop;
@@ -294,20 +295,20 @@ fn serve<S: Source>(
         let description = source.describe();
         let keeps = kept.is_some();
         let mut published = Published::start(source, &form, &place, kept.take(), follows)?;
-        eprintln!(
-            "domstat: {} {} ({}, {}) at {}; stop with Ctrl-C",
+        message(&format!(
+            "{} {} ({}, {}) at {}; stop with Ctrl-C",
             if published.continues() { "continuing" } else { "publishing" },
             description.name,
             description.source,
             nr(description.nr_vcpus, "vCPU slot"),
             published.path().display(),
-        );
+        ));
         if let Some(warning) = warning() {
-            eprintln!("domstat: {}", printable(&warning));
+            message(&printable(&warning));
         }
         let end = published.keep(&stop, until)?;
         if end == End::DomainGone {
-            eprintln!("domstat: {} has ended", description.name);
+            message(&format!("{} has ended", description.name));
         }
         follows = published.ancestor();
         published.end(end);

@@ -11,6 +11,7 @@ use crate::error::Failure;
 use crate::locate::{Located, Places};
 use crate::output::Seen;
 use crate::output::json::Safe;
+use crate::output::message::message;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
 use crate::rows::{Distributions, HeldRates, Interval};
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         return watch(args, attachment);
     }
     if matches!(attachment.liveness(), Liveness::Dead | Liveness::Unheld) {
-        eprintln!("domstat: no producer holds {}: its values may be old", args.domain);
+        message(&format!("no producer holds {}: its values may be old", args.domain));
     }
     let mut out = std::io::stdout().lock();
     let region = attachment.region();
@@ -153,7 +154,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
             comparable = found != Reattached::Restarted;
             let counters = if comparable { "continue" } else { "start from zero" };
             screen.leave(&mut out)?;
-            eprintln!("domstat: {} is published again: counters {counters}", args.domain);
+            message(&format!("{} is published again: counters {counters}", args.domain));
         }
         let region = attachment.region();
         region.set_patience(Patience::default());
@@ -190,7 +191,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         }
         if ended {
             screen.leave(&mut out)?;
-            eprintln!("domstat: {} has ended: waiting for the next one", args.domain);
+            message(&format!("{} has ended: waiting for the next one", args.domain));
             next = next_one(&mut attachment, &stop);
             if next.is_none() {
                 return Ok(ExitCode::SUCCESS);

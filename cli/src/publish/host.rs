@@ -12,6 +12,7 @@ use super::notes::Notes;
 use super::place::Place;
 use super::shape::Form;
 use crate::error::Failure;
+use crate::output::message::message;
 use crate::output::printable;
 use crate::signals::Stop;
 
@@ -98,16 +99,16 @@ impl<D: Domains> Host<D> {
                     true
                 }
                 Ok(Some(End::DomainGone)) => {
-                    eprintln!("domstat: {name} has ended");
+                    message(&format!("{name} has ended"));
                     false
                 }
                 Ok(Some(End::Outgrown)) => {
-                    eprintln!("domstat: {name} has more devices than slots: publishing it again");
+                    message(&format!("{name} has more devices than slots: publishing it again"));
                     false
                 }
                 // The other domains go on; if this one is still there it is published again.
                 Err(failure) => {
-                    eprintln!("domstat: {name}: {}", printable(&failure.to_string()));
+                    message(&format!("{name}: {}", printable(&failure.to_string())));
                     false
                 }
             }
@@ -136,7 +137,7 @@ impl<D: Domains> Host<D> {
             published => published?,
         };
         let (path, shown) = (published.path().display(), printable(&name));
-        eprintln!("domstat: publishing {shown} ({kind}, domain {key}) at {path}");
+        message(&format!("publishing {shown} ({kind}, domain {key}) at {path}"));
         self.shown.insert(key, Shown { name, published });
         Ok(())
     }

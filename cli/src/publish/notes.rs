@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::output::message::message;
 use crate::output::printable;
 
 /// What was last reported of each subject, so that a failure that stays is reported once.
@@ -12,7 +13,7 @@ impl Notes {
     /// Reports a failure of a subject, unless it is the one that was reported last.
     pub(crate) fn failed(&mut self, subject: &str, why: &str) {
         if self.0.get(subject).is_none_or(|last| last != why) {
-            eprintln!("domstat: {}", printable(why));
+            message(&printable(why));
             self.0.insert(subject.to_owned(), why.to_owned());
         }
     }

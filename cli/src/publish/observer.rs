@@ -11,6 +11,7 @@ use super::shape::{Form, builder_of};
 use super::sinks::{BlkRecords, VcpuRecords};
 use crate::control::Hub;
 use crate::error::Failure;
+use crate::output::message::message;
 use crate::output::printable;
 
 /// Publishes what an observer finds, and sends its events to a control socket.
@@ -47,7 +48,7 @@ impl Publisher for Regions {
 
     fn publish(&mut self, name: &str, new: Unpublished) -> Result<Visible, SourceError> {
         let visible = self.place.publish(new, name).map_err(|failure| failed(name, failure))?;
-        eprintln!("domstat: publishing {} at {}", printable(name), visible.path().display());
+        message(&format!("publishing {} at {}", printable(name), visible.path().display()));
         Ok(visible)
     }
 
@@ -60,7 +61,7 @@ impl Publisher for Regions {
     }
 
     fn note(&mut self, text: &str) {
-        eprintln!("domstat: {}", printable(text));
+        message(&printable(text));
     }
 }
 

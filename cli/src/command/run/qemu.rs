@@ -14,6 +14,7 @@ use crate::control::{self, Hub, Server};
 use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
+use crate::output::message::message;
 use crate::publish::{Form, LabelArgs, Notes, Place, Regions};
 use crate::signals::Stop;
 
@@ -118,15 +119,15 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     }
     systemd::ready()
         .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
-    eprintln!(
-        "domstat: {} and {}; control socket {}; stop with Ctrl-C",
+    message(&format!(
+        "{} and {}; control socket {}; stop with Ctrl-C",
         nr(args.qmp.len(), "QMP socket"),
         match args.qmp_dir.len() {
             1 => "1 directory".to_owned(),
             n => format!("{n} directories"),
         },
         path.display()
-    );
+    ));
     let mut discovery = Discovery::new(options, args.qmp_dir.clone());
     let mut notes = Notes::default();
     let until = args.time.map(|time| Instant::now() + Duration::from_secs(time));
@@ -142,7 +143,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     drop(server);
     let left = fleet.clear(END);
     if left > 0 {
-        eprintln!("domstat: {} did not end in time", nr(left, "VM"));
+        message(&format!("{} did not end in time", nr(left, "VM")));
     }
     hub.close();
     Ok(ExitCode::SUCCESS)
