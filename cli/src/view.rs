@@ -24,6 +24,26 @@ pub(crate) struct Section {
     pub(crate) lines: Vec<Line<'static>>,
 }
 
+/// Height of the lines above a domain's tables. Numbers get longer and shorter, and lines are broken
+/// differently then: the tables stay where they are.
+#[derive(Debug, Default)]
+pub(crate) struct SteadyHead {
+    domain: String,
+    width: usize,
+    height: usize,
+}
+
+impl SteadyHead {
+    /// Adds empty lines to as many as the domain had at this width.
+    pub(crate) fn pad(&mut self, domain: &str, width: usize, lines: &mut Vec<Line<'static>>) {
+        if self.domain != domain || self.width != width {
+            *self = Self { domain: domain.to_owned(), width, height: 0 };
+        }
+        self.height = self.height.max(lines.len());
+        lines.resize(self.height, Line::default());
+    }
+}
+
 /// Makes the tables of one width.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
@@ -274,5 +294,22 @@ impl View {
                 or_absent(net.age, duration),
             ]),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_never_gets_lower() {
+        let mut steady = SteadyHead::default();
+        let mut height = |domain, width, lines| {
+            let mut lines = vec![Line::default(); lines];
+            steady.pad(domain, width, &mut lines);
+            lines.len()
+        };
+        assert_eq!([2, 3, 2].map(|lines| height("a", 80, lines)), [2, 3, 3]);
+        assert_eq!([height("a", 120, 2), height("b", 120, 1)], [2, 1], "of another");
     }
 }

@@ -16,7 +16,7 @@ use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
 use crate::rows::{Distributions, HeldRates, Interval};
 use crate::signals::Stop;
-use crate::view::View;
+use crate::view::{SteadyHead, View};
 use crate::{locate, output};
 
 mod domstats;
@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         let styles = Styles::new(args.color);
         let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width);
         styles
-            .print(&mut out, &text::lines(region, interval, seen, false, View { styles, width }))?;
+            .print(&mut out, &text::lines(region, interval, seen, None, View { styles, width }))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -148,7 +148,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let mut screen = Screen::new(out.is_terminal() && !args.json, Styles::new(args.color));
     let (mut shown, mut comparable, mut next) = (0, false, None);
-    let mut held = HeldRates::default();
+    let (mut held, mut steady) = (HeldRates::default(), SteadyHead::default());
     loop {
         if let Some(found) = next.take().or_else(|| attachment.refresh().reattached) {
             comparable = found != Reattached::Restarted;
@@ -180,7 +180,7 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
                 .holding(&held)
                 .with_distributions(&distributions, &earlier);
             screen.draw(&mut out, |styles, width| {
-                text::lines(region, interval, seen, true, View { styles, width })
+                text::lines(region, interval, seen, Some(&mut steady), View { styles, width })
             })?;
         }
         out.flush()?;

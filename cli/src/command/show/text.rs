@@ -6,19 +6,21 @@ use ratatui::text::{Line, Span};
 use crate::output::human::nr;
 use crate::output::{ABSENT, Seen, identity, printable};
 use crate::rows::{Interval, VcpuThreads};
-use crate::view::{Section, Vcpus, View};
+use crate::view::{Section, SteadyHead, Vcpus, View};
 
 /// Columns of the widest table: that of the vCPUs while watching, with their threads.
 const WIDTH: usize = 103;
 
-/// The lines of one sample: totals, or while watching rates and the vCPUs' shares of the interval.
+/// The lines of one sample: totals, or while watching, with a steady head, rates and the vCPUs' shares
+/// of the interval.
 pub(super) fn lines(
     region: &Region,
     interval: Interval<'_>,
     seen: Seen,
-    watching: bool,
+    steady: Option<&mut SteadyHead>,
     view: View,
 ) -> Vec<Line<'static>> {
+    let watching = steady.is_some();
     let view = View { width: view.width.max(20), ..view };
     let tables = View { width: view.width.min(WIDTH), ..view };
     let styles = view.styles;
@@ -41,6 +43,9 @@ pub(super) fn lines(
     lines.extend(view.labels(region));
     lines.extend(view.causes(interval));
     lines.extend(view.exits(interval));
+    if let Some(steady) = steady {
+        steady.pad("", view.width, &mut lines);
+    }
     let sections = [
         (slots > 0).then(|| tables.vcpus(interval, &threads, slots, vcpus)),
         tables.disks(interval, watching),

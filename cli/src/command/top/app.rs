@@ -21,6 +21,7 @@ use crate::error::Failure;
 use crate::output::paint::Styles;
 use crate::rows::VcpuThreads;
 use crate::signals::Stop;
+use crate::view::SteadyHead;
 
 /// A table of all domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub(super) struct App {
     events: Events,
     /// Of the domain that is looked at.
     threads: VcpuThreads,
+    head: SteadyHead,
     styles: Styles,
     place: String,
 }
@@ -105,6 +107,7 @@ impl App {
             nets: Vec::new(),
             events: Events::default(),
             threads: VcpuThreads::default(),
+            head: SteadyHead::default(),
             place,
         }
     }
@@ -189,7 +192,7 @@ impl App {
                         paused: self.paused,
                         interval: self.settings.interval,
                     };
-                    *scroll = (*scroll).min(domain.draw(frame, *scroll));
+                    *scroll = (*scroll).min(domain.draw(frame, *scroll, &mut self.head));
                 }
                 None => {
                     self.notice = Some(format!("{entry} has left"));
@@ -263,8 +266,7 @@ impl App {
             all: self.disks.len(),
             columns: &known(&DISKS, &self.disk_rows()),
             order: &self.disk_order,
-            none: "No domain publishes a disk. domstat run qemu, run xen and run kvm do."
-                .to_owned(),
+            none: self.none(sampler, "a disk", "run qemu, run xen and run kvm do"),
         };
         self.draw_table(frame, sampler, &listed, &mut cursor);
         self.disk_cursor = cursor;
@@ -277,10 +279,18 @@ impl App {
             all: self.nets.len(),
             columns: &known(&NETS, &self.net_rows()),
             order: &self.net_order,
-            none: "No domain publishes an interface. domstat run qemu and run xen do.".to_owned(),
+            none: self.none(sampler, "an interface", "run qemu and run xen do"),
         };
         self.draw_table(frame, sampler, &listed, &mut cursor);
         self.net_cursor = cursor;
+    }
+
+    /// Why there is no device in a table.
+    fn none(&self, sampler: &Sampler, what: &str, who: &str) -> String {
+        match sampler.rows().len() {
+            0 => self.no_domain(),
+            _ => format!("No domain publishes {what}. domstat {who}."),
+        }
     }
 
     fn no_domain(&self) -> String {

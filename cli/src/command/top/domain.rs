@@ -13,7 +13,7 @@ use super::sampler::Row;
 use crate::output::human::{bytes, clip, count, duration, nr, or_absent};
 use crate::output::paint::Styles;
 use crate::rows::{VcpuThreads, records};
-use crate::view::{Section, Vcpus, View};
+use crate::view::{Section, SteadyHead, Vcpus, View};
 
 /// What one domain is drawn from.
 pub(super) struct Domain<'a> {
@@ -31,11 +31,17 @@ const MAX_WIDTH: usize = 160;
 
 impl Domain<'_> {
     /// Draws from line `scroll` on; returns the last line from which that makes sense.
-    pub(super) fn draw(&self, frame: &mut Frame<'_>, scroll: usize) -> usize {
+    pub(super) fn draw(
+        &self,
+        frame: &mut Frame<'_>,
+        scroll: usize,
+        steady: &mut SteadyHead,
+    ) -> usize {
         let area = frame.area();
         let width = usize::from(area.width);
         let view = View { styles: self.styles, width };
         let mut top = self.head(view);
+        steady.pad(&self.row.entry, width, &mut top);
         let graph_height = usize::from(area.height / 6).clamp(2, 8);
         if area.height >= 20 && self.row.has_numbers() {
             top.extend(self.graphs(width, graph_height));

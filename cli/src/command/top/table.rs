@@ -64,7 +64,7 @@ pub(super) struct Cursor {
 /// Columns with their widths, and where each begins.
 pub(super) struct Grid<R: 'static>(Vec<(&'static Column<R>, usize, usize)>);
 
-/// Widest name; what is left goes to another column that stretches, if there is one.
+/// Widest name, unless one of the rows is wider and no other column stretches.
 const MAX_NAME: usize = 32;
 /// Widest text that makes its column wider.
 const MAX_TEXT: usize = 24;
@@ -92,11 +92,14 @@ impl<R: TableRow> Grid<R> {
             left -= more;
         }
         let stretching = chosen.iter().filter(|(column, ..)| column.stretches).count();
-        for (nth, (_, cell, _)) in
+        for (nth, (column, cell, _)) in
             chosen.iter_mut().filter(|(column, ..)| column.stretches).enumerate()
         {
             let most = match (nth, stretching) {
-                (0, 1) => usize::MAX,
+                (0, 1) => {
+                    let names = rows.iter().map(|row| (column.cell)(row, usize::MAX).width());
+                    names.max().unwrap_or(0).max(MAX_NAME)
+                }
                 (0, _) => MAX_NAME,
                 _ => MAX_STRETCHED,
             };
