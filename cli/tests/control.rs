@@ -160,7 +160,7 @@ fn clients_do_not_take_the_descriptors_of_a_source() {
         let listed = output(dir.path(), &["ls", "--socket", socket]);
         listed.status.success().then(|| stdout(&listed))
     });
-    assert!(listed.contains("p1") && listed.contains("live"), "{listed}");
+    assert!(listed.contains("p1") && listed.contains("running"), "{listed}");
     assert!(daemon.interrupt().success());
 }
 

@@ -30,7 +30,7 @@ fn a_domain_is_listed_shown_and_checked_over_a_socket() {
     let socket = path.to_str().unwrap();
     let (mut child, mut producer) = serve(dir.path(), socket, &[]);
     let listed = stdout(&output(dir.path(), &["ls", "--socket", socket]));
-    assert!(listed.contains("p1") && listed.contains("live"), "{listed}");
+    assert!(listed.contains("p1") && listed.contains("running"), "{listed}");
     let json = stdout(&output(dir.path(), &["ls", "--json", "--socket", socket]));
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json[0]["entry"], &json[0]["liveness"]), (&"p1".into(), &"live".into()));

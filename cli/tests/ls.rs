@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::made_up::MadeUp;
+use common::made_up::{HUNG, IO_ERROR, MadeUp};
 use common::{domstat, output, skip, stderr, stdout};
 use serde_json::Value;
 
@@ -28,14 +28,17 @@ fn a_dead_entry_is_a_row_until_it_is_pruned_and_nothing_else_is_removed() {
     assert!(listed.status.success());
     let text = stdout(&listed);
     let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-    assert!(row("dead1").contains("dead") && row("web1").contains("live"), "{text}");
+    assert!(row("dead1").contains("dead") && row("web1").contains("running"), "{text}");
     assert!(text.contains("ls --prune"), "{text}");
     assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
     let json: Value =
         serde_json::from_slice(&output(dir.path(), &["ls", "--json"]).stdout).unwrap();
     let of = |name: &str| json.as_array().unwrap().iter().find(|row| row["entry"] == name).unwrap();
     assert_eq!((&of("dead1")["liveness"], &of("dead1")["name"]), (&"dead".into(), &Value::Null));
-    assert_eq!(of("web1")["liveness"], "live");
+    assert_eq!(
+        (&of("web1")["liveness"], &of("web1")["status"]),
+        (&"live".into(), &"running".into())
+    );
 
     let pruned = stdout(&output(dir.path(), &["ls", "--prune"]));
     assert!(pruned.contains(&format!("removed {}", dead.display())), "{pruned}");
@@ -149,4 +152,31 @@ fn usage_does_not_depend_on_the_environment_and_pages_have_all_sections() {
         }
         assert!(!text.contains("EXTRA") && text.contains("domstat 0.1.0"), "{page}");
     }
+}
+
+#[test]
+fn what_a_vmm_says_is_the_same_word_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let _full = MadeUp::in_status(dir.path(), "full", "full", IO_ERROR);
+    let _hung = MadeUp::in_status(dir.path(), "mute", "mute", HUNG);
+    let text = |args: &[&str]| stdout(&output(dir.path(), args));
+    let json = |args: &[&str]| serde_json::from_str::<Value>(&text(args)).unwrap();
+    let (listed, top) = (text(&["ls"]), text(&["top", "-b", "-n", "1", "-d", "0.2"]));
+    for table in [&listed, &top] {
+        let row = |name| table.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(row("full").contains("io_error") && row("mute").contains("hung"), "{table}");
+    }
+    let list = json(&["ls", "--json"]);
+    assert_eq!(
+        (&list[0]["status"], &list[0]["status_reason"]),
+        (&"io_error".into(), &"no_space".into())
+    );
+    assert_eq!((&list[1]["status"], &list[1]["status_reason"]), (&"hung".into(), &Value::Null));
+    assert_eq!(list[1]["liveness"], "live", "its statistics are written");
+    let shown = text(&["show", "full"]);
+    assert!(shown.contains("status  io_error  reason no_space  disk vda"), "{shown}");
+    assert!(text(&["show", "mute"]).contains("status  hung  no answer for "));
+    assert_eq!(json(&["show", "mute", "--json"])["status"], "hung");
+    let hung = json(&["top", "-b", "-n", "1", "-d", "0.2", "--json", "--filter", "hung"]);
+    assert_eq!(hung.as_array().unwrap().len(), 1, "{hung}");
 }

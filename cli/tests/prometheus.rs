@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::http::{Export, free_port, get};
-use common::made_up::{MadeUp, UUID_TEXT};
+use common::made_up::{self, MadeUp, UUID_TEXT};
 use common::{Background, domstat, output, show, skip, stdout, wait_for};
 use serde_json::Value;
 
@@ -356,6 +356,8 @@ fn shape(series: &str) -> (String, Vec<String>) {
 fn tests_of_rules_are_about_series_that_are_exported() {
     let dir = tempfile::tempdir().unwrap();
     let _domain = MadeUp::start(dir.path(), "web1", "web1");
+    let _full = MadeUp::in_status(dir.path(), "web2", "web2", made_up::IO_ERROR);
+    let _hung = MadeUp::in_status(dir.path(), "web3", "web3", made_up::HUNG);
     let export = Export::start(dir.path(), &["--include", "*"]);
     let scraped = get(export.at, "/metrics", &[]).unwrap().body;
     let exported: std::collections::BTreeSet<_> = scraped

@@ -50,7 +50,7 @@ fn a_process_from_its_first_sample_to_its_end() {
     wait_for("running time", || (ran(&show(dir.path(), "p1")) > ran(&first)).then_some(()));
 
     let listed = stdout(&output(dir.path(), &["ls"]));
-    assert!(listed.contains("p1") && listed.contains("live"), "{listed}");
+    assert!(listed.contains("p1") && listed.contains("running"), "{listed}");
     let checked = output(dir.path(), &["check", "p1", "--watch", "0.3"]);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
 

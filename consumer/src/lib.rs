@@ -31,6 +31,7 @@
 //! | devices that several queues serve | [`Region::shares`] |
 //! | shares of vCPU time, and other rates | [`rates`] |
 //! | means and percentiles of an interval | [`distribution`] |
+//! | the status of a domain in words | [`domain_status`] |
 //! | waiting for events, write thresholds | [`watch`] |
 //! | regions from a daemon's socket | [`handover`] |
 //! | groups that this build does not know | [`schema`] |
@@ -54,6 +55,7 @@
 pub mod attach;
 pub mod clock;
 pub mod distribution;
+pub mod domain_status;
 pub mod error;
 pub mod fleet;
 pub mod handover;

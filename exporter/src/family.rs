@@ -100,6 +100,8 @@ pub enum Computed {
     StatusReason,
     /// Time since it says so.
     StatusSeconds,
+    /// Time since hypervisor or VMM last answered, while it does not.
+    Unanswered,
     /// Continuity of the domain's counters.
     Session,
     /// State of a migration.

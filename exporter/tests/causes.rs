@@ -239,3 +239,24 @@ fn times_since_and_of_queues_go_on_to_now() {
     assert!(busy >= 11.0, "ten seconds with requests in flight: {busy}");
     assert!((queued - 2.0 - 2.0 * (busy - 1.0)).abs() < 1e-6, "two of them: {busy} {queued}");
 }
+
+#[test]
+fn a_domain_that_does_not_answer_says_since_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut created = domain(Clock::Monotonic);
+    let status = |state, reason| Status {
+        state: Word::from(state),
+        reason: Word::from(reason),
+        since_ns: Word::from(1),
+        device: Word::NOT_PRODUCED,
+    };
+    created.dom.write(&status(0, 1), Ns(1));
+    let region = created.unpublished.publish().unwrap();
+    let _announcement = region.announce(dir.path(), "d").unwrap();
+    let exporter = Exporter::new(dir.path());
+    assert!(!text(&exporter).contains("domstat_domain_unanswered_seconds{"));
+    created.dom.write(&status(8, 11), Ns(2));
+    let text = text(&exporter);
+    assert!(text.contains("domstat_domain_unanswered_seconds{"), "{text}");
+    assert!(text.contains("domstat_domain_status=\"unknown\"} 1"), "{text}");
+}

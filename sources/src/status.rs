@@ -1,6 +1,6 @@
 //! State of a domain as its hypervisor or VMM sees it, for the group `status`.
 
-use domstat_layout::latest::Status;
+use domstat_layout::latest::{REASON_NAMES, STATUS_NAMES, Status};
 use domstat_layout::{Ns, Word};
 
 /// The states, with the numbers of the group.
@@ -66,6 +66,20 @@ impl DomainStatus {
         self.device = device.or(self.device);
     }
 
+    /// Hypervisor or VMM, which answered last at `since`, does not answer: what state the domain is in
+    /// is not known. Readers know it by this state with this reason, which no other has.
+    pub(crate) const fn unanswered(since: Ns) -> Self {
+        Self::new(State::Unknown, Reason::HostError, Some(since))
+    }
+
+    /// The words for state and reason, the latter if it is known.
+    pub(crate) fn words(&self) -> (&'static str, Option<&'static str>) {
+        let word = |names: &[&'static str], number: usize| names.get(number).copied();
+        let reason = word(REASON_NAMES, self.reason as usize);
+        let state = word(STATUS_NAMES, self.state as usize).unwrap_or("unknown");
+        (state, reason.filter(|_| self.reason != Reason::Unknown))
+    }
+
     /// The group.
     pub(crate) fn group(&self) -> Status {
         let number = |number: usize| Word::from(u64::try_from(number).ok());
@@ -80,8 +94,6 @@ impl DomainStatus {
 
 #[cfg(test)]
 mod tests {
-    use domstat_layout::latest::{REASON_NAMES, STATUS_NAMES};
-
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@
     reason = "a failed test"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -213,5 +214,82 @@ fn a_threshold_that_qemu_took_and_did_not_set_is_refused() {
     assert_eq!(error.code, ErrorCode::Busy);
     assert!(error.message.contains("250"), "{error}");
     drop(setup);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_qemu_that_does_not_answer_has_no_known_state() {
+    let limit = Duration::from_millis(100);
+    let (mut peer, setup) = setup_with(Options { limit, ..Options::default() });
+    peer.answers.lock().unwrap().insert("query-status", json!({ "status": "paused" }));
+    let answers = Arc::new(AtomicBool::new(true));
+    let goes_on = Arc::clone(&answers);
+    let thread = std::thread::spawn(move || {
+        let mut client = peer.accept();
+        while let Some(request) = client.next() {
+            while !goes_on.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let answer = peer.answer(&request);
+            client.say(&json!({ "return": answer, "id": request["id"] }));
+        }
+    });
+    // Unknown because of an error of the host: 8 and 11.
+    let is_unanswered = |s: &Status| (s.state.value(), s.reason.value()) == (Some(8), Some(11));
+    setup.written.wait::<Status>(|status| status.state.value() == Some(1));
+    answers.store(false, Ordering::SeqCst);
+    let silent = setup.written.wait(is_unanswered);
+    // Since its last answer, not since it was noticed.
+    let (since, noticed) = (silent.since_ns.value().unwrap(), now());
+    // In steps of 10 ms.
+    assert!(since + 90_000_000 <= noticed, "{since} {noticed}");
+    answers.store(true, Ordering::SeqCst);
+    setup.written.wait::<Status>(|status| status.state.value() == Some(1));
+    let events: Vec<Event> = setup.events.try_iter().collect();
+    let count = |event: &Event| events.iter().filter(|e| *e == event).count();
+    assert_eq!(count(&Event::Disconnected), 1, "{events:?}");
+    assert!(!events.iter().any(|e| matches!(e, Event::State { .. })), "it was paused all the time");
+    setup.vm.ask_to_stop();
+    thread.join().unwrap();
+}
+
+fn now() -> u64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap()
+}
+
+fn since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
+#[test]
+fn numbers_of_the_balloon_are_as_old_as_its_last_report() {
+    let (peer, setup) = setup_with(Options::default());
+    let report = |last: u64| json!({ "stats": { "stat-oom-kills": 3 }, "last-update": last });
+    {
+        let mut answers = peer.answers.lock().unwrap();
+        let balloon = json!([{ "name": "b", "type": "child<virtio-balloon-pci>" }]);
+        answers.insert("qom-list", balloon);
+        answers.insert("qom-get", report(since_1970() - 60));
+    }
+    let answers = Arc::clone(&peer.answers);
+    let (_, asked, thread) = serve(peer);
+    let first = setup.written.wait::<Balloon>(|_| true);
+    let as_of = || setup.written.as_of::<Balloon>();
+    let at = as_of();
+    assert_eq!(first.last_update_ns.value(), at);
+    assert!(at.unwrap() + 59_000_000_000 <= now(), "not when it was asked for");
+    let questions = || given(&asked, "qom-get").len();
+    let before = questions();
+    while questions() < before + 5 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(as_of(), at, "the same report");
+    answers.lock().unwrap().insert("qom-get", report(since_1970()));
+    let next = setup.written.wait::<Balloon>(|b| b.last_update_ns.value() > at);
+    assert_eq!(next.last_update_ns.value(), as_of());
+    setup.vm.ask_to_stop();
     thread.join().unwrap();
 }

@@ -84,6 +84,7 @@ fn computed_of(computed: Computed) -> (String, String) {
         Computed::Status => ("domstat_domain_status", "dom.status.state"),
         Computed::StatusReason => ("reason, device", "dom.status.reason, device"),
         Computed::StatusSeconds => ("", "dom.status.since_ns"),
+        Computed::Unanswered => ("", "dom.status.since_ns, if unknown by host_error"),
         Computed::Session => ("session, cause, previous_incarnation", "dom.lineage"),
         Computed::MigrationState => ("state", "dom.migration.state, unless none"),
         Computed::BalloonAge => ("", "dom.balloon.last_update_ns"),

@@ -113,7 +113,11 @@ pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> s
             text("node", node)?;
         }
         Event::Lost { events } => text("events", &events.to_string())?,
-        Event::State { state } => text("state", state)?,
+        Event::State { state, reason, disk } => {
+            text("state", state)?;
+            text("reason", reason.as_deref().unwrap_or_default())?;
+            text("disk", disk.as_deref().unwrap_or_default())?;
+        }
         _ => {}
     }
     writeln!(out)

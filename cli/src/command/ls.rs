@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domstat_consumer::attach::Truncated;
 use domstat_consumer::{Attachment, Liveness, Snapshot};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -30,7 +31,9 @@ Examples:
   domstat ls --json | jq -r '.[] | select(.liveness == \"live\") | .entry'
   domstat ls --prune                 remove entries that were left behind
 
-STATE is live, stale (no write for 10 s), stalled (a writer stopped halfway through an update),
+STATE is what hypervisor or VMM says of the domain (running, paused, suspended, shutdown, crashed,
+dying, migrating, io_error), or hung while it does not answer. Where nobody says, or the statistics
+are not live, it is how these stand: live, stale (no write for 10 s), stalled (a writer stopped halfway through an update),
 unheld (a file without a producer), dead (the producer has exited), restarted, retired (the domain
 has ended) or lost (the memory is no longer there); not_permitted, invalid, timed_out or error if it
 cannot be attached.
@@ -139,7 +142,24 @@ impl<'a> Look<'a> {
         Self { entry, seen }
     }
 
-    /// One word for how the domain stands.
+    /// One word for the domain, and how to paint it.
+    fn state(&self, styles: Styles) -> (&'static str, Style) {
+        let standing = self.standing();
+        let word = match &self.seen {
+            Ok((_, snapshot, seen)) => {
+                Interval::new(snapshot, None, &seen.liveness, super::show::STALE)
+                    .word(seen.liveness)
+            }
+            Err(_) => standing,
+        };
+        let style = match word == standing {
+            true => styles.standing(standing),
+            false => styles.status(word),
+        };
+        (word, style)
+    }
+
+    /// One word for how the domain's statistics stand.
     fn standing(&self) -> &'static str {
         match (&self.seen, &self.entry.attachment) {
             (Ok((_, _, seen)), _) => seen.liveness.name(),
@@ -195,7 +215,7 @@ impl<'a> Look<'a> {
 
 /// A row for each entry, and what to know of those that cannot be read.
 fn lines(looks: &[Look<'_>], styles: Styles, width: Option<usize>) -> Vec<Line<'static>> {
-    let rows: Vec<_> = looks.iter().map(|look| (look.standing(), look.cells())).collect();
+    let rows: Vec<_> = looks.iter().map(|look| (look.state(styles), look.cells())).collect();
     let widest = rows.iter().map(|(_, [name, ..])| name.width()).max().unwrap_or(0).max(4);
     let name_width = width.map_or(widest, |width| widest.min(width.saturating_sub(CELLS).max(8)));
     let pad = |text: &str| {
@@ -213,10 +233,10 @@ fn lines(looks: &[Look<'_>], styles: Styles, width: Option<usize>) -> Vec<Line<'
         "REV"
     );
     let mut lines = vec![Line::styled(heads, styles.title())];
-    for (standing, [name, vcpus, domid, age, revision]) in rows {
+    for ((word, style), [name, vcpus, domid, age, revision]) in rows {
         lines.push(Line::from(vec![
             Span::raw(pad(&name) + " "),
-            Span::styled(format!("{standing:<STATE$}"), styles.standing(standing)),
+            Span::styled(format!("{word:<STATE$}"), style),
             Span::raw(format!(" {vcpus:>5} {domid:>8} {age:>6} {revision:>4}")),
         ]));
     }

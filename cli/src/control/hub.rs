@@ -206,7 +206,7 @@ mod tests {
     const NOW: Duration = Duration::ZERO;
 
     fn event(error: &str) -> Event {
-        Event::State { state: error.to_owned() }
+        Event::State { state: error.to_owned(), reason: None, disk: None }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use domstat_consumer::{Fields, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord};
+use domstat_consumer::{
+    Fields, ReadError, Reading, Region, Sample, Snapshot, SnapshotRecord, domain_status,
+};
 use domstat_exporter::distributions::NO_WAITING;
 use domstat_layout::descriptor::{FieldDesc, Kind};
 use domstat_layout::latest::{
-    BLK_GROUPS, DOM_GROUPS, FlLatency, NET_GROUPS, RdLatency, RdSize, VCPU_GROUPS, Wait, WrLatency,
-    WrSize,
+    BLK_GROUPS, DOM_GROUPS, FlLatency, NET_GROUPS, RdLatency, RdSize, Status, VCPU_GROUPS, Wait,
+    WrLatency, WrSize,
 };
 use domstat_layout::{GroupDesc, HistogramGroup, Name, Ns, Stat, State, Uuid, Word};
 use serde_json::{Map, Value, json};
@@ -154,12 +156,17 @@ fn records<'s>(
 /// A region's description, without its statistics.
 pub(crate) fn summary(region: &Region, snapshot: &Snapshot, seen: Seen) -> Map<String, Value> {
     let identity = identity(snapshot);
+    let status = snapshot.dom().dom_group::<Status>().ok().and_then(Reading::active);
+    let of_status =
+        |word: fn(&Status) -> Option<&'static str>| status.as_ref().and_then(|s| word(s));
     let value = json!({
         "name": identity.and_then(|i| i.name.as_str().map(str::to_owned)),
         "domid": identity.and_then(|i| i.domid.value()),
         "uuid": identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string())),
         "state": seen.state.map(State::name),
         "liveness": seen.liveness.name(),
+        "status": of_status(domain_status::state),
+        "status_reason": of_status(domain_status::reason),
         "held": region.is_held(),
         "nr_vcpus": snapshot.nr_vcpus(),
         "revision": region.header().revision,

@@ -1,5 +1,6 @@
 //! Styles of text on a terminal, and lines printed with them.
 
+use domstat_consumer::domain_status::HUNG;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
@@ -93,7 +94,7 @@ impl Styles {
     pub(crate) fn status(self, word: &str) -> Style {
         match word {
             "running" => self.good(),
-            "crashed" | "io_error" => self.bad(),
+            "crashed" | "io_error" | HUNG => self.bad(),
             _ => self.warn(),
         }
     }

@@ -1,14 +1,15 @@
 //! What revision 5 says of a domain as a whole: status, threads, limits, pressure, balloon, migration.
 
+use domstat_consumer::{Liveness, domain_status};
 use domstat_layout::latest::{
-    Balloon, CAUSE_NAMES, Limits, Lineage, MIGRATION_STATE_NAMES, Migration, Pressure,
-    REASON_NAMES, STATUS_NAMES, Status, Threads,
+    Balloon, CAUSE_NAMES, Limits, Lineage, MIGRATION_STATE_NAMES, Migration, Pressure, Status,
+    Threads,
 };
 use domstat_layout::{DomGroup, Ns, Word};
 
 use super::{Interval, Pair, active};
 
-/// Status of a domain.
+/// Status of a domain. If hypervisor or VMM does not answer, `since` is the time since it last did.
 pub(crate) struct StatusRow {
     pub(crate) state: &'static str,
     pub(crate) reason: Option<&'static str>,
@@ -69,11 +70,18 @@ impl Interval<'_> {
     pub(crate) fn status(&self) -> Option<StatusRow> {
         let status = self.dom::<Status>()?.now;
         Some(StatusRow {
-            state: named(STATUS_NAMES, status.state)?,
-            reason: named(REASON_NAMES, status.reason).filter(|reason| *reason != "unknown"),
+            state: domain_status::state(&status)?,
+            reason: domain_status::reason(&status),
             since: status.since_ns.value().and_then(|since| self.age(Ns(since))),
             device: status.device.value().and_then(|index| u32::try_from(index).ok()),
         })
+    }
+
+    /// One word for the domain: what hypervisor or VMM says of it, if its statistics are live, else how
+    /// these stand.
+    pub(crate) fn word(&self, liveness: Liveness) -> &'static str {
+        let known = self.status().filter(|status| liveness.is_live() && status.state != "unknown");
+        known.map_or_else(|| liveness.name(), |status| status.state)
     }
 
     /// Threads by role; none of a role of which nothing is known.

@@ -1,5 +1,6 @@
 //! Lines about a domain as a whole that revision 5 has: status, threads, limits and the rest.
 
+use domstat_consumer::domain_status::HUNG;
 use domstat_consumer::{Reading, Region};
 use ratatui::text::{Line, Span};
 
@@ -50,7 +51,12 @@ impl View {
         if let Some(index) = status.device {
             parts.push(Span::raw(format!("disk {}", interval.disk_name(index))));
         }
-        parts.push(Span::raw(format!("since {}", or_absent(status.since, duration))));
+        let since = or_absent(status.since, duration);
+        let text = match status.state {
+            HUNG => format!("no answer for {since}"),
+            _ => format!("since {since}"),
+        };
+        parts.push(Span::raw(text));
         parts
     }
 

@@ -35,8 +35,19 @@ pub(crate) fn builder(name: &str) -> RegionBuilder {
     RegionBuilder::new(name).domid(7).uuid(UUID).vcpus(2).blks(1).nets(1).clock(Clock::Monotonic)
 }
 
+/// Stopped because the disk is full.
+pub(crate) const IO_ERROR: [u64; 2] = [7, 8];
+/// Its VMM does not answer.
+pub(crate) const HUNG: [u64; 2] = [8, 11];
+
 impl MadeUp {
+    /// It runs.
     pub(crate) fn start(dir: &Path, entry: &str, name: &str) -> Self {
+        Self::in_status(dir, entry, name, [0, 1])
+    }
+
+    /// Its status has these numbers for state and reason.
+    pub(crate) fn in_status(dir: &Path, entry: &str, name: &str, status: [u64; 2]) -> Self {
         let builder = builder(name).vcpu_histograms(true).blk_histograms(true);
         let builder = builder.labels([("tenant", "acme"), ("zone.a", "1")]).unwrap();
         let created = builder.create_memfd().unwrap();
@@ -54,6 +65,7 @@ impl MadeUp {
             reads: RdLatency::EMPTY,
             writes: WrLatency::EMPTY,
             waits: Wait::EMPTY,
+            status,
         };
         writers.blks[0].write(&BlkIdentity { name: Name::new("vda") }, clock());
         writers.nets[0].write(&NetIdentity { name: Name::new("vnet0") }, clock());
@@ -119,6 +131,7 @@ struct Writers {
     reads: RdLatency,
     writes: WrLatency,
     waits: Wait,
+    status: [u64; 2],
 }
 
 fn clock() -> Ns {
@@ -187,10 +200,10 @@ impl Writers {
     /// What revision 5 says of the domain as a whole.
     fn causes(&mut self, round: u64, now: Ns) {
         let status = Status {
-            state: Word::from(0),
-            reason: Word::from(1),
+            state: Word::from(self.status[0]),
+            reason: Word::from(self.status[1]),
             since_ns: Word::from(now.0),
-            device: Word::NOT_PRODUCED,
+            device: Word::from((self.status == IO_ERROR).then_some(0)),
         };
         self.dom.write(&status, now);
         let threads = Threads {

@@ -16,6 +16,8 @@ pub(super) const STATUS: &[Family] = computed! {
     "domain_status_reason" Info None StatusReason
         "Why the domain is in its status, and the disk whose error stopped it.";
     "domain_status_age_seconds" Gauge Seconds StatusSeconds "Time since the domain got its status.";
+    "domain_unanswered_seconds" Gauge Seconds Unanswered
+        "Time since hypervisor or VMM last answered; absent while it answers.";
     "domain_session" Info None Session
         "Differs whenever the domain's counters do not go on from earlier ones, and why.";
     "domain_migration" Info None MigrationState "State of the domain's last migration away from this host.";

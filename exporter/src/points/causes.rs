@@ -1,6 +1,6 @@
 //! Points of status, session, migration, balloon and queues.
 
-use domstat_consumer::Sample;
+use domstat_consumer::{Sample, domain_status};
 use domstat_layout::latest::{
     Balloon, BlkQueue, CAUSE_NAMES, Lineage, MIGRATION_STATE_NAMES, Migration, REASON_NAMES,
     STATUS_NAMES, Status,
@@ -15,7 +15,10 @@ use crate::scrape::DomainScrape;
 /// The group that a computed family of this module is about.
 pub(super) const fn group(computed: Computed) -> Option<&'static GroupDesc> {
     Some(match computed {
-        Computed::Status | Computed::StatusReason | Computed::StatusSeconds => Status::DESC,
+        Computed::Status
+        | Computed::StatusReason
+        | Computed::StatusSeconds
+        | Computed::Unanswered => Status::DESC,
         Computed::Session => Lineage::DESC,
         Computed::MigrationState => Migration::DESC,
         Computed::BalloonAge => Balloon::DESC,
@@ -40,7 +43,10 @@ impl<S: Sink> ComputedFamily<'_, S> {
         domain: &DomainScrape,
     ) -> Result<(), S::Error> {
         match computed {
-            Computed::Status | Computed::StatusReason | Computed::StatusSeconds => {
+            Computed::Status
+            | Computed::StatusReason
+            | Computed::StatusSeconds
+            | Computed::Unanswered => {
                 let status = dom::<Status>(domain);
                 status.map_or(Ok(()), |status| self.status(computed, domain, &status))
             }
@@ -85,6 +91,7 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 let known = if device.is_empty() { &labels[..1] } else { &labels };
                 self.point(domain, known, Value::Count(1), domain.created)
             }
+            Computed::Unanswered if !domain_status::is_unanswered(status) => Ok(()),
             _ => self.age(domain, status.since_ns.value()),
         }
     }

@@ -48,10 +48,16 @@ pub enum Event {
     },
     /// The domain's state changed.
     State {
-        /// QEMU's word for it: `running`, `paused`, `io-error`, ...
+        /// The word of the group `status`: `running`, `paused`, `io_error`, ...
         state: String,
+        /// Its word for why, if it is known: `user`, `no_space`, ...
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The disk whose error stopped the domain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<String>,
     },
-    /// The connection to the domain was lost; the domain may live on.
+    /// Hypervisor or VMM does not answer, or closed the connection; the domain may live on.
     Disconnected,
     /// The domain answers again.
     Connected,

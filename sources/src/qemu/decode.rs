@@ -332,13 +332,13 @@ pub(super) fn guest_memory(reply: &Value, memory: &mut Memory) {
 
 /// What the guest's driver reports beyond that; `None` if it has not reported yet. `now` is the
 /// region's clock and `now_s` the host's, in seconds since 1970, at one moment.
-pub(super) fn balloon(reply: &Value, now: Ns, now_s: u64) -> Option<Balloon> {
+pub(super) fn balloon(reply: &Value, now: Ns, now_s: u64) -> Option<(Balloon, u64)> {
     let stats = &reply["stats"];
     let word = |key: &str| Word::from(stats[key].as_u64().filter(|v| *v < u64::MAX / 2));
     let last_update = reply["last-update"].as_u64().filter(|s| *s > 0)?;
     // The host's clock may have been set back since.
     let age_ns = now_s.saturating_sub(last_update).checked_mul(1_000_000_000);
-    Some(Balloon {
+    let balloon = Balloon {
         disk_caches_bytes: word("stat-disk-caches"),
         hugetlb_pgalloc: word("stat-htlb-pgalloc"),
         hugetlb_pgfail: word("stat-htlb-pgfail"),
@@ -349,7 +349,8 @@ pub(super) fn balloon(reply: &Value, now: Ns, now_s: u64) -> Option<Balloon> {
         async_reclaim: word("stat-async-reclaims"),
         direct_reclaim: word("stat-direct-reclaims"),
         last_update_ns: age_ns.and_then(|age| now.0.checked_sub(age)).into(),
-    })
+    };
+    Some((balloon, last_update))
 }
 
 /// Thread ids of IOThreads, from query-iothreads.

@@ -149,11 +149,12 @@ pub(super) fn set_balloon_interval(
 
 const BALLOON_INTERVAL: &str = "guest-stats-polling-interval";
 
-/// Memory sizes and, if there is a balloon at this path, what its driver reports.
+/// Memory sizes and, if there is a balloon at this path, what its driver reported, and when (QEMU's
+/// seconds).
 pub(super) fn memory(
     qmp: &mut Connection,
     balloon: Option<&str>,
-) -> Result<(Memory, Option<Balloon>), QmpError> {
+) -> Result<(Memory, Option<(Balloon, u64)>), QmpError> {
     let size = qmp.ask_lenient("query-memory-size-summary", &Value::Null)?;
     let base = size["base-memory"].as_u64();
     let plugged = size["plugged-memory"].as_u64().unwrap_or(0);

@@ -55,6 +55,8 @@ struct Observer<P: Publisher> {
     domain: Option<VmState<P>>,
     peer: PeerKind,
     contact: Contact,
+    /// When the last connection ended.
+    down_since: Option<Instant>,
     /// The last note to the operator, so that it is written once.
     noted: String,
     noted_once: BTreeSet<&'static str>,
@@ -116,6 +118,7 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
         domain: None,
         peer,
         contact: Contact::Down,
+        down_since: None,
         noted,
         noted_once,
     };
@@ -220,6 +223,7 @@ impl<P: Publisher> Observer<P> {
                 domain.extents(qmp)?;
                 domain.look_at_jobs(qmp, Link::New)?;
                 domain.topology(qmp)?;
+                domain.speak();
                 domain.report(Event::Connected);
             }
             None => self.begin_domain(qmp, identity, process)?,
@@ -309,12 +313,15 @@ impl<P: Publisher> Observer<P> {
         self.set_status(contact == Contact::Answers);
         self.contact = contact;
         if let Some(domain) = &mut self.domain {
+            match contact {
+                Contact::Answers => domain.speak(),
+                Contact::Stuck | Contact::Down => domain.fall_silent(),
+            }
             domain.report(event);
         }
     }
 
     fn step(&mut self, qmp: &mut Connection) -> Result<(), Left> {
-        self.watch_contact(qmp);
         let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
         let began = Instant::now();
         domain.time_out();
@@ -323,6 +330,8 @@ impl<P: Publisher> Observer<P> {
         domain.run_due(qmp)?;
         // What came behind a reply wakes nobody.
         let mut drained = domain.drain(qmp)?;
+        self.watch_contact(qmp);
+        let Some(domain) = &mut self.domain else { return Err(QmpError::Closed.into()) };
         if !qmp.is_stuck() {
             match domain.complete_reports(qmp) {
                 Err(error) if !error.is_of_the_command() => return Err(error.into()),
@@ -380,6 +389,7 @@ impl<P: Publisher> Observer<P> {
             domain.deliver(&mut self.publisher);
         }
         self.contact = Contact::Down;
+        self.down_since = Some(Instant::now());
     }
 
     /// A QEMU listens for as long as it lives: if nobody does, it has ended. Where its process is
@@ -402,6 +412,9 @@ impl<P: Publisher> Observer<P> {
             if let Some(domain) = &mut self.domain {
                 domain.run_threads();
                 domain.time_out();
+                if self.down_since.is_some_and(|since| since.elapsed() >= self.options.limit) {
+                    domain.fall_silent();
+                }
             }
             match self.take_commands(None) {
                 Ok(false) if Instant::now() < until => self.sleep(None, Some(until)),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use domstat_layout::{Clock, Word};
+use domstat_layout::{Clock, Ns, Word};
 use serde_json::Value;
 
 use super::Options;
@@ -80,8 +80,8 @@ pub(super) struct VmState<P: Publisher> {
     histograms: Option<Histograms>,
     balloon_interval: Option<BalloonInterval>,
     device_limits: DeviceLimits,
-    /// Whether the balloon has reported.
-    has_balloon: bool,
+    /// The guest's last report of its balloon: QEMU's time of it, and ours.
+    balloon_report: Option<(u64, Ns)>,
     migration: MigrationState,
     status: Option<DomainStatus>,
     vm_stats: StatsSchema,
@@ -90,6 +90,10 @@ pub(super) struct VmState<P: Publisher> {
     state: String,
     is_running: bool,
     hints: Hints,
+    /// When QEMU last answered.
+    answered: Ns,
+    /// It does not answer, and the region says so.
+    is_silent: bool,
     polls: Polls,
     slots: Option<Slots<P>>,
     region: Option<P::Region>,
@@ -210,7 +214,7 @@ impl<P: Publisher> VmState<P> {
             histograms: options.latency_histograms.then(Histograms::default),
             balloon_interval: options.balloon_interval.map(BalloonInterval::new),
             device_limits: DeviceLimits::new(),
-            has_balloon: false,
+            balloon_report: None,
             migration: MigrationState::default(),
             status: None,
             vm_stats: StatsSchema::default(),
@@ -218,6 +222,8 @@ impl<P: Publisher> VmState<P> {
             state: String::new(),
             is_running: true,
             hints: Hints::default(),
+            answered: now(Clock::Boottime),
+            is_silent: false,
             polls,
             slots: None,
             region: None,

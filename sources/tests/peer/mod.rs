@@ -27,19 +27,25 @@ pub(crate) struct Quiet {
 #[derive(Clone, Default)]
 pub(crate) struct Written(Arc<Mutex<Words>>);
 
-/// Bytes of groups, by record and name.
-type Words = BTreeMap<(&'static str, &'static str), Vec<u8>>;
+/// Bytes of groups, and the time that they are as of, by record and name.
+type Words = BTreeMap<(&'static str, &'static str), (Vec<u8>, Ns)>;
 
 impl Written {
-    fn keep<G: Group>(&self, group: &G) {
+    fn keep<G: Group>(&self, group: &G, as_of: Ns) {
         let key = (G::DESC.record.name(), G::DESC.name);
-        self.0.lock().unwrap().insert(key, group.as_bytes().to_vec());
+        self.0.lock().unwrap().insert(key, (group.as_bytes().to_vec(), as_of));
+    }
+
+    /// What the group is as of, if it was written and not withdrawn.
+    pub(crate) fn as_of<G: Group>(&self) -> Option<u64> {
+        let key = (G::DESC.record.name(), G::DESC.name);
+        self.0.lock().unwrap().get(&key).map(|(_, as_of)| as_of.0)
     }
 
     /// The group, if it was written and not withdrawn.
     pub(crate) fn get<G: Group>(&self) -> Option<G> {
         let key = (G::DESC.record.name(), G::DESC.name);
-        self.0.lock().unwrap().get(&key).map(|bytes| G::read_from_bytes(bytes).unwrap())
+        self.0.lock().unwrap().get(&key).map(|(bytes, _)| G::read_from_bytes(bytes).unwrap())
     }
 
     /// Waits until the group is as it is to be.
@@ -62,8 +68,8 @@ impl Written {
 pub(crate) struct Sink(Written);
 
 impl DomSink for Sink {
-    fn write<G: DomGroup>(&mut self, group: &G, _: Ns) {
-        self.0.keep(group);
+    fn write<G: DomGroup>(&mut self, group: &G, as_of: Ns) {
+        self.0.keep(group, as_of);
     }
     fn deactivate<G: DomGroup>(&mut self) {
         self.0.withdraw::<G>();
@@ -75,11 +81,11 @@ impl VcpuSink for Sink {
     fn renew(&mut self) {}
 }
 impl BlkSink for Sink {
-    fn write<G: BlkGroup>(&mut self, group: &G, _: Ns) {
-        self.0.keep(group);
+    fn write<G: BlkGroup>(&mut self, group: &G, as_of: Ns) {
+        self.0.keep(group, as_of);
     }
-    fn write_hist<G: BlkHistGroup>(&mut self, group: &G, _: Ns) {
-        self.0.keep(group);
+    fn write_hist<G: BlkHistGroup>(&mut self, group: &G, as_of: Ns) {
+        self.0.keep(group, as_of);
     }
     fn deactivate<G: BlkGroup>(&mut self) {
         self.0.withdraw::<G>();

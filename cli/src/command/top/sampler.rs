@@ -316,9 +316,9 @@ impl Row {
 
     /// One word for the domain: what hypervisor or VMM says of it, if its statistics are live.
     pub(super) fn word(&self) -> &'static str {
-        match self.status {
-            Some(status) if self.is_live() && status != "unknown" => status,
-            _ => self.standing,
+        match self.liveness {
+            Some(liveness) => self.interval().word(liveness),
+            None => self.standing,
         }
     }
 

@@ -49,6 +49,9 @@ impl<P: Publisher> VmState<P> {
             }
             let result = self.ask(question, qmp);
             let took = began.elapsed();
+            if result.is_ok() {
+                self.answered = now(Clock::Boottime);
+            }
             self.polls.of(question).done(took, result.is_ok());
             if question == Question::Extents {
                 self.polls.of(Question::Blocks).done(took, result.is_ok());
@@ -134,36 +137,56 @@ impl<P: Publisher> VmState<P> {
         self.drain_before(qmp)?;
         let queries::Status { state, is_running } = answer?;
         self.is_running = is_running;
-        let known = !self.state.is_empty();
-        if known && state != self.state {
-            self.report(Event::State { state: state.clone() });
-            // What the threads do counts differently from here on.
-            self.polls.threads().hurry();
-        }
+        let has_changed = !self.state.is_empty() && state != self.state;
         self.state = state;
         let (number, libvirt_reason) = run_state::libvirt(&self.state, &self.hints);
         let (state, reason) = run_state::status(&self.state, &self.hints);
-        let device = self.device_of_error().filter(|_| state == State::IoError);
+        let disk = self.disk_of_error().filter(|_| state == State::IoError);
+        let device = disk.as_ref().and_then(|disk| self.slots.as_ref()?.blk_index(disk));
         // Of the state that it is found in it is not known since when.
         let status = self.status.get_or_insert(DomainStatus::new(state, reason, None));
         status.see(state, reason, device, asked);
-        let status = status.group();
+        let (words, status) = (status.words(), status.group());
+        self.is_silent = false;
         if let Some(slots) = &mut self.slots {
             slots.dom.write_arch(0, &[Word::new(number), Word::new(libvirt_reason)], asked);
             slots.dom.write::<Status>(&status, asked);
         }
+        if has_changed {
+            let (state, reason) = words;
+            let (state, reason) = (state.to_owned(), reason.map(str::to_owned));
+            self.report(Event::State { state, reason, disk });
+            // What the threads do counts differently from here on.
+            self.polls.threads().hurry();
+        }
         Ok(())
     }
 
-    /// The record of the disk whose error stopped the VM last.
-    fn device_of_error(&self) -> Option<u64> {
+    /// QEMU does not answer: in what state the VM is, is not known until it does.
+    pub(in crate::qemu) fn fall_silent(&mut self) {
+        if std::mem::replace(&mut self.is_silent, true) {
+            return;
+        }
+        let status = DomainStatus::unanswered(self.answered).group();
+        if let Some(slots) = &mut self.slots {
+            slots.dom.write::<Status>(&status, now(Clock::Boottime));
+        }
+    }
+
+    /// QEMU answers again.
+    pub(in crate::qemu) fn speak(&mut self) {
+        self.polls.of(Question::Status).hurry();
+    }
+
+    /// The disk whose error stopped the VM last.
+    fn disk_of_error(&self) -> Option<String> {
         let error = self.hints.io_error.as_ref()?;
         let is_its = |device: &Device, n: usize, layer: &Layer| {
             let by_node = !error.node.is_empty() && layer.nodes().any(|node| node == error.node);
             by_node || (n == 0 && !error.device.is_empty() && device.device == error.device)
         };
         let (name, ..) = self.images().find(|(_, device, n, layer)| is_its(device, *n, layer))?;
-        self.slots.as_ref()?.blk_index(&name)
+        Some(name)
     }
 
     /// What was read and written.
@@ -361,16 +384,35 @@ impl<P: Publisher> VmState<P> {
         self.drain_before(qmp)?;
         let (mut memory, balloon) = answer?;
         memory.rss_bytes = self.process.as_ref().and_then(|p| p.rss_bytes()).into();
+        let had_balloon = self.balloon_report.is_some();
+        let balloon = balloon.map(|(balloon, stamp)| self.date(balloon, stamp, asked));
         if let Some(slots) = &mut self.slots {
             slots.dom.write::<Memory>(&memory, asked);
             match &balloon {
-                Some(balloon) => slots.dom.write::<Balloon>(balloon, asked),
-                None if self.has_balloon => slots.dom.deactivate::<Balloon>(),
+                Some((balloon, as_of)) => slots.dom.write::<Balloon>(balloon, *as_of),
+                None if had_balloon => slots.dom.deactivate::<Balloon>(),
                 None => {}
             }
-            self.has_balloon = balloon.is_some();
+        }
+        if balloon.is_none() {
+            self.balloon_report = None;
         }
         Ok(())
+    }
+
+    /// The balloon's numbers, which are as of the guest's last report, not of the question. QEMU's
+    /// `stamp` of that counts seconds: a report has one time, however often it is asked for.
+    fn date(&mut self, mut balloon: Balloon, stamp: u64, asked: Ns) -> (Balloon, Ns) {
+        let before = self.balloon_report;
+        if let Some((_, at)) = before.filter(|(last, _)| *last == stamp) {
+            balloon.last_update_ns = Word::new(at.0);
+            return (balloon, at);
+        }
+        let at = balloon.last_update_ns.value().map_or(asked, Ns);
+        // The host's clock may have been set back.
+        let at = before.map_or(at, |(_, before)| before.max(at));
+        self.balloon_report = Some((stamp, at));
+        (balloon, at)
     }
 
     /// How the last migration goes, or went.
