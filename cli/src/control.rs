@@ -8,13 +8,20 @@ use std::path::{Path, PathBuf};
 
 use domstat_layout::directory::CONTROL_SOCKET;
 
+mod armed_file;
 pub(crate) mod client;
 mod hub;
 mod lines;
 mod server;
 
+pub(crate) use armed_file::ArmedFile;
 pub(crate) use hub::Hub;
 pub(crate) use server::Server;
+
+/// Where the thresholds that are armed are kept: next to the control socket.
+pub(crate) fn armed_path(control: &Path) -> PathBuf {
+    control.with_extension("thresholds")
+}
 
 /// Where the control socket is unless another path is given.
 pub(crate) fn path_in(dir: &Path) -> PathBuf {

@@ -57,8 +57,13 @@ pub(crate) enum Failure {
     Control { action: String, source: io::Error },
     #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
     NoDaemon { path: PathBuf, source: io::Error },
-    #[error("the daemon at {} closed the connection", .path.display())]
+    #[error("the daemon at {} has ended: no more events come", .path.display())]
     DaemonEnded { path: PathBuf },
+    #[error(
+        "the daemon at {} closed the connection without a word: it died, or was killed",
+        .path.display()
+    )]
+    DaemonDied { path: PathBuf },
     #[error("{disk}: the threshold of {threshold_bytes} bytes is not armed any more: {why}")]
     NotArmed { disk: String, threshold_bytes: u64, why: String },
     #[error(transparent)]
@@ -110,6 +115,7 @@ impl Failure {
             | Self::FileAndSocket
             | Self::OneDomainOnly => ExitCode::from(2),
             Self::NotArmed { .. } => ExitCode::from(5),
+            Self::DaemonDied { .. } => ExitCode::from(6),
             Self::Refused(error) if error.code == ErrorCode::Invalid => ExitCode::from(2),
             Self::Output(_)
             | Self::Os { .. }

@@ -255,3 +255,59 @@ fn real_jobs_end_as_they_were_asked_to() {
     assert_eq!(told, ["m2", "b1"]);
     assert_eq!(job()["ended"], 5);
 }
+
+#[test]
+fn a_threshold_that_fires_while_no_daemon_runs_is_reported_once() {
+    if !is_there() {
+        return skip("qemu", "qemu-system-x86_64 is not installed");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut vm = Vm::start(dir.path(), "blind", u32::MAX, &[]);
+    for (killed, threshold) in [(true, 4096), (false, 8192)] {
+        vm.ask("stop", &Value::Null);
+        let mut first = daemon(dir.path(), &vm);
+        show(dir.path(), "blind");
+        let mut events = Events::of(dir.path(), "blind");
+        let set =
+            output(dir.path(), &["block", "threshold", "blind", "hda", &threshold.to_string()]);
+        assert!(set.status.success(), "{}", stderr(&set));
+        if killed {
+            first.0.kill().unwrap();
+            first.0.wait().unwrap();
+        } else {
+            assert!(first.interrupt().success());
+        }
+        let code = events.process.0.wait().unwrap().code();
+        let said = std::fs::read_to_string(dir.path().join("events.said")).unwrap();
+        assert_eq!(code, Some(if killed { 6 } else { 3 }), "{said}");
+        assert_eq!(events.named("daemon_ends").len(), usize::from(!killed));
+        let cursor = said.lines().find_map(|line| line.split("--from ").nth(1)).unwrap();
+        let before = vm.count("BLOCK_WRITE_THRESHOLD");
+        vm.ask("cont", &Value::Null);
+        wait_for("QEMU's event", || (vm.count("BLOCK_WRITE_THRESHOLD") > before).then_some(()));
+        vm.ask("stop", &Value::Null);
+
+        let mut second = daemon(dir.path(), &vm);
+        show(dir.path(), "blind");
+        let args = ["events", "blind", "--json", "--from", cursor, "--count", "3"];
+        let told = stdout(&output(dir.path(), &args));
+        let told: Vec<Value> =
+            told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names: Vec<_> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["lost", "published", "write_threshold"], "{told:?}");
+        assert_eq!(
+            (&told[2]["threshold_bytes"], &told[2]["reconciled"]),
+            (&json!(threshold), &json!(true))
+        );
+        assert_ne!(told[2]["epoch"], cursor.split(':').next().unwrap());
+        assert!(second.interrupt().success());
+        // The third daemon has nothing to add.
+        let mut third = daemon(dir.path(), &vm);
+        show(dir.path(), "blind");
+        let next = format!("{}:0", told[2]["epoch"].as_str().unwrap());
+        let args = ["events", "blind", "--json", "--from", &next, "--count", "2"];
+        let told = stdout(&output(dir.path(), &args));
+        assert!(!told.contains("write_threshold"), "{told}");
+        assert!(third.interrupt().success());
+    }
+}

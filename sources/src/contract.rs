@@ -10,18 +10,20 @@ use domstat_layout::schema::FieldShape;
 use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Ns};
 
+mod armed;
 mod command;
 mod event;
 mod fleet;
 mod observer;
 mod publisher;
 
+pub use armed::{Armed, ArmedThresholds};
 pub(crate) use command::check_flags;
 pub use command::{
     Command, ControlError, DiskInfo, ErrorCode, JobAborted, JobFlags, JobStatus, Reply, SetRequest,
     ThresholdFlags, ThresholdSet,
 };
-pub use event::{Event, JobOutcome};
+pub use event::{Event, JobOutcome, LossReason};
 pub use fleet::Fleet;
 pub use observer::{Observation, Observer, ObserverStatus};
 pub use publisher::{Publisher, Sinks};

@@ -60,10 +60,13 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
     },
-    /// Events from now on; the answer is a [`Subscribed`].
+    /// Events from now on, or those since another one first; the answer is a [`Subscribed`].
     Subscribe {
         /// Only those of this domain.
         domain: Option<String>,
+        /// Where to begin; without it, with the next event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Cursor>,
     },
 }
 
@@ -123,18 +126,60 @@ pub struct DomainLine {
     pub qmp: String,
 }
 
+/// A place among the events of a daemon, `EPOCH:NUMBER` in text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The daemon that numbered them: another one begins at 0 again, and has an epoch of its own.
+    /// Without it, the one that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
+    /// The number of the first event that is wanted.
+    pub number: u64,
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.epoch {
+            Some(epoch) => write!(f, "{epoch}:{}", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (epoch, number) = match text.split_once(':') {
+            Some((epoch, number)) if !epoch.is_empty() => (Some(epoch.to_owned()), number),
+            Some(_) => return Err("expected EPOCH:NUMBER or NUMBER".to_owned()),
+            None => (None, text),
+        };
+        let number = number.parse().map_err(|_| "expected EPOCH:NUMBER or NUMBER".to_owned())?;
+        Ok(Self { epoch, number })
+    }
+}
+
 /// The answer to [`Request::Subscribe`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribed {
     /// The domain whose events follow; of all domains if there is none.
     pub subscribed: Option<String>,
+    /// The number of the daemon's next event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Cursor>,
 }
 
 /// An event of a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLine {
-    /// The domain.
+    /// The domain; empty if the event is of none, or of all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub domain: String,
+    /// Its place among the events of the daemon, all domains together; what is said to one subscriber
+    /// alone has none.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Cursor>,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,

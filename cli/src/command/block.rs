@@ -64,7 +64,7 @@ enum Verb {
         /// Bytes (10737418240, 10G, 512M), or a percentage of the capacity (80%, 12.345%)
         #[arg(value_parser = threshold)]
         threshold: Threshold,
-        /// Wait until it has fired; exit code 5 if it is replaced or disarmed
+        /// Wait until it has fired; exit code 5 if it is replaced, disarmed or lost
         #[arg(long)]
         wait: bool,
     },
@@ -141,7 +141,7 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             let events = match wait {
                 true => {
                     let mut events = Client::connect(args.control.as_deref(), dir)?;
-                    events.subscribe(Some(domain))?;
+                    events.subscribe(Some(domain), None)?;
                     Some(events)
                 }
                 false => None,
@@ -243,7 +243,13 @@ fn wait_for(
                     bytes => format!("another client set {bytes} bytes"),
                 }
             }
+            Event::ThresholdLost { node, threshold_bytes, .. }
+                if *node == set.node && *threshold_bytes == set.threshold_bytes =>
+            {
+                "its image was removed".to_owned()
+            }
             Event::Lost { .. } => "events were lost, so it may have fired".to_owned(),
+            Event::DaemonEnds => return Err(events.ended_in_order()),
             Event::Gone => {
                 super::events::print(out, &line, as_json)?;
                 let message =
@@ -328,9 +334,9 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let mut to_events = Client::connect(Some(&path), None)?;
         let (mut daemon, _) = listener.accept().unwrap();
-        let mut lines = line(&Answer::Ok(Subscribed { subscribed: None }));
+        let mut lines = line(&Answer::Ok(Subscribed { subscribed: None, next: None }));
         for event in events {
-            lines += &line(&EventLine { domain: "d".to_owned(), event: event.clone() });
+            lines += &line(&EventLine { domain: "d".to_owned(), at: None, event: event.clone() });
         }
         daemon.write_all(lines.as_bytes()).unwrap();
         let disk = DiskInfo {
@@ -354,7 +360,7 @@ mod tests {
                 lists.write_all(line(&Answer::Ok([&disk])).as_bytes()).unwrap();
             }
         });
-        to_events.subscribe(None)?;
+        to_events.subscribe(None, None)?;
         let set =
             ThresholdSet { disk: "vda".to_owned(), node: "n".to_owned(), threshold_bytes: 500 };
         let connect = || Client::connect(Some(&path), None);
@@ -370,7 +376,7 @@ mod tests {
     fn a_wait_ends_when_the_threshold_is_not_armed_any_more() {
         let (disk, node) = ("vda".to_owned(), "n".to_owned());
         let replaced = Event::ThresholdReplaced { disk, node, threshold_bytes: 500, new_bytes: 0 };
-        let lost = Event::Lost { events: 3 };
+        let lost = Event::Lost { events: Some(3) };
         let ends = |events: &[Event], armed| wait_with(events, armed).map_err(|e| e.exit_code());
         let not_armed = Err(std::process::ExitCode::from(5));
         for event in [&replaced, &lost, &fired(7)] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domstat_sources::contract::Event;
-use domstat_sources::control::{EventLine, line};
+use domstat_sources::control::{Cursor, EventLine, line};
 
 use crate::control::client::Client;
 use crate::error::Failure;
@@ -20,10 +20,16 @@ const EXAMPLES: &str = "\
 Examples:
   domstat events web1
   domstat events --json | jq 'select(.event == \"write_threshold\")'
+  domstat events --json --from 5f3a90c1d2e4b678:17
 
 Each event is reported once. One that QEMU emitted while nobody was connected is concluded from
 what is found afterwards and marked \"reconciled\". Of a domain whose events come too fast, some
-are left out: the event \"lost\" in their place says how many.";
+are left out: the event \"lost\" in their place says how many.
+
+Each event has a number. --from continues with that one, as far as the daemon remembers (4096 events):
+what it does not, and what another daemon had numbered, is the event \"lost\".
+
+Exit status: 3 after the daemon has ended (the event \"daemon_ends\" comes first), 6 if it died.";
 
 /// Print events of a VM that `domstat run qemu` observes, as they come
 #[derive(clap::Args)]
@@ -34,6 +40,10 @@ pub(crate) struct Args {
     /// The daemon's control socket; default: control.sock next to the regions
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Begin with this event, by the daemon's epoch and the event's number as --json prints them; by
+    /// the number alone of the daemon that runs now
+    #[arg(long, value_name = "EPOCH:N")]
+    from: Option<Cursor>,
     /// End after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -44,7 +54,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let mut client = Client::connect(args.control.as_deref(), dir)?;
-    client.subscribe(args.domain.as_deref())?;
+    let mut next = client.subscribe(args.domain.as_deref(), args.from.as_ref())?;
     let stop = Stop::on_signals()?;
     message("waiting for events; stop with Ctrl-C");
     let stream = client.stream()?;
@@ -64,14 +74,29 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
             // ORDERING: as in the thread above.
             _ if asked.load(Ordering::SeqCst) => break,
             // Without the daemon no event comes any more: not the same as no event.
-            Ok(None) => return Err(client.ended()),
-            Err(failure) => return Err(failure),
+            Ok(None) => return Err(blind(client.ended(), next.as_ref())),
+            Err(failure) => return Err(blind(failure, next.as_ref())),
         };
         print(&mut out, &event, args.json)?;
         out.flush()?;
+        if event.event == Event::DaemonEnds {
+            return Err(blind(client.ended_in_order(), next.as_ref()));
+        }
+        if let Some(at) = event.at {
+            next = Some(Cursor { number: at.number.saturating_add(1), ..at });
+        }
         left -= 1;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says how to continue after a failure, where nothing is seen any more.
+fn blind(failure: Failure, next: Option<&Cursor>) -> Failure {
+    if let Some(next) = next {
+        let next = output::printable(&next.to_string());
+        eprintln!("domstat: continue with domstat events --from {next}");
+    }
+    failure
 }
 
 /// One event, as a line.
@@ -79,7 +104,8 @@ pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> s
     if as_json {
         return write!(out, "{}", Safe(&line(event)));
     }
-    write!(out, "{}  {}", output::printable(&event.domain), event.event.name())?;
+    let domain = if event.domain.is_empty() { output::ABSENT } else { &event.domain };
+    write!(out, "{}  {}", output::printable(domain), event.event.name())?;
     let mut text = |key: &str, value: &str| match value {
         "" => Ok(()),
         value => write!(out, "  {key} {}", output::printable(value)),
@@ -112,7 +138,13 @@ pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> s
             text("new_bytes", &new_bytes.to_string())?;
             text("node", node)?;
         }
-        Event::Lost { events } => text("events", &events.to_string())?,
+        Event::ThresholdLost { disk, node, threshold_bytes, reason } => {
+            text("disk", disk)?;
+            text("threshold_bytes", &threshold_bytes.to_string())?;
+            text("reason", reason.name())?;
+            text("node", node)?;
+        }
+        Event::Lost { events } => text("events", &number(*events))?,
         Event::State { state, reason, disk } => {
             text("state", state)?;
             text("reason", reason.as_deref().unwrap_or_default())?;

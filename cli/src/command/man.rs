@@ -49,7 +49,8 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("2", "Wrong usage."),
     ("3", "A region cannot be attached or published, or none of those listed may be read."),
     ("4", "Anything else."),
-    ("5", "The threshold that is waited for was replaced or disarmed."),
+    ("5", "The threshold that is waited for was replaced, disarmed or lost."),
+    ("6", "The daemon died while its events or its answer were waited for."),
 ];
 
 pub(crate) fn run(args: &Args, command: clap::Command) -> Result<ExitCode, Failure> {

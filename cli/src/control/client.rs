@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domstat_sources::control::{Answer, EventLine, MAX_ANSWER, Request, Subscribed, line, parse};
+use domstat_sources::control::{
+    Answer, Cursor, EventLine, MAX_ANSWER, Request, Subscribed, line, parse,
+};
 use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
@@ -43,10 +45,15 @@ impl Client {
         }
     }
 
-    /// Subscribes; from here on [`Client::next_event`] gives events.
-    pub(crate) fn subscribe(&mut self, domain: Option<&str>) -> Result<(), Failure> {
-        let request = Request::Subscribe { domain: domain.map(str::to_owned) };
-        self.ask::<Subscribed>(&request).map(|_| ())
+    /// Subscribes; from here on [`Client::next_event`] gives events. Returns the place of the daemon's
+    /// next event, which a daemon of an earlier version does not number.
+    pub(crate) fn subscribe(
+        &mut self,
+        domain: Option<&str>,
+        from: Option<&Cursor>,
+    ) -> Result<Option<Cursor>, Failure> {
+        let request = Request::Subscribe { domain: domain.map(str::to_owned), from: from.cloned() };
+        self.ask::<Subscribed>(&request).map(|subscribed| subscribed.next)
     }
 
     /// The next event; `None` at the end.
@@ -71,8 +78,14 @@ impl Client {
         Failure::NoDaemon { path: self.path.clone(), source }
     }
 
-    /// The daemon, which was connected, closed the connection: as a rule because it ends.
+    /// The daemon, which was connected, closed the connection, which one that ends in order does not
+    /// without a word.
     pub(crate) fn ended(&self) -> Failure {
+        Failure::DaemonDied { path: self.path.clone() }
+    }
+
+    /// The daemon said that it ends.
+    pub(crate) fn ended_in_order(&self) -> Failure {
         Failure::DaemonEnded { path: self.path.clone() }
     }
 

@@ -1,12 +1,17 @@
 //! Distribution of events to the subscribers of a control socket.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domstat_sources::contract::Event;
-use domstat_sources::control::{EventLine, line};
+use domstat_sources::control::{Cursor, EventLine, line};
 
+/// Most events that are remembered for subscribers that come back, and most bytes of their lines: some
+/// minutes of the busiest VMs, days of usual ones.
+const MAX_HISTORY: usize = 4096;
+const MAX_HISTORY_BYTES: usize = 4 << 20;
 /// Most events that a subscriber may lag behind. Domains with events in its queue have equal shares of
 /// them: one that floods loses its own events only.
 const MAX_BACKLOG: usize = 4096;
@@ -19,14 +24,57 @@ const MAX_EVENT_BYTES: usize = 256;
 /// Takes each event to every subscriber, once and in order.
 #[derive(Default)]
 pub(crate) struct Hub {
+    /// Of this daemon; no other one has it.
+    epoch: String,
     subscribers: Mutex<Subscribers>,
+    /// Notified when a subscription has ended.
+    left: Condvar,
 }
 
 #[derive(Default)]
 struct Subscribers {
     next: u64,
     list: BTreeMap<u64, (Option<String>, Arc<Queue>)>,
+    history: History,
+    /// Subscriptions that have not ended.
+    open: usize,
     closed: bool,
+}
+
+/// The last events.
+#[derive(Default)]
+struct History {
+    /// The domain of each event, with its line. The last one has the number before `next`.
+    events: VecDeque<(Arc<str>, Arc<str>)>,
+    bytes: usize,
+    /// The number of the next event.
+    next: u64,
+}
+
+impl History {
+    fn push(&mut self, domain: Arc<str>, text: Arc<str>) {
+        self.next += 1;
+        self.bytes += text.len();
+        self.events.push_back((domain, text));
+        while self.events.len() > MAX_HISTORY || self.bytes > MAX_HISTORY_BYTES {
+            let Some((_, text)) = self.events.pop_front() else { return };
+            self.bytes -= text.len();
+        }
+    }
+
+    /// The number of the first event that is remembered.
+    fn first(&self) -> u64 {
+        self.next.saturating_sub(self.events.len() as u64)
+    }
+
+    /// The events from this number on, and what was lost of them.
+    fn since(&self, from: u64) -> (Option<Event>, impl Iterator<Item = &(Arc<str>, Arc<str>)>) {
+        let first = self.first();
+        let lost = first.checked_sub(from).filter(|lost| *lost > 0);
+        let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let lost = lost.map(|lost| Event::Lost { events: Some(lost) });
+        (lost, self.events.iter().skip(skipped))
+    }
 }
 
 /// What a subscriber has not taken yet.
@@ -75,7 +123,13 @@ pub(super) enum Next {
 
 impl Hub {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        let epoch = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
+        Arc::new(Self { epoch, ..Self::default() })
+    }
+
+    /// The place of an event of this daemon.
+    fn at(&self, number: u64) -> Cursor {
+        Cursor { epoch: Some(self.epoch.clone()), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscribers> {
@@ -85,40 +139,87 @@ impl Hub {
     /// Queues the event for every subscriber of the domain. One that lags too far behind gets the
     /// number of those that it missed in their place.
     pub(crate) fn send(&self, domain: &str, event: &Event) {
-        let text: Arc<str> = line_of(domain, event.clone()).into();
+        let mut subscribers = self.lock();
+        let at = Some(self.at(subscribers.history.next));
+        let text: Arc<str> =
+            line(&EventLine { domain: domain.to_owned(), at, event: event.clone() }).into();
         let domain: Arc<str> = domain.into();
-        for (wanted, queue) in self.lock().list.values() {
+        for (wanted, queue) in subscribers.list.values() {
             if wanted.as_ref().is_none_or(|wanted| **wanted == *domain) {
                 queue.push(&domain, &text);
             }
         }
+        subscribers.history.push(domain, text);
     }
 
-    pub(super) fn subscribe(self: &Arc<Self>, domain: Option<String>) -> Subscription {
+    /// Subscribes to the events of a domain, or of all: from the next one on, or from an earlier one as
+    /// far as these are remembered. Also gives the number of the next event.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        domain: Option<String>,
+        from: Option<&Cursor>,
+    ) -> (Subscription, Cursor) {
         let queue = Arc::<Queue>::default();
         let mut subscribers = self.lock();
+        let history = &subscribers.history;
+        let at = self.at(history.next);
+        if let Some(from) = from {
+            let is_own = from.epoch.as_ref().is_none_or(|epoch| *epoch == self.epoch);
+            let (lost, events) = match is_own && from.number <= history.next {
+                true => history.since(from.number),
+                // Numbers of another daemon: how many of its events there were is not known.
+                false => (Some(Event::Lost { events: None }), history.since(history.first()).1),
+            };
+            let lost = lost.map(|lost| {
+                let domain = domain.clone().unwrap_or_default();
+                (Arc::from(domain.as_str()), Arc::from(line_of(&domain, lost)))
+            });
+            let is_wanted = |of: &Arc<str>| domain.as_ref().is_none_or(|domain| **of == **domain);
+            let events = events.filter(|(of, _)| is_wanted(of)).cloned();
+            lost.into_iter().chain(events).for_each(|(of, text)| queue.add(&of, &text));
+        }
         let number = subscribers.next;
         subscribers.next += 1;
+        subscribers.open += 1;
         if subscribers.closed {
             queue.close();
         } else {
             subscribers.list.insert(number, (domain, Arc::clone(&queue)));
         }
         drop(subscribers);
-        Subscription { hub: Arc::clone(self), number, queue }
+        (Subscription { hub: Arc::clone(self), number, queue }, at)
     }
 
-    /// Ends every subscription once its last event is taken.
-    pub(crate) fn close(&self) {
+    /// The daemon ends: every subscription does once its last event is taken, which says so. Waits for
+    /// them, at most for `limit`.
+    pub(crate) fn close(&self, limit: Duration) {
         let mut subscribers = self.lock();
         subscribers.closed = true;
-        std::mem::take(&mut subscribers.list).into_values().for_each(|(_, q)| q.close());
+        let (nobody, last) = (Arc::from(""), Arc::from(line_of("", Event::DaemonEnds)));
+        for (_, queue) in std::mem::take(&mut subscribers.list).into_values() {
+            queue.add(&nobody, &last);
+            queue.close();
+        }
+        let is_open = |subscribers: &mut Subscribers| subscribers.open > 0;
+        let waited = self.left.wait_timeout_while(subscribers, limit, is_open);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event, however many there are.
+    fn add(&self, domain: &Arc<str>, text: &Arc<str>) {
+        let mut state = self.lock();
+        let share = state.shares.entry(Arc::clone(domain)).or_default();
+        share.events += 1;
+        share.bytes += text.len();
+        state.events.push_back((Arc::clone(domain), Queued::Line(Arc::clone(text))));
+        drop(state);
+        self.changed.notify_one();
     }
 
     fn push(&self, domain: &Arc<str>, text: &Arc<str>) {
@@ -160,7 +261,7 @@ impl QueueState {
                 text
             }
             Queued::Lost => {
-                let events = std::mem::take(&mut share.lost);
+                let events = Some(std::mem::take(&mut share.lost));
                 line_of(&domain, Event::Lost { events }).into()
             }
         };
@@ -172,7 +273,7 @@ impl QueueState {
 }
 
 fn line_of(domain: &str, event: Event) -> String {
-    line(&EventLine { domain: domain.to_owned(), event })
+    line(&EventLine { domain: domain.to_owned(), at: None, event })
 }
 
 impl Subscription {
@@ -195,7 +296,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.lock().list.remove(&self.number);
+        let mut subscribers = self.hub.lock();
+        subscribers.list.remove(&self.number);
+        subscribers.open = subscribers.open.saturating_sub(1);
+        drop(subscribers);
+        self.hub.left.notify_all();
     }
 }
 
@@ -205,6 +310,10 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
+    fn all_of(hub: &Arc<Hub>) -> Subscription {
+        hub.subscribe(None, None).0
+    }
+
     fn event(error: &str) -> Event {
         Event::State { state: error.to_owned(), reason: None, disk: None }
     }
@@ -212,7 +321,7 @@ mod tests {
     #[test]
     fn events_come_once_and_in_order_and_only_of_the_domain() {
         let hub = Hub::new();
-        let (all, one) = (hub.subscribe(None), hub.subscribe(Some("b".to_owned())));
+        let (all, one) = (all_of(&hub), hub.subscribe(Some("b".to_owned()), None).0);
         hub.send("a", &event("1"));
         hub.send("b", &event("2"));
         let text = |next| match next {
@@ -224,10 +333,11 @@ mod tests {
         assert!(text(one.next(NOW)).contains("\"b\""));
         assert!(matches!(one.next(NOW), Next::Nothing));
         hub.send("b", &event("3"));
-        hub.close();
+        hub.close(NOW);
         assert!(text(one.next(NOW)).contains("\"3\""), "what was sent before the end is taken");
+        assert_eq!(text(one.next(NOW)), "{\"event\":\"daemon_ends\"}\n");
         assert!(matches!(one.next(NOW), Next::Closed));
-        assert!(matches!(hub.subscribe(None).next(NOW), Next::Closed));
+        assert!(matches!(all_of(&hub).next(NOW), Next::Closed));
     }
 
     /// What the subscriber has to take, by domain and word.
@@ -242,7 +352,7 @@ mod tests {
     #[test]
     fn a_domain_that_floods_loses_its_own_events_in_order() {
         let hub = Hub::new();
-        let all = hub.subscribe(None);
+        let all = all_of(&hub);
         hub.send("quiet", &event("before"));
         for _ in 0..MAX_BACKLOG * 2 {
             hub.send("flood", &Event::Connected);
@@ -253,7 +363,7 @@ mod tests {
         assert!(of("quiet").eq(&[event("before"), event("after")]));
         let lost = u64::try_from(MAX_BACKLOG * 2 - MAX_BACKLOG_OF_ONE).unwrap();
         assert_eq!(of("flood").count(), MAX_BACKLOG_OF_ONE + 1);
-        assert_eq!(of("flood").next_back(), Some(&Event::Lost { events: lost }));
+        assert_eq!(of("flood").next_back(), Some(&Event::Lost { events: Some(lost) }));
         assert_eq!(lines.last().unwrap().domain, "quiet", "in order");
         hub.send("flood", &Event::Connected);
         assert_eq!(taken(&all).pop().unwrap().event, Event::Connected, "there is room again");
@@ -262,7 +372,7 @@ mod tests {
     #[test]
     fn what_a_subscriber_lags_behind_is_bounded_whatever_the_number_of_domains() {
         let hub = Hub::new();
-        let all = hub.subscribe(None);
+        let all = all_of(&hub);
         let text = "x".repeat(MAX_EVENT_BYTES * 16);
         for domain in 0..1000 {
             let domain = format!("d{domain}");
@@ -277,5 +387,52 @@ mod tests {
         drop(queue);
         drop(all);
         assert!(hub.lock().list.is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_continues_where_it_was() {
+        let hub = Hub::new();
+        (0..10).for_each(|n| hub.send(if n % 2 == 0 { "a" } else { "b" }, &event(&n.to_string())));
+        let from = |number| Cursor { epoch: Some(hub.epoch.clone()), number };
+        let (one, next) = hub.subscribe(Some("b".to_owned()), Some(&from(4)));
+        assert_eq!(next, from(10));
+        hub.send("b", &event("10"));
+        let lines = taken(&one);
+        let numbers: Vec<u64> = lines.iter().map(|l| l.at.as_ref().unwrap().number).collect();
+        assert_eq!(numbers, [5, 7, 9, 10], "once each, in order");
+        assert!(taken(&hub.subscribe(None, Some(&from(11))).0).is_empty(), "nothing was missed");
+        // Without an epoch the number is this daemon's.
+        let bare = Cursor { epoch: None, number: 10 };
+        assert_eq!(taken(&hub.subscribe(None, Some(&bare)).0).len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_remembered_any_more_is_lost() {
+        let hub = Hub::new();
+        let many = MAX_HISTORY as u64 + 5;
+        (0..many).for_each(|_| hub.send("a", &Event::Connected));
+        let from = |number| Cursor { epoch: Some(hub.epoch.clone()), number };
+        let lines = taken(&hub.subscribe(None, Some(&from(2))).0);
+        assert_eq!(lines[0].event, Event::Lost { events: Some(3) });
+        assert_eq!((lines.len(), &lines[1].at), (MAX_HISTORY + 1, &Some(from(5))));
+        assert_eq!(lines.last().unwrap().at, Some(from(many - 1)));
+        let big = event(&"x".repeat(MAX_HISTORY_BYTES / 4));
+        (0..10).for_each(|_| hub.send("a", &big));
+        assert!(hub.lock().history.bytes <= MAX_HISTORY_BYTES);
+        assert!(hub.lock().history.events.len() < 4);
+    }
+
+    #[test]
+    fn numbers_of_another_daemon_are_lost_and_all_of_this_one_is_new() {
+        let (before, hub) = (Hub::new(), Hub::new());
+        assert_ne!(before.epoch, hub.epoch);
+        (0..3).for_each(|n| hub.send("a", &event(&n.to_string())));
+        let of_before = Cursor { epoch: Some(before.epoch.clone()), number: 2 };
+        // A number that this daemon has not reached is another's, too.
+        for from in [of_before, Cursor { epoch: None, number: 4 }] {
+            let lines = taken(&hub.subscribe(None, Some(&from)).0);
+            assert_eq!(lines[0].event, Event::Lost { events: None }, "{from}");
+            assert_eq!((lines.len(), lines[0].domain.as_str()), (4, ""));
+        }
     }
 }

@@ -13,7 +13,9 @@ use domstat_producer::{SocketFile, listen_at};
 use domstat_sources::contract::{
     Command, ControlError, ErrorCode, Fleet, JobAborted, JobFlags, Reply, SetRequest,
 };
-use domstat_sources::control::{Answer, DomainLine, MAX_REQUEST, Request, Subscribed, line};
+use domstat_sources::control::{
+    Answer, Cursor, DomainLine, MAX_REQUEST, Request, Subscribed, line,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
 use rustix::process::{Resource, getrlimit};
@@ -236,8 +238,8 @@ fn serve(stream: &UnixStream, client: &Admitted) -> io::Result<()> {
         limit = NEXT_REQUEST;
         match Request::parse(&text) {
             Err(error) => return send(stream, &line(&Answer::<()>::Error(error)), SEND),
-            Ok(Request::Subscribe { domain }) => {
-                return subscribe(stream, &client.shared.hub, domain);
+            Ok(Request::Subscribe { domain, from }) => {
+                return subscribe(stream, &client.shared.hub, domain, from.as_ref());
             }
             Ok(request) => send(stream, &answer(request, stream, client), SEND)?,
         }
@@ -246,9 +248,15 @@ fn serve(stream: &UnixStream, client: &Admitted) -> io::Result<()> {
 
 /// Events, until the client goes or the daemon ends. A client may take them as slowly as it likes: the
 /// hub leaves out what does not fit into its queue, and counts that.
-fn subscribe(stream: &UnixStream, hub: &Arc<Hub>, domain: Option<String>) -> io::Result<()> {
-    let subscription = hub.subscribe(domain.clone());
-    send(stream, &line(&Answer::Ok(Subscribed { subscribed: domain })), SEND)?;
+fn subscribe(
+    stream: &UnixStream,
+    hub: &Arc<Hub>,
+    domain: Option<String>,
+    from: Option<&Cursor>,
+) -> io::Result<()> {
+    let (subscription, next) = hub.subscribe(domain.clone(), from);
+    let answer = Subscribed { subscribed: domain, next: Some(next) };
+    send(stream, &line(&Answer::Ok(answer)), SEND)?;
     stream.set_write_timeout(None)?;
     let mut output = stream;
     loop {

@@ -1,15 +1,18 @@
 //! Publisher of domains that an observer finds.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use domstat_producer::{DomWriter, NetWriter, Unpublished, VcpuWriter};
-use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
+use domstat_sources::contract::{
+    ArmedThresholds, Description, Event, Publisher, Sinks, SourceError,
+};
 
 use super::lineage::lineage;
 use super::place::{Place, Visible};
 use super::shape::{Form, builder_of};
 use super::sinks::{BlkRecords, VcpuRecords};
-use crate::control::Hub;
+use crate::control::{ArmedFile, Hub};
 use crate::error::Failure;
 use crate::output::message::message;
 use crate::output::printable;
@@ -19,6 +22,7 @@ pub(crate) struct Regions {
     pub(crate) place: Place,
     pub(crate) form: Form,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) armed: Arc<ArmedFile>,
 }
 
 impl Publisher for Regions {
@@ -58,6 +62,14 @@ impl Publisher for Regions {
 
     fn event(&mut self, domain: &str, event: &Event) {
         self.hub.send(domain, event);
+    }
+
+    fn recall(&mut self, address: &Path) -> ArmedThresholds {
+        self.armed.recall(address)
+    }
+
+    fn remember(&mut self, address: &Path, armed: &ArmedThresholds) {
+        self.armed.remember(address, armed);
     }
 
     fn note(&mut self, text: &str) {

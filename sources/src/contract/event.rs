@@ -73,17 +73,62 @@ pub enum Event {
         /// The threshold that is armed now, in bytes; 0 if there is none.
         new_bytes: u64,
     },
-    /// Events of the domain were left out here, because they came faster than the subscriber took
-    /// them.
-    Lost {
-        /// How many.
-        events: u64,
+    /// A threshold that was armed does not exist any more, and whether it fired is not known.
+    ThresholdLost {
+        /// The disk, or a backing image of one.
+        disk: String,
+        /// QEMU's node.
+        node: String,
+        /// The threshold that was armed, in bytes.
+        threshold_bytes: u64,
+        /// How it was lost.
+        reason: LossReason,
     },
+    /// Events were left out here: because they came faster than the subscriber took them, or because
+    /// it continues where the daemon remembers them no more.
+    Lost {
+        /// How many at most; `None` if another daemon had them.
+        events: Option<u64>,
+    },
+    /// The daemon ends in order: no more events come.
+    DaemonEnds,
     /// The domain has ended, or is no longer observed.
     Gone,
     /// An event of a later version of this program.
     #[serde(other)]
     Unknown,
+}
+
+/// How a threshold was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The node was removed: its image was replaced, or its disk unplugged.
+    NodeRemoved,
+    /// While no daemon ran the disk was given another image.
+    DiskChanged,
+    /// While no daemon ran the VM was started again.
+    VmRestarted,
+    /// No daemon ran, and the VM's process is not seen: it may be another one.
+    VmNotKnown,
+    /// A reason of a later version of this program.
+    #[serde(other)]
+    Unknown,
+}
+
+impl LossReason {
+    /// Its word in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NodeRemoved => "node_removed",
+            Self::DiskChanged => "disk_changed",
+            Self::VmRestarted => "vm_restarted",
+            Self::VmNotKnown => "vm_not_known",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// How a block job ended.
@@ -131,7 +176,9 @@ impl Event {
             Self::Disconnected => "disconnected",
             Self::Connected => "connected",
             Self::ThresholdReplaced { .. } => "threshold_replaced",
+            Self::ThresholdLost { .. } => "threshold_lost",
             Self::Lost { .. } => "lost",
+            Self::DaemonEnds => "daemon_ends",
             Self::Gone => "gone",
             Self::Unknown => "unknown",
         }

@@ -1,6 +1,8 @@
 //! Publisher of the domains that an [`Observer`](super::Observer) finds.
 
-use super::{Description, Event, SourceError};
+use std::path::Path;
+
+use super::{ArmedThresholds, Description, Event, SourceError};
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 
 /// The sinks of one region, and what makes it visible.
@@ -54,6 +56,18 @@ pub trait Publisher: Send + Sized + 'static {
 
     /// Tells who has subscribed.
     fn event(&mut self, domain: &str, event: &Event);
+
+    /// What the daemon before had armed in the domain that is reached at `address`; nothing by default.
+    fn recall(&mut self, address: &Path) -> ArmedThresholds {
+        let _ = address;
+        ArmedThresholds::default()
+    }
+
+    /// Keeps what is armed in the domain that is reached at `address` for the next daemon. Called
+    /// before a request to arm is answered, and after an event of a threshold.
+    fn remember(&mut self, address: &Path, armed: &ArmedThresholds) {
+        let _ = (address, armed);
+    }
 
     /// Says something to the operator.
     fn note(&mut self, text: &str);

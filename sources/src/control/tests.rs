@@ -24,8 +24,15 @@ fn requests_are_the_lines_that_clients_send() {
     };
     assert_eq!(
         Request::parse(br#"{"op":"subscribe"}"#).unwrap(),
-        Request::Subscribe { domain: None }
+        Request::Subscribe { domain: None, from: None }
     );
+    let from = Cursor { epoch: Some("e1".to_owned()), number: 7 };
+    assert_eq!(("e1:7".parse(), from.to_string()), (Ok(from.clone()), "e1:7".to_owned()));
+    let all = Request::Subscribe { domain: None, from: Some(from) };
+    round(&all, r#"{"op":"subscribe","domain":null,"from":{"epoch":"e1","number":7}}"#);
+    for bad in [":7", "e1:", "e1:-1", "x", ""] {
+        assert!(bad.parse::<Cursor>().is_err(), "{bad}");
+    }
     for bad in ["", "[]", r#"{"op":"x"}"#, r#"{"op":"block-list"}"#, "\u{0}", r#"{"domain":"d"}"#] {
         assert_eq!(Request::parse(bad.as_bytes()).unwrap_err().code, ErrorCode::Invalid, "{bad}");
     }
@@ -35,7 +42,7 @@ fn requests_are_the_lines_that_clients_send() {
 fn answers_say_ok_or_error() {
     let error = ControlError::new(ErrorCode::NoJob, "none");
     round(&Answer::<Subscribed>::Error(error), r#"{"error":{"code":"no_job","message":"none"}}"#);
-    let subscribed = Subscribed { subscribed: None };
+    let subscribed = Subscribed { subscribed: None, next: None };
     round(&Answer::Ok(subscribed), r#"{"ok":{"subscribed":null}}"#);
     let ended =
         JobAborted::Ended { job: "j".to_owned(), outcome: JobOutcome::Canceled, error: None };
@@ -57,9 +64,16 @@ fn events_carry_their_domain_and_later_ones_are_unknown() {
         reconciled: false,
     };
     round(
-        &EventLine { domain: "web1".to_owned(), event },
+        &EventLine { domain: "web1".to_owned(), at: None, event },
         r#"{"domain":"web1","event":"job_ended","disk":null,"job":"j","kind":"mirror","outcome":"domain_gone","error":null,"reconciled":false}"#,
     );
+    let at = Some(Cursor { epoch: Some("e1".to_owned()), number: 7 });
+    round(
+        &EventLine { domain: "web1".to_owned(), at, event: Event::Connected },
+        r#"{"domain":"web1","epoch":"e1","number":7,"event":"connected"}"#,
+    );
+    let ends = EventLine { domain: String::new(), at: None, event: Event::DaemonEnds };
+    round(&ends, r#"{"event":"daemon_ends"}"#);
     let later: EventLine =
         parse(br#"{"domain":"web1","event":"of 2030","how":{"much":[1]}}"#).unwrap();
     assert_eq!(later.event, Event::Unknown);

@@ -82,6 +82,14 @@ enum PeerKind {
     Qemu,
 }
 
+/// Why a domain is no longer published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is not observed any more, or not as this region, and may live on.
+    Stopped,
+    VmEnded,
+}
+
 /// Why a session ended.
 enum Left {
     /// The thread is to end.
@@ -153,7 +161,7 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
             break;
         }
     }
-    observer.end_domain();
+    observer.end_domain(Ending::Stopped);
 }
 
 /// Text that may come from QEMU, for the operator: without control characters and not too long.
@@ -216,7 +224,7 @@ impl<P: Publisher> Observer<P> {
             process: process.as_ref().map(|p| (p.pid, p.start_ticks)),
         };
         if self.domain.as_ref().is_some_and(|d| !d.is(&identity)) {
-            self.end_domain();
+            self.end_domain(Ending::VmEnded);
         }
         match &mut self.domain {
             Some(domain) => {
@@ -267,12 +275,13 @@ impl<P: Publisher> Observer<P> {
                 "",
             );
         }
-        let mut domain = VmState::new(identity, process, polls, &self.options);
+        let mut domain = VmState::new(identity, &self.path, process, polls, &self.options);
+        domain.recall(self.publisher.recall(&self.path));
         if let Err(left) = self.publish_domain(qmp, &mut domain) {
             give_back(&mut domain, qmp);
             return Err(left);
         }
-        domain.report(Event::Published);
+        domain.report_published();
         self.domain = Some(domain);
         Ok(())
     }
@@ -348,7 +357,7 @@ impl<P: Publisher> Observer<P> {
                         give_back(domain, qmp);
                     }
                     // Nobody sees it any more; the next session begins again.
-                    self.end_domain();
+                    self.end_domain(Ending::Stopped);
                     return Err(left);
                 }
             }
@@ -398,7 +407,7 @@ impl<P: Publisher> Observer<P> {
         let QmpError::Os { source, .. } = error else { return };
         let nobody = matches!(source.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
         if nobody && self.domain.as_ref().is_some_and(|d| !d.has_process()) {
-            self.end_domain();
+            self.end_domain(Ending::VmEnded);
         }
     }
 
@@ -407,7 +416,7 @@ impl<P: Publisher> Observer<P> {
         let until = Instant::now() + time;
         loop {
             if self.domain.as_ref().is_some_and(VmState::has_exited) {
-                self.end_domain();
+                self.end_domain(Ending::VmEnded);
             }
             if let Some(domain) = &mut self.domain {
                 domain.run_threads();
@@ -424,9 +433,12 @@ impl<P: Publisher> Observer<P> {
         }
     }
 
-    fn end_domain(&mut self) {
+    fn end_domain(&mut self, ending: Ending) {
         if let Some(mut domain) = self.domain.take() {
             domain.end(&mut self.publisher);
+            if ending == Ending::VmEnded {
+                domain.forget(&mut self.publisher);
+            }
             let name = domain.name().to_owned();
             // Retired before the note.
             drop(domain);
@@ -463,7 +475,7 @@ impl<P: Publisher> Observer<P> {
                     answer_all(command, &ControlError::stuck());
                 }
                 (Command::SetThreshold(request, reply), Some(qmp)) => {
-                    domain.set_threshold(qmp, &request, reply)?;
+                    domain.set_threshold(qmp, &request, reply, &mut self.publisher)?;
                 }
                 (Command::AbortJob { disk, flags, timeout, reply }, Some(qmp)) => {
                     // A job that began just now is to be known.

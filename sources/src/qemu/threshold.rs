@@ -153,9 +153,27 @@ impl Thresholds {
         (firing, outcome)
     }
 
-    /// Forgets nodes that were removed.
-    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
-        self.nodes.retain(|name, node| node.pending.is_some() || exists(name));
+    /// What is armed, by node.
+    pub fn all_armed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.nodes.iter().filter_map(|(name, node)| Some((name.as_str(), node.armed?)))
+    }
+
+    /// It was armed when this VM was last observed, by whatever daemon.
+    pub fn recall(&mut self, node: &str, threshold: u64) {
+        self.nodes.entry(node.to_owned()).or_default().armed = Some(threshold);
+    }
+
+    /// Forgets nodes that were removed, and gives those that had a threshold.
+    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) -> Vec<(String, u64)> {
+        let mut lost = Vec::new();
+        self.nodes.retain(|name, node| {
+            let stays = node.pending.is_some() || exists(name);
+            if !stays {
+                lost.extend(node.armed.map(|threshold| (name.clone(), threshold)));
+            }
+            stays
+        });
+        lost
     }
 }
 

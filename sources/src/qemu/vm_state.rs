@@ -2,6 +2,7 @@
 //! events that are not yet delivered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domstat_layout::{Clock, Ns, Word};
@@ -22,7 +23,7 @@ use super::slots::Slots;
 use super::stats::StatsSchema;
 use super::threshold::{Firing, Thresholds};
 use crate::cgroup::Cgroup;
-use crate::contract::{ControlError, Event, JobAborted, Publisher, Reply};
+use crate::contract::{Armed, ArmedThresholds, ControlError, Event, JobAborted, Publisher, Reply};
 use crate::host::now;
 use crate::libvirt_state;
 use crate::status::DomainStatus;
@@ -55,6 +56,8 @@ pub(super) struct Identity {
 
 pub(super) struct VmState<P: Publisher> {
     identity: Identity,
+    /// Where it is reached.
+    address: PathBuf,
     limit: Duration,
     process: Option<QemuProcess>,
     cpus: Vec<Cpu>,
@@ -106,6 +109,11 @@ pub(super) struct VmState<P: Publisher> {
     cancels: BTreeMap<u64, String>,
     /// Requests whose replies were lost with the connection.
     lost: Vec<SetInFlight>,
+    /// What the daemon before had armed, until the first levels.
+    recalled: Vec<Armed>,
+    /// What the daemon after this one will find, and whether that is all that is armed.
+    remembered: ArmedThresholds,
+    is_remembered: bool,
     reports: Vec<Report>,
     /// Lists that were longer than what is taken; each is noted once.
     noted: BTreeSet<&'static str>,
@@ -189,12 +197,14 @@ enum Report {
 impl<P: Publisher> VmState<P> {
     pub(super) fn new(
         identity: Identity,
+        address: &Path,
         process: Option<QemuProcess>,
         polls: Polls,
         options: &Options,
     ) -> Self {
         Self {
             identity,
+            address: address.to_owned(),
             limit: options.limit,
             process,
             cpus: Vec::new(),
@@ -234,6 +244,9 @@ impl<P: Publisher> VmState<P> {
             next_request: 0,
             cancels: BTreeMap::new(),
             lost: Vec::new(),
+            recalled: Vec::new(),
+            remembered: ArmedThresholds::default(),
+            is_remembered: true,
             reports: Vec::new(),
             noted: BTreeSet::new(),
         }
@@ -346,6 +359,7 @@ impl<P: Publisher> VmState<P> {
                 }
                 let threshold = data["write-threshold"].as_u64().unwrap_or(0);
                 let excess = data["amount-exceeded"].as_u64();
+                self.is_remembered = false;
                 let firing = self.thresholds.event(node, threshold, excess);
                 self.reports.push(Report::Firing(node.to_owned(), firing));
             }
@@ -458,6 +472,11 @@ impl<P: Publisher> VmState<P> {
         self.deliver(publisher);
     }
 
+    /// The domain is published: its first event, whatever happened until now.
+    pub(super) fn report_published(&mut self) {
+        self.reports.insert(0, Report::Event(Event::Published));
+    }
+
     pub(super) fn report(&mut self, event: Event) {
         self.reports.push(Report::Event(event));
     }
@@ -509,6 +528,8 @@ impl<P: Publisher> VmState<P> {
             }
             publisher.event(&self.identity.name, &event);
         }
+        // Last: what the next daemon does not find is reported.
+        self.remember(publisher);
     }
 
     fn firing(&mut self, node: String, firing: Firing) -> Event {

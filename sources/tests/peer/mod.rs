@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{BlkGroup, BlkHistGroup, DomGroup, Group, NetGroup, Ns, VcpuGroup};
-use domstat_sources::contract::{Description, Event, Publisher, Sinks, SourceError};
+use domstat_sources::contract::{
+    ArmedThresholds, Description, Event, Publisher, Sinks, SourceError,
+};
 use domstat_sources::qemu::{Options, Vm};
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ pub(crate) struct Quiet {
     events: Sender<Event>,
     notified: Arc<Mutex<u64>>,
     written: Written,
+    keeper: Keeper,
 }
 
 /// What was written last of each group, whatever record it is of.
@@ -128,12 +131,32 @@ impl Publisher for Quiet {
     fn event(&mut self, _: &str, event: &Event) {
         let _ = self.events.send(event.clone());
     }
+    fn recall(&mut self, _: &Path) -> ArmedThresholds {
+        self.keeper.get()
+    }
+    fn remember(&mut self, _: &Path, armed: &ArmedThresholds) {
+        self.keeper.set(armed.clone());
+    }
     fn note(&mut self, _: &str) {}
+}
+
+/// Keeps what is armed, from one observer to the next.
+#[derive(Clone, Default)]
+pub(crate) struct Keeper(Arc<Mutex<ArmedThresholds>>);
+
+impl Keeper {
+    pub(crate) fn get(&self) -> ArmedThresholds {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn set(&self, armed: ArmedThresholds) {
+        *self.0.lock().unwrap() = armed;
+    }
 }
 
 /// A QEMU with one disk, one job and one threshold, that answers as its test decides.
 pub(crate) struct Peer {
-    listener: UnixListener,
+    pub(crate) listener: UnixListener,
     pub(crate) jobs: Value,
     /// What query-blockstats answers.
     pub(crate) devices: Value,
@@ -163,11 +186,7 @@ impl Peer {
     /// Takes the next connection, and answers until the held command comes, which it returns.
     pub(crate) fn accept(&mut self) -> Client {
         let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut client = Client { input: BufReader::new(stream) };
-        let version = json!({ "qemu": { "major": 7, "minor": 2, "micro": 0 } });
-        client.say(&json!({ "QMP": { "version": version, "capabilities": [] } }));
-        client
+        Client::greet(stream)
     }
 
     pub(crate) fn answer(&mut self, request: &Value) -> Value {
@@ -257,6 +276,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn greet(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut client = Self { input: BufReader::new(stream) };
+        let version = json!({ "qemu": { "major": 7, "minor": 2, "micro": 0 } });
+        client.say(&json!({ "QMP": { "version": version, "capabilities": [] } }));
+        client
+    }
+
     pub(crate) fn say(&mut self, value: &Value) {
         // The daemon may have closed the connection.
         let _ = writeln!(self.input.get_mut(), "{value}");
@@ -272,7 +299,7 @@ impl Client {
 }
 
 pub(crate) struct Setup {
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
     pub(crate) vm: Vm,
     pub(crate) events: Receiver<Event>,
     pub(crate) notified: Arc<Mutex<u64>>,
@@ -287,13 +314,20 @@ pub(crate) fn setup_with(options: Options) -> (Peer, Setup) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("peer.qmp");
     let peer = Peer::new(&path);
+    let setup = setup_at(&path, options, Keeper::default());
+    (peer, Setup { _dir: Some(dir), ..setup })
+}
+
+/// Observes the peer at this path.
+pub(crate) fn setup_at(path: &Path, options: Options, keeper: Keeper) -> Setup {
     let (to, events) = channel();
     let notified = Arc::new(Mutex::new(0));
     let options = Options { interval: Duration::from_millis(20), ..options };
     let written = Written::default();
-    let publisher = Quiet { events: to, notified: Arc::clone(&notified), written: written.clone() };
-    let vm = Vm::start(&path, &options, publisher).unwrap();
-    (peer, Setup { _dir: dir, vm, events, notified, written })
+    let publisher =
+        Quiet { events: to, notified: Arc::clone(&notified), written: written.clone(), keeper };
+    let vm = Vm::start(path, &options, publisher).unwrap();
+    Setup { _dir: None, vm, events, notified, written }
 }
 
 pub(crate) fn wait<T>(from: &Receiver<T>) -> T {

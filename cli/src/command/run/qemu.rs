@@ -10,7 +10,7 @@ use domstat_sources::contract::{Fleet, Observer, SourceError};
 use domstat_sources::qemu::{Discovery, Names, Options, Qemu};
 
 use crate::command::show::seconds;
-use crate::control::{self, Hub, Server};
+use crate::control::{self, ArmedFile, Hub, Server};
 use crate::error::Failure;
 use crate::locate::{self, Places};
 use crate::output::human::nr;
@@ -92,6 +92,9 @@ const RESCAN: Duration = Duration::from_millis(500);
 /// How long VMs may take to end together with the daemon.
 const END: Duration = Duration::from_secs(1);
 
+/// How long subscribers may take to read their last events.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let dir = locate::directory(places.dir)?;
@@ -101,7 +104,6 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     };
     let form = Form { placement: args.placement.placement(), labels: args.labels.all()? };
     let hub = Hub::new();
-    let publisher = || Regions { place: place.clone(), form: form.clone(), hub: Arc::clone(&hub) };
     let options = Options {
         interval: args.interval,
         stats_interval: args.stats_interval,
@@ -113,6 +115,14 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     let fleet = Arc::new(Fleet::new());
     let path = args.control.clone().unwrap_or_else(|| control::path_in(&dir));
     let server = Server::start(&path, args.group, Arc::clone(&fleet), Arc::clone(&hub))?;
+    // Whoever listens at the control socket owns the file next to it.
+    let armed = Arc::new(ArmedFile::open(control::armed_path(&path)));
+    let publisher = || Regions {
+        place: place.clone(),
+        form: form.clone(),
+        hub: Arc::clone(&hub),
+        armed: Arc::clone(&armed),
+    };
     for path in &args.qmp {
         let qemu = Qemu { path: path.clone(), options: options.clone() };
         fleet.add(qemu.observe(publisher())?);
@@ -145,6 +155,6 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if left > 0 {
         message(&format!("{} did not end in time", nr(left, "VM")));
     }
-    hub.close();
+    hub.close(LAST_EVENTS);
     Ok(ExitCode::SUCCESS)
 }

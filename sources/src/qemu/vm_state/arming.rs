@@ -5,10 +5,16 @@
 //! node, and looks again: if the disk has another node by then, what was armed is disarmed and the
 //! request begins again.
 
+use std::collections::BTreeMap;
+
 use super::Report;
 use super::VmState;
-use crate::contract::{ControlError, ErrorCode, Event, Publisher, Reply, SetRequest, ThresholdSet};
+use crate::contract::{
+    Armed, ArmedThresholds, ControlError, ErrorCode, Event, LossReason, Publisher, Reply,
+    SetRequest, ThresholdSet,
+};
 use crate::qemu::decode::Node;
+use crate::qemu::limits::MAX_NODES;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries;
 use crate::qemu::threshold::SetOutcome;
@@ -24,6 +30,12 @@ struct Plan {
 }
 
 impl Plan {
+    /// Whether the report says that this threshold was lost.
+    fn is_loss(&self, report: &Report) -> bool {
+        matches!(report, Report::Event(Event::ThresholdLost { node, threshold_bytes, .. })
+            if *node == self.node && *threshold_bytes == self.threshold)
+    }
+
     fn answer(&self) -> ThresholdSet {
         ThresholdSet {
             disk: self.disk.clone(),
@@ -74,6 +86,7 @@ impl<P: Publisher> VmState<P> {
         qmp: &mut Connection,
         request: &SetRequest,
         reply: Reply<ThresholdSet>,
+        publisher: &mut P,
     ) -> Result<(), QmpError> {
         let (answer, result) = match self.arm(qmp, request) {
             Ok(plan) => (Ok(plan.answer()), Ok(())),
@@ -96,6 +109,8 @@ impl<P: Publisher> VmState<P> {
                 return Err(error);
             }
         };
+        // First, so that a daemon that dies now has promised nothing.
+        self.remember(publisher);
         let _ = reply.send(answer);
         result
     }
@@ -120,6 +135,8 @@ impl<P: Publisher> VmState<P> {
                 self.note_replaced_threshold(&plan.node, before, plan.threshold);
                 return Ok(plan);
             }
+            // What was armed by this request is not lost: it is armed again.
+            self.reports.retain(|report| !plan.is_loss(report));
             if plan.threshold > 0 {
                 match self.set_node(qmp, &plan.node, 0) {
                     // A node that was removed has no threshold.
@@ -190,6 +207,7 @@ impl<P: Publisher> VmState<P> {
     ) -> Result<(), QmpError> {
         self.thresholds.sent(node, threshold);
         let result = queries::set_threshold(qmp, node, threshold);
+        self.is_remembered = false;
         // Events that came before the answer are of what was armed before.
         let drained = self.drain_before(qmp);
         match &result {
@@ -205,10 +223,17 @@ impl<P: Publisher> VmState<P> {
     /// were lost. The chains are as new as the nodes.
     pub(super) fn levels(&mut self, nodes: Vec<Node>) {
         let mut replaced = Vec::new();
+        let recalled = std::mem::take(&mut self.recalled);
         for node in &nodes {
             let before = self.thresholds.armed(&node.name);
             let (firing, outcome) = self.thresholds.level(&node.name, node.threshold);
-            if let Some(firing) = firing {
+            let foreign = recalled.iter().find(|armed| {
+                armed.node == node.name
+                    && (armed.source != node.file || self.disk_of_node(&node.name) != armed.disk)
+            });
+            if let (Some(_), Some(armed)) = (firing, foreign) {
+                self.report_lost(armed, LossReason::DiskChanged);
+            } else if let Some(firing) = firing {
                 self.reports.push(Report::Firing(node.name.clone(), firing));
             } else if self.thresholds.armed(&node.name) != before {
                 replaced.push((node.name.clone(), before, node.threshold));
@@ -224,10 +249,81 @@ impl<P: Publisher> VmState<P> {
         }
         self.nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         let exists = &self.nodes;
-        self.thresholds.retain(|name| exists.contains_key(name));
+        let lost = self.thresholds.retain(|name| exists.contains_key(name));
+        for (node, threshold_bytes) in lost {
+            let known =
+                self.remembered.armed.iter().chain(&recalled).find(|armed| armed.node == node);
+            let disk = known.map_or_else(|| node.clone(), |armed| armed.disk.clone());
+            let armed = Armed { disk, node, source: None, threshold_bytes };
+            self.report_lost(&armed, LossReason::NodeRemoved);
+        }
+        self.is_remembered = false;
         for (node, before, new_bytes) in replaced {
             self.note_replaced_threshold(&node, before, new_bytes);
         }
+    }
+
+    fn report_lost(&mut self, armed: &Armed, reason: LossReason) {
+        let Armed { disk, node, threshold_bytes, .. } = armed.clone();
+        self.report(Event::ThresholdLost { disk, node, threshold_bytes, reason });
+    }
+
+    /// Takes up what the daemon before had armed. What has fired since shows in the first levels, if
+    /// this is still the same QEMU.
+    pub(in crate::qemu) fn recall(&mut self, before: ArmedThresholds) {
+        let is_same = self.identity.process.is_some() && self.identity.process == before.process;
+        let reason = match before.process.and(self.identity.process) {
+            Some(_) => LossReason::VmRestarted,
+            None => LossReason::VmNotKnown,
+        };
+        self.remembered = before.clone();
+        self.is_remembered = before.armed.is_empty();
+        for armed in before.armed.into_iter().take(MAX_NODES) {
+            if is_same {
+                self.thresholds.recall(&armed.node, armed.threshold_bytes);
+                self.recalled.push(armed);
+            } else {
+                self.report_lost(&armed, reason);
+            }
+        }
+    }
+
+    /// Hands over what is armed, for the daemon after this one, if it has changed.
+    pub(in crate::qemu) fn remember(&mut self, publisher: &mut P) {
+        if std::mem::replace(&mut self.is_remembered, true) {
+            return;
+        }
+        let now = ArmedThresholds { process: self.identity.process, armed: self.armed_now() };
+        if now != self.remembered && !(now.armed.is_empty() && self.remembered.armed.is_empty()) {
+            publisher.remember(&self.address, &now);
+        }
+        self.remembered = now;
+    }
+
+    /// The VM has ended, and its thresholds with it.
+    pub(in crate::qemu) fn forget(&mut self, publisher: &mut P) {
+        if !std::mem::take(&mut self.remembered).armed.is_empty() {
+            publisher.remember(&self.address, &ArmedThresholds::default());
+        }
+    }
+
+    fn armed_now(&self) -> Vec<Armed> {
+        let mut all = self.thresholds.all_armed().peekable();
+        if all.peek().is_none() {
+            return Vec::new();
+        }
+        let images: Vec<_> = self.images().collect();
+        let disks: BTreeMap<&str, &str> = images
+            .iter()
+            .flat_map(|(disk, .., layer)| layer.nodes().map(|node| (node, disk.as_str())))
+            .collect();
+        all.map(|(node, threshold_bytes)| Armed {
+            disk: disks.get(node).copied().unwrap_or(node).to_owned(),
+            node: node.to_owned(),
+            source: self.nodes.get(node).and_then(|node| node.file.clone()),
+            threshold_bytes,
+        })
+        .collect()
     }
 
     fn lost_answer(&self, plan: &Plan, outcome: SetOutcome) -> Result<ThresholdSet, ControlError> {
