@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use domstat_layout::RecordKind;
+
 use crate::{Abi, Record};
 
 /// The region that a map shows.
@@ -18,6 +20,8 @@ pub struct Shape {
 /// A part of a region.
 struct Part {
     start: usize,
+    /// Offset in its record.
+    at: usize,
     end: usize,
     name: String,
     record: bool,
@@ -50,7 +54,7 @@ fn parts(abi: &Abi, shape: Shape) -> Vec<Part> {
 }
 
 fn record_parts(parts: &mut Vec<Part>, record: &Record, at: usize, name: &str) {
-    let part = |start, end, name, record| Part { start, end, name, record };
+    let part = |start, end, name, record| Part { start, at: start - at, end, name, record };
     parts.push(part(at, at + record.size, name.to_owned(), true));
     parts.push(part(at, at + record.header_len, format!("{name} header"), false));
     for g in &record.groups {
@@ -92,13 +96,16 @@ pub fn ascii(abi: &Abi, shape: Shape) -> String {
 }
 
 /// Heights and widths of the drawing, in pixels.
-const ROW: usize = 54;
+const ROW: usize = 48;
 const BOX: usize = 42;
-const LEFT: usize = 132;
-const WIDTH: usize = 1060;
-const TOP: usize = 34;
+const LEFT: usize = 150;
+const WIDTH: usize = 1040;
+const TOP: usize = 54;
+const GAP: usize = 10;
 /// Width of a character at the drawing's font size.
 const CHARACTER: usize = 7;
+/// Width that each doubling of a length adds to a box.
+const DOUBLING: usize = 18;
 
 /// Colors, for pages of both kinds. The drawing has a background of its own: a viewer that does not
 /// know the reader's choice shows the light one on any page.
@@ -115,42 +122,76 @@ rect { stroke: #7d8590; } .header { fill: #30363d; } .group { fill: #1c3a5e; } .
 </style>
 ";
 
-/// The map as a drawing: one row for each record, to scale. A box has its name, its offset in the
-/// record, its length in bytes and its bit.
+/// The map as a drawing: the records in order, each with a box for its header and for each group. A
+/// box has its name, its offset in the record, its length in bytes and its bit; its width grows with
+/// the logarithm of the length. Of an array's records the first is drawn.
 #[must_use]
 pub fn svg(abi: &Abi, shape: Shape) -> String {
-    let parts = parts(abi, shape);
-    let longest = parts.iter().filter(|p| p.record).map(|p| p.end - p.start).max().unwrap_or(1);
-    let rows = parts.iter().filter(|p| p.record).count();
-    let (width, height) = (LEFT + WIDTH + 12, TOP + rows * ROW + 6);
+    let mut drawing = Drawing { body: String::new(), x: LEFT, y: TOP };
+    let mut in_sight = true;
+    for part in &parts(abi, shape) {
+        if part.record {
+            let first = !part.name.contains('[') || part.name.ends_with("[0]");
+            in_sight = first;
+            drawing.record(part, first);
+        } else if in_sight {
+            drawing.part(part);
+        }
+    }
+    let (width, height) = (LEFT + WIDTH + 12, drawing.y + ROW + 6);
     let (revision, align) = (abi.revision, shape.align);
-    let mut out = format!(
+    format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\">\n\
          <title>Map of a region of revision {revision}, records aligned to {align} bytes</title>\n\
          {STYLE}<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"6\"/>\n\
          <text class=\"dim\" x=\"12\" y=\"22\">revision {revision}, records aligned to {align} \
-         bytes; in each box: offset in the record, bytes, bit of stats_active (#)</text>\n",
+         bytes; at the left: record, number of its kind, place in the region, length</text>\n\
+         <text class=\"dim\" x=\"12\" y=\"38\">in each box: group, offset in the record, bytes, bit \
+         of stats_active (#); its width grows with the logarithm of its length</text>\n\
+         {}</svg>\n",
         width - 1,
         height - 1,
-    );
-    let (mut y, mut start) = (TOP, 0);
-    for part in &parts {
+        drawing.body,
+    )
+}
+
+/// A drawing, and where its next box goes.
+struct Drawing {
+    body: String,
+    x: usize,
+    y: usize,
+}
+
+impl Drawing {
+    /// Begins a record; of one that is not drawn there is its place only.
+    fn record(&mut self, part: &Part, is_drawn: bool) {
         let bytes = part.end - part.start;
-        if part.record {
-            (y, start) = (if start == part.start { y } else { y + ROW }, part.start);
-            let _ = writeln!(
-                out,
-                "<text class=\"name\" x=\"12\" y=\"{}\">{}</text>\
-                 <text class=\"dim\" x=\"12\" y=\"{}\">at {start}, {bytes} B</text>",
-                y + 17,
-                part.name,
-                y + 33,
-            );
-            continue;
+        if !self.body.is_empty() {
+            self.y += if self.x > LEFT { ROW + GAP } else { BOX / 2 };
         }
-        let scaled = |bytes: usize| bytes * WIDTH / longest.max(1);
-        let (x, w) = (LEFT + scaled(part.start - start), scaled(bytes));
-        let at = part.start - start;
+        self.x = LEFT;
+        let kind = part.name.split('[').next().and_then(kind);
+        let kind = kind.filter(|_| is_drawn).map_or_else(String::new, |n| format!(" kind {n}"));
+        let (name, y) = (&part.name, self.y + 15);
+        let place = format!("at {}, {bytes} B", part.start);
+        let place = if is_drawn {
+            format!("y=\"{}\">{place}", y + 16)
+        } else {
+            format!("y=\"{y}\" dx=\"{}\">{place}, as the first", LEFT - 12)
+        };
+        let _ = writeln!(
+            self.body,
+            "<text class=\"name\" x=\"12\" y=\"{y}\">{name}<tspan class=\"dim\">{kind}</tspan></text>\
+             <text class=\"dim\" x=\"12\" {place}</text>",
+        );
+        if is_drawn {
+            // What follows begins a line of boxes, even if there is none.
+            self.x = LEFT;
+        }
+    }
+
+    fn part(&mut self, part: &Part) {
+        let bytes = part.end - part.start;
         let (class, label, bit) = match part.name.split_once('.') {
             None => ("header", "header", ""),
             Some((_, group)) => {
@@ -159,25 +200,33 @@ pub fn svg(abi: &Abi, shape: Shape) -> String {
                 (class, label, bit.trim_end_matches(')'))
             }
         };
-        let _ = write!(
-            out,
-            "<g><title>{}: offset {at}, {bytes} bytes</title><rect class=\"{class}\" x=\"{x}\" \
-             y=\"{y}\" width=\"{w}\" height=\"{BOX}\"/>",
-            part.name
-        );
         let with_bit = if bit.is_empty() { String::new() } else { format!(" #{bit}") };
-        let places = [format!("+{at}, {bytes} B{with_bit}"), format!("+{at} {bytes}{with_bit}")];
-        let fits = |line: &&str| line.len() * CHARACTER + 5 <= w;
-        let name = Some(label).filter(fits);
-        let place = places.iter().map(String::as_str).find(fits);
-        for (class, line, y) in [("name", name, y + 17), ("dim", place, y + 33)] {
-            if let Some(line) = line {
-                let _ =
-                    write!(out, "<text class=\"{class}\" x=\"{}\" y=\"{y}\">{line}</text>", x + 4);
-            }
+        let place = format!("+{}, {bytes} B{with_bit}", part.at);
+        let text = label.len().max(place.len()) * CHARACTER + 8;
+        let doublings = usize::try_from(bytes.max(1).ilog2()).unwrap_or(0);
+        let width = text.max(doublings * DOUBLING);
+        if self.x > LEFT && self.x + width > LEFT + WIDTH {
+            (self.x, self.y) = (LEFT, self.y + ROW);
         }
-        out.push_str("</g>\n");
+        let (x, y) = (self.x, self.y);
+        let _ = writeln!(
+            self.body,
+            "<g><title>{}: offset {}, {bytes} bytes</title><rect class=\"{class}\" x=\"{x}\" \
+             y=\"{y}\" width=\"{width}\" height=\"{BOX}\"/>\
+             <text class=\"name\" x=\"{}\" y=\"{}\">{label}</text>\
+             <text class=\"dim\" x=\"{}\" y=\"{}\">{place}</text></g>",
+            part.name,
+            part.at,
+            x + 4,
+            y + 17,
+            x + 4,
+            y + 33,
+        );
+        self.x += width + 2;
     }
-    out.push_str("</svg>\n");
-    out
+}
+
+/// The number of a kind of record, as schemas and C headers have it.
+fn kind(name: &str) -> Option<u32> {
+    RecordKind::ALL.iter().find(|kind| kind.name() == name).map(|kind| kind.number())
 }
