@@ -267,6 +267,27 @@ impl BlkRow {
         sum(self.reads, self.writes)
     }
 
+    /// Mean time of a read or write in the interval, in nanoseconds.
+    pub(crate) fn latency(&self) -> Option<f64> {
+        let requests = self.requests().filter(|requests| *requests > 0.0)?;
+        Some(self.requests_time()? * 1e9 / requests)
+    }
+
+    /// Mean number of requests in flight in the interval. A source that does not publish it has the time
+    /// of the reads and writes that ended, which is the same by Little's law.
+    pub(crate) fn queue_length(&self) -> Option<f64> {
+        self.queue.length.or_else(|| self.requests_time())
+    }
+
+    /// Seconds that reads and writes took, in a second.
+    fn requests_time(&self) -> Option<f64> {
+        let time = |requests: Option<f64>, latency: Option<u64>| match requests? {
+            0.0 => Some(0.0),
+            requests => Some(requests * latency? as f64 / 1e9),
+        };
+        Some(time(self.reads, self.read_latency)? + time(self.writes, self.write_latency)?)
+    }
+
     pub(crate) fn errors(&self) -> Option<u64> {
         self.io?.errs.value()
     }

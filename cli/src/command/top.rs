@@ -20,6 +20,7 @@ mod events;
 mod graph;
 mod header;
 mod help;
+mod history;
 mod host;
 mod keys;
 mod menu;

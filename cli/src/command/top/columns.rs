@@ -5,6 +5,7 @@ use domstat_layout::latest::NetLimits;
 use ratatui::style::Style;
 
 use super::graph::spark;
+use super::history::MAX_COLUMNS;
 use super::sampler::{Disk, Net, Row};
 use super::table::{Column, Key};
 use crate::output::ABSENT;
@@ -160,7 +161,7 @@ pub(super) const BATCH: &[&str] = &[
 /// From this width on there is room for [`WIDE`].
 pub(super) const WIDE_FROM: usize = 116;
 
-pub(super) static DISKS: [Column<Disk>; 19] = [
+pub(super) static DISKS: [Column<Disk>; 21] = [
     Column {
         stretches: true,
         ..text("domain", "DOMAIN", 14, |d, _| d.domain.clone(), |d| Key::Text(d.domain.clone()))
@@ -227,6 +228,45 @@ pub(super) static DISKS: [Column<Disk>; 19] = [
             |d| n(d.blk.filled()),
         )
     },
+    Column {
+        is_text: true,
+        ..optional(
+            "job",
+            "JOB",
+            24,
+            |d, _| {
+                d.blk.job.as_ref().map_or_else(String::new, |job| {
+                    let done = or_absent(job.done(), |s| format!("{:.0}%", s * 100.0));
+                    format!("{} {} {done}", job.kind, job.state)
+                })
+            },
+            |d| n(d.blk.job.as_ref().and_then(crate::rows::Job::done)),
+        )
+    },
+    Column {
+        stretches: true,
+        is_text: true,
+        style: |_, styles| styles.good(),
+        ..optional(
+            "latency-history",
+            "LAT-HIST",
+            9,
+            |d, width| d.history.latency.spark(width.min(MAX_COLUMNS)),
+            |d| n(d.blk.latency()),
+        )
+    },
+    Column {
+        stretches: true,
+        is_text: true,
+        style: |_, styles| styles.good(),
+        ..optional(
+            "queue-history",
+            "QUE-HIST",
+            8,
+            |d, width| d.history.queue.spark(width.min(MAX_COLUMNS)),
+            |d| n(d.blk.queue_length()),
+        )
+    },
     number(
         "size",
         "SIZE",
@@ -242,18 +282,6 @@ pub(super) static DISKS: [Column<Disk>; 19] = [
         |d| n(of(d.blk.threshold)),
     ),
     number("age", "AGE", 6, |d, _| or_absent(d.blk.age, duration), |d| n(of(d.blk.age))),
-    text(
-        "job",
-        "JOB",
-        24,
-        |d, _| {
-            d.blk.job.as_ref().map_or_else(String::new, |job| {
-                let done = or_absent(job.done(), |s| format!("{:.0}%", s * 100.0));
-                format!("{} {} {done}", job.kind, job.state)
-            })
-        },
-        |d| n(d.blk.job.as_ref().and_then(crate::rows::Job::done)),
-    ),
     optional(
         "read-p50",
         "RD-P50",
@@ -344,7 +372,10 @@ pub(super) fn named<R>(all: &'static [Column<R>], names: &[&str]) -> Vec<&'stati
 /// The columns of which some row has a value, or that are shown in any case.
 pub(super) fn known<R>(all: &'static [Column<R>], rows: &[&R]) -> Vec<&'static Column<R>> {
     let has_value = |column: &&Column<R>| {
-        let is_known = |row: &&R| (column.cell)(row, column.width) != ABSENT;
+        let is_known = |row: &&R| {
+            let cell = (column.cell)(row, column.width);
+            !cell.is_empty() && cell != ABSENT
+        };
         !column.is_optional || rows.iter().any(is_known)
     };
     all.iter().filter(has_value).collect()

@@ -9,10 +9,11 @@ use ratatui::{Frame, widgets::Paragraph};
 
 use super::events::Events;
 use super::graph;
+use super::history::{DiskHistory, MAX_COLUMNS, SAMPLES};
 use super::sampler::Row;
 use crate::output::human::{bytes, clip, count, duration, nr, or_absent};
 use crate::output::paint::Styles;
-use crate::rows::{VcpuThreads, records};
+use crate::rows::{BlkRow, VcpuThreads, records};
 use crate::view::{Section, SteadyHead, Vcpus, View};
 
 /// What one domain is drawn from.
@@ -103,6 +104,7 @@ impl Domain<'_> {
         let interval = self.row.interval();
         let mut sections = vec![view.vcpus(interval, self.threads, self.row.slots, Vcpus::Bars)];
         sections.extend(view.disks(interval, true));
+        sections.extend(self.histories(view));
         sections.extend(view.nets(interval, true));
         sections.extend(self.exits(view));
         sections.push(self.groups(view));
@@ -188,6 +190,45 @@ impl Domain<'_> {
             ])
         }));
         lines
+    }
+
+    /// The histories of the disks that have one.
+    fn histories(&self, view: View) -> Option<Section> {
+        // Name, two graphs, and the highest value after each.
+        let width = (view.width.saturating_sub(12 + 2 * 9) / 2).min(MAX_COLUMNS);
+        let span = self.interval.as_nanos() * (width * 2 * SAMPLES) as u128;
+        let span = duration(u64::try_from(span).unwrap_or(u64::MAX));
+        let title = |what: &str| clip(&format!("{what}, {span}"), width);
+        let head = format!(
+            "{:<12} {:<width$} {:>6}  {:<width$} {:>6}",
+            "DISK",
+            title("LATENCY"),
+            "MOST",
+            title("QUEUE LENGTH"),
+            "MOST"
+        );
+        let line = |blk: BlkRow| {
+            let DiskHistory { latency, queue } = self.row.history(&blk)?;
+            latency.highest(width).or_else(|| queue.highest(width))?;
+            #[allow(clippy::cast_possible_truncation, reason = "what does not fit is the largest")]
+            #[allow(clippy::cast_sign_loss, reason = "it is not negative")]
+            let most = or_absent(latency.highest(width), |ns| duration(ns as u64));
+            let longest = or_absent(queue.highest(width), count);
+            Some(Line::from(vec![
+                Span::raw(format!("{:<12} ", clip(&blk.name, 12))),
+                Span::styled(format!("{:<width$}", latency.spark(width)), self.styles.good()),
+                Span::raw(format!(" {most:>6}  ")),
+                Span::styled(format!("{:<width$}", queue.spark(width)), self.styles.good()),
+                Span::raw(format!(" {longest:>6}")),
+            ]))
+        };
+        let blks = self.row.interval().blks().filter(|blk| !blk.is_empty_drive());
+        let lines: Vec<_> = blks.filter_map(line).collect();
+        let head = Line::styled(
+            format!("{:<1$}", clip(&head, view.width), view.width),
+            self.styles.head(),
+        );
+        (!lines.is_empty()).then_some(Section { head, lines })
     }
 
     /// Exits by reason, as kvm_stat lists them.

@@ -41,6 +41,8 @@ LIMITS, QUEUES AND LATENCIES, where they are known
  %THROT  periods with the CPU limit used up   %PRESS threads waited, of the time
  P50 P99 half of, 99 of 100 requests took at most that long
  QUEUE   mean requests in flight              THR-s/s waiting for a limit
+ LAT-HIST, QUE-HIST  mean time of a request and mean requests in flight, a dot
+         for five samples, the highest of them; minutes at the usual interval
 
 EXAMPLES
  domstat top --sort steal                     who waits for CPUs

@@ -9,6 +9,7 @@ use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Reading, Reg
 use domstat_layout::latest::{Identity, Memory};
 
 use super::events::{self, Events};
+use super::history::DiskHistory;
 use super::table::TableRow;
 use crate::output::{entry_name, printable};
 use crate::rows::{BlkRow, Distributions, HeldRates, Interval, NetRow, Sums, memory};
@@ -56,6 +57,8 @@ pub(super) struct Row {
     /// CPUs' worth of time that it ran and that was stolen, newest last.
     pub(super) running: VecDeque<Option<f64>>,
     pub(super) steal: VecDeque<Option<f64>>,
+    /// By slot and name: a disk that follows another one in its slot begins a history.
+    disks: BTreeMap<(u32, String), DiskHistory>,
     now: Snapshot,
     middle: Snapshot,
     base: Snapshot,
@@ -75,6 +78,7 @@ pub(super) struct Disk {
     pub(super) entry: String,
     pub(super) domain: String,
     pub(super) live: bool,
+    pub(super) history: DiskHistory,
     pub(super) blk: BlkRow,
 }
 
@@ -154,13 +158,15 @@ impl Sampler {
     pub(super) fn disks(&self) -> Vec<Disk> {
         let of = |row: &Row| {
             let (entry, domain, live) = (row.entry.clone(), row.name(), row.is_live());
-            let blks: Vec<_> = row.interval().blks().filter(|blk| !blk.is_empty_drive()).collect();
-            blks.into_iter().map(move |blk| Disk {
+            let blks = row.interval().blks().filter(|blk| !blk.is_empty_drive());
+            let disk = |blk: BlkRow| Disk {
                 entry: entry.clone(),
                 domain: domain.clone(),
                 live,
+                history: row.history(&blk).cloned().unwrap_or_default(),
                 blk,
-            })
+            };
+            blks.map(disk).collect::<Vec<_>>()
         };
         self.rows().filter(|row| row.has_numbers()).flat_map(of).collect()
     }
@@ -197,6 +203,7 @@ impl Row {
             age: None,
             running: VecDeque::new(),
             steal: VecDeque::new(),
+            disks: BTreeMap::new(),
             status: None,
             throttled: None,
             pressure: None,
@@ -273,6 +280,7 @@ impl Row {
             self.kvm = events::describes_exits(region).then(Events::default);
             self.running.clear();
             self.steal.clear();
+            self.disks.clear();
             let identity = region.dom().read::<Identity>().ok().and_then(Reading::active);
             self.own_name = identity.and_then(|i| i.name.as_str().map(str::to_owned));
             self.uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
@@ -304,6 +312,23 @@ impl Row {
             }
             history.push_back(value);
         }
+        self.look_at_disks();
+    }
+
+    fn look_at_disks(&mut self) {
+        let blks: Vec<_> = self.interval().blks().collect();
+        let mut before = std::mem::take(&mut self.disks);
+        self.disks.extend(blks.into_iter().map(|blk| {
+            let key = (blk.index, blk.name.clone());
+            let mut history = before.remove(&key).unwrap_or_default();
+            history.push(&blk);
+            (key, history)
+        }));
+    }
+
+    /// What is remembered of a disk.
+    pub(super) fn history(&self, blk: &BlkRow) -> Option<&DiskHistory> {
+        self.disks.get(&(blk.index, blk.name.clone()))
     }
 
     fn look_at_causes(&mut self) {

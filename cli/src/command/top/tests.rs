@@ -8,10 +8,11 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use domstat_consumer::fleet::Fleet;
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, Exits, Memory, NetIdentity, NetIo, Runstate, VcpuState,
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Exits, Memory, NetIdentity, NetIo, Runstate,
+    VcpuState,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
-use domstat_producer::{Created, RegionBuilder};
+use domstat_producer::{BlkWriter, Created, RegionBuilder};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use unicode_width::UnicodeWidthStr;
@@ -217,6 +218,55 @@ fn a_domain_fits_every_terminal_and_its_heads_stay() {
             assert!(text.contains("without a medium: hdc"), "{text}");
             assert!(text.contains("io_exits"), "{text}");
         }
+    }
+}
+
+#[test]
+fn histories_of_a_disk_fit_every_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = RegionBuilder::new("vm").vcpus(1).blks(2).clock(Clock::Monotonic);
+    let Created { unpublished, mut blks, .. } = builder.create_memfd().unwrap();
+    let write = |blks: &mut [BlkWriter], requests: u64| {
+        let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
+        for (blk, name) in blks.iter_mut().zip(["vda", "idle"]) {
+            // 4 ms for each request.
+            let n = if name == "idle" { 7 } else { requests };
+            let io = BlkIo { rd_req: Word::from(n), wr_req: Word::from(0), ..BlkIo::NOT_PRODUCED };
+            let times = BlkIoTimes {
+                rd_total_ns: Word::from(n * 4_000_000),
+                wr_total_ns: Word::from(0),
+                ..BlkIoTimes::NOT_PRODUCED
+            };
+            blk.write(&BlkIdentity { name: Name::new(name) }, now);
+            blk.write(&io, now);
+            blk.write(&times, now);
+        }
+    };
+    write(&mut blks, 0);
+    let region = unpublished.publish().unwrap();
+    let entry = region.announce(dir.path(), "vm").unwrap();
+    let host = Host { _regions: vec![(region, entry)], dir };
+    let mut screens = SIZES.map(|size| (size, Shown::new(&host, size, settings())));
+    std::thread::sleep(Duration::from_millis(1100));
+    write(&mut blks, 100);
+    for ((width, _), shown) in &mut screens {
+        shown.app.sample(&mut shown.sampler);
+        shown.draw();
+        let disks = shown.press(&[KeyCode::Char('2')]);
+        assert_whole(&disks, *width, "DOMAIN", &["RD-LAT", "FILLED"]);
+        let has_graphs = disks.contains("LAT-HIST") && disks.contains("QUE-HIST");
+        assert_eq!(has_graphs, *width >= 120, "{disks}");
+        let graphs = |text: &str| text.chars().filter(|c| *c == '⢸').count();
+        assert_eq!(graphs(&disks), if has_graphs { 2 } else { 0 }, "{disks}");
+        // On a small terminal they are below its end.
+        let mut domain = shown.press(&[KeyCode::Char('1'), KeyCode::Enter]);
+        (0..12).for_each(|_| domain = domain.clone() + "\n" + &shown.press(&[KeyCode::Down]));
+        let line = domain.lines().rfind(|line| line.starts_with("vda ")).unwrap();
+        assert!(line.contains("4ms") && graphs(line) == 2, "{domain}");
+        assert!(domain.contains("LATENCY, ") && domain.contains("QUEUE LENGTH, "), "{domain}");
+        let idle = domain.lines().rfind(|line| line.starts_with("idle ")).unwrap();
+        assert!(idle.contains(" - ") && graphs(idle) == 0, "no request, no latency: {domain}");
+        assert!(domain.lines().all(|line| line.width() <= usize::from(*width)), "{domain}");
     }
 }
 
