@@ -45,6 +45,7 @@ mod i29_labels_legal;
 mod i30_shares_add_up;
 mod i31_inactive_groups_odd;
 mod i32_twins_active_together;
+mod i33_times_measured;
 
 /// The check of a rule of the ABI.
 pub struct RuleCheck {
@@ -105,6 +106,7 @@ pub const RULES: &[RuleCheck] = &[
     i30_shares_add_up::RULE,
     i31_inactive_groups_odd::RULE,
     i32_twins_active_together::RULE,
+    i33_times_measured::RULE,
 ];
 
 /// The rules that must hold before anything in a record can be judged.

@@ -27,6 +27,9 @@ impl Options {
     /// at ticks: every 10 ms at a frequency of 100 Hz, and the producer's books are late by as much.
     /// On CPUs without ticks (`nohz_full`) it is a second: watch for 20 seconds or longer there.
     pub const BOOKS_SLACK: Duration = Duration::from_millis(20);
+    /// Running time after which some other time is above 0 (I33). Its first wake-up alone makes a
+    /// thread wait for microseconds; 10 s are a hundred times the longest time slice.
+    pub const SOME_WAIT: Duration = Duration::from_secs(10);
 }
 
 impl Default for Options {

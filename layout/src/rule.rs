@@ -65,6 +65,7 @@ rules! {
     I30 "shares are of devices that there are, and no less than the device's own groups";
     I31 "the seq of an inactive group is odd, or 0 if it was never written";
     I32 "a group and its twin are active together";
+    I33 "a vCPU that ran for long has waited or halted, or its producer does not claim to know";
 }
 
 impl fmt::Display for Rule {

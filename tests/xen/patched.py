@@ -31,7 +31,7 @@ def acquired(log, moment, vcpus):
 def checked(log, moment):
     last = log.get(moment, "check").strip().split("\n")[-1]
     log.expect(f"{moment}: the checker finds no rule broken", log.codes.get((moment, "check")) == 0
-               and last.startswith("PASS: 23 rules passed"), last)
+               and re.match("PASS: 2[34] rules passed", last), last)  # I33 asks for 10 s of running time
 
 
 def times(domain, index):
