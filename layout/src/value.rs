@@ -204,7 +204,8 @@ impl Name {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let name = name.split('\0').next().unwrap_or("");
-        let cut = name.floor_char_boundary(Self::MAX_LEN);
+        let most = name.len().min(Self::MAX_LEN);
+        let cut = (0..=most).rev().find(|cut| name.is_char_boundary(*cut)).unwrap_or(0);
         let mut bytes = [0; 128];
         for (to, from) in bytes.iter_mut().zip(name.bytes().take(cut)) {
             *to = from;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use domstat_layout::directory::MAX_NAME_LEN;
 use memmap2::MmapOptions;
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
 
@@ -22,7 +23,8 @@ pub(crate) fn memfd(
     mode: Option<u32>,
 ) -> Result<File, CreateError> {
     // The kernel takes up to 249 bytes; it is for people who look into /proc.
-    let name = name.get(..name.floor_char_boundary(127)).unwrap_or_default().replace('\0', "");
+    let cut = (0..=name.len().min(MAX_NAME_LEN)).rev().find(|cut| name.is_char_boundary(*cut));
+    let name = name.get(..cut.unwrap_or(0)).unwrap_or_default().replace('\0', "");
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create(format!("{prefix}{name}"), flags)
         .map_err(|e| os(|| "create a memfd".into())(e.into()))?;
