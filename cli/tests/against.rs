@@ -13,7 +13,7 @@ use common::{Background, domstat, output, show, stderr, stdout};
 use domstat_consumer::clock::now;
 use domstat_layout::latest::{Runstate, VcpuState};
 use domstat_layout::{Clock, Ns, Word};
-use domstat_producer::{Created, RegionBuilder};
+use domstat_producer::{Created, RegionBuilder, RunstateTracker, ThreadTimes, VcpuWriter};
 use serde_json::Value;
 
 /// What the checker says of each rule.
@@ -104,6 +104,67 @@ fn a_vcpu_that_claims_more_than_its_thread_is_found() {
     // A sum without a fault, which only the books contradict.
     assert_eq!(failed(&of(100)), ["I26"]);
     assert_eq!(failed(&of(0)), [""; 0]);
+}
+
+/// While `judge` runs, a thread stands for a vCPU: it halts nearly all the time, inside of what stands for
+/// `KVM_RUN`. Its runstate is what `write` makes of the thread's times.
+fn with_a_vcpu<T>(
+    dir: &Path,
+    mut write: impl FnMut(&mut VcpuWriter, &mut ThreadTimes) + Send,
+    judge: impl FnOnce() -> T,
+) -> T {
+    let builder = RegionBuilder::new("vmm").vcpus(1).clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.create_memfd().unwrap();
+    let stop = AtomicBool::new(false);
+    let (open, opened) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            open.send(ThreadTimes::of_current_thread(Clock::Monotonic).unwrap()).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut times = opened.recv().unwrap();
+        write(&mut vcpus[0], &mut times);
+        let region = unpublished.publish().unwrap();
+        let _announcement = region.announce(dir, "vmm").unwrap();
+        let stop = &stop;
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20));
+                write(&mut vcpus[0], &mut times);
+            }
+        });
+        let judged = judge();
+        stop.store(true, Ordering::Relaxed);
+        judged
+    })
+}
+
+#[test]
+fn a_tracker_around_kvm_run_is_found_where_halts_stay_inside() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = std::process::id();
+    let judge = || check(dir.path(), "vmm", ours, 5);
+    let clock = || now(Clock::Monotonic).unwrap();
+    // A vCPU that halts does not leave KVM_RUN: nothing ever enters another state.
+    let mut tracker = RunstateTracker::new(VcpuState::Running, clock());
+    let inside = |vcpu: &mut VcpuWriter, _: &mut ThreadTimes| {
+        let at = clock();
+        vcpu.write(tracker.enter(VcpuState::Running, at), at);
+    };
+    let rules = with_a_vcpu(dir.path(), inside, judge);
+    assert_eq!(failed(&rules), ["I26"], "{rules:?}");
+    // The kernel's books of the same thread.
+    let books = |vcpu: &mut VcpuWriter, times: &mut ThreadTimes| {
+        // In the end, the thread may have exited.
+        let Ok(sample) = times.sample() else { return };
+        vcpu.write(&sample.runstate, sample.now);
+        vcpu.write(&sample.sched, sample.now);
+    };
+    let rules = with_a_vcpu(dir.path(), books, judge);
+    assert_eq!(failed(&rules), [""; 0], "{rules:?}");
+    assert_eq!(outcome(&rules, "I26"), "pass", "{rules:?}");
 }
 
 #[test]

@@ -157,6 +157,7 @@ mod record;
 pub mod revision;
 pub mod rfc_v3;
 mod rule;
+pub mod runstate_estimator;
 pub mod schema;
 pub mod seqlock;
 pub mod share;

@@ -55,6 +55,7 @@ mod runstate;
 mod schema_writer;
 mod serve;
 pub mod systemd;
+mod thread_times;
 mod writer;
 
 pub use announce::{Announcement, remove_stale_entries};
@@ -67,6 +68,7 @@ pub use plan::{Placement, Plan};
 pub use region::{Region, Unpublished};
 pub use runstate::RunstateTracker;
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
+pub use thread_times::{KvmExits, ThreadSample, ThreadTimes};
 pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 pub use writer::{
     BlkHistWriter, BlkQueueWriter, BlkWriter, DomWriter, NetQueueWriter, NetWriter, VcpuHistWriter,

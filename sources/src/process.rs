@@ -31,11 +31,10 @@ use crate::host::check_name;
 use crate::{Description, Optional, Running, Source, SourceError, thread_group};
 
 mod reader;
-pub mod runstate_estimator;
 mod slots;
 
+pub use domstat_layout::runstate_estimator::{self, RunstateEstimator};
 use reader::{Reader, Threads};
-pub use runstate_estimator::RunstateEstimator;
 
 /// How often a process is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);

@@ -69,13 +69,13 @@ static inline const char *domstat_create(const struct domstat_options *options,
     if (getrandom(&incarnation, sizeof(incarnation), 0) != (ssize_t)sizeof(incarnation))
         return "no random number for the incarnation";
     /* By this name others know that a descriptor is a region's. */
-    snprintf(name, sizeof(name), "domstat-%.*s", (int)domstat_name_len(o.name), o.name);
+    snprintf(name, sizeof(name), "domstat:%.*s", (int)domstat_name_len(o.name), o.name);
     region->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (region->fd < 0)
         return "cannot create a memfd";
-    /* Its memory now, so that no later store finds none; and whoever may open it can only read it. */
+    /* Its memory now, so that no later store finds none. */
     if (ftruncate(region->fd, (off_t)region->plan.len) != 0 ||
-        fallocate(region->fd, 0, 0, (off_t)region->plan.len) != 0 || fchmod(region->fd, 0444) != 0)
+        fallocate(region->fd, 0, 0, (off_t)region->plan.len) != 0)
         goto fail;
     region->map = mmap(NULL, region->plan.len, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0);
     if (region->map == MAP_FAILED)
@@ -165,7 +165,8 @@ static inline int domstat_is_taken(const char *path)
     /* Of another user's process nothing can be read. */
     if (domstat_read_link(target, file, sizeof(file)) < 0)
         return errno == EACCES;
-    return strncmp(file, "/memfd:domstat-", 15) == 0;
+    /* "domstat-" in builds before revision 5. */
+    return strncmp(file, "/memfd:domstat:", 15) == 0 || strncmp(file, "/memfd:domstat-", 15) == 0;
 }
 
 /* Takes the lock that producers have while they look at a name and then take it: a descriptor, -1 if

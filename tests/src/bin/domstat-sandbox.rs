@@ -19,7 +19,8 @@ use std::path::Path;
 use domstat_layout::latest::{BlkIo, Runstate};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_producer::{
-    Announcement, BlkWriter, Created, Region, RegionBuilder, VcpuWriter, remove_stale_entries,
+    Announcement, BlkWriter, Created, Region, RegionBuilder, ThreadTimes, VcpuWriter,
+    remove_stale_entries,
 };
 use domstat_tests::runstate;
 use domstat_tests::sandbox::{named, restrict, rules_in};
@@ -184,6 +185,21 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
                 }
             }
             std::process::exit(0);
+        }
+        "ThreadTimes::of_current_thread" => {
+            restrict_to(allowed)?;
+            forget(ThreadTimes::of_current_thread(Clock::Monotonic)?);
+        }
+        "ThreadTimes::sample" => {
+            let mut times = ThreadTimes::of_current_thread(Clock::Monotonic)?;
+            restrict_to(allowed)?;
+            times.sample()?;
+            forget(times);
+        }
+        "ThreadTimes::of_cpu_clock" => {
+            let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+            restrict_to(allowed)?;
+            let _ = ThreadTimes::of_cpu_clock(tid, Clock::Monotonic)?.sample()?;
         }
         "remove_stale_entries" => {
             std::os::unix::fs::symlink(

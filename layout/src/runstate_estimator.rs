@@ -1,7 +1,7 @@
 //! Estimator of runstate times from the scheduler's counters of a thread.
 
-use domstat_layout::latest::{Runstate, VcpuState};
-use domstat_layout::{Ns, Word};
+use crate::latest::{Runstate, VcpuState};
+use crate::value::{Ns, Word};
 
 /// How far `running` may run ahead of the kernel's counters, in nanoseconds: the longest scheduler
 /// tick (10 ms at HZ=100) and some slack. A thread whose counters stood still for longer than this
@@ -66,7 +66,7 @@ pub struct Reading {
 ///
 /// ```
 /// use domstat_layout::Ns;
-/// use domstat_sources::process::runstate_estimator::{Activity, RunstateEstimator, Reading};
+/// use domstat_layout::runstate_estimator::{Activity, RunstateEstimator, Reading};
 ///
 /// let slept = Reading { run_ns: 100, wait_ns: 0, timeslices: 1, activity: Activity::Waits };
 /// let mut estimator = RunstateEstimator::new(Ns(1_000), slept, Ns(2_000));
