@@ -173,12 +173,14 @@ fn page(tables: &str) -> String {
     format!(
         "<!-- Written by domstat-bench -->\n\
          # Performance\n\n\
-         Everything here was measured in one run of\n\n\
+         Everything here, except what names `--calls`, was measured in one run of\n\n\
          ```sh\ncargo run --release -p domstat-bench{features} -- --docs docs\n```\n\n\
          on {cpus} CPUs of an {cpu} with Linux {}, whose widest form is {widest}. Compare ratios, not \
          nanoseconds: each is the median of several runs in which both sides took turns, with the \
          smallest and the largest in brackets. `--quick` gives the same tables in half a minute, \
-         `--json FILE` the figures by name. The row of iceoryx2 needs the feature of that name, because it \
+         `--json FILE` the figures by name. \
+         `--calls` measures the public calls alone: their figures here may be of a later run than the \
+         rest. The row of iceoryx2 needs the feature of that name, because it \
          takes long to build.\n\n\
          ![Cost of a read against size](performance-read.svg)\n\n\
          ![Cost of a write against size](performance-write.svg)\n\n\

@@ -147,7 +147,11 @@ impl Report {
             let start = format!("| {} |", target.0);
             let old = page.lines().find(|line| line.starts_with(&start));
             let old = old.ok_or(format!("the page has no target `{}`", target.0))?.to_owned();
-            page = page.replace(&old, &line(&self.target(target)));
+            let mut row = self.target(target);
+            if let Some(measured) = row.get_mut(MEASURED) {
+                measured.push_str(", `--calls`");
+            }
+            page = page.replace(&old, &line(&row));
         }
         for section in &self.sections {
             let missing = format!("the page has no section `{}`", section.title);
@@ -177,6 +181,9 @@ impl Report {
         }
     }
 }
+
+/// The column of a target's figure.
+const MEASURED: usize = 2;
 
 /// What a table says that is newer than its page.
 const BY_ITSELF: &str = " Measured in a run of its own, with `--calls`.";

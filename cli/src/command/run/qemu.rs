@@ -129,13 +129,16 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     }
     systemd::ready()
         .map_err(|source| Failure::Os { action: "notify the service manager", source })?;
+    let sockets = (!args.qmp.is_empty()).then(|| nr(args.qmp.len(), "QMP socket"));
+    let directories = match args.qmp_dir.len() {
+        0 => None,
+        1 => Some("1 directory of QMP sockets".to_owned()),
+        n => Some(format!("{n} directories of QMP sockets")),
+    };
+    let watched: Vec<_> = sockets.into_iter().chain(directories).collect();
     message(&format!(
-        "{} and {}; control socket {}; stop with Ctrl-C",
-        nr(args.qmp.len(), "QMP socket"),
-        match args.qmp_dir.len() {
-            1 => "1 directory".to_owned(),
-            n => format!("{n} directories"),
-        },
+        "watching {}; control socket {}; stop with Ctrl-C",
+        watched.join(" and "),
         path.display()
     ));
     let mut discovery = Discovery::new(options, args.qmp_dir.clone());
