@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domstat_layout::HistogramGroup;
 use domstat_layout::latest::{
     Balloon, BlkDiscards, BlkFailures, BlkLimits, Migration, RdLatency, Status, WrLatency,
 };
+use domstat_layout::{HistogramGroup, Word};
 use domstat_sources::contract::{
     Command, ControlError, ErrorCode, Event, Observation, SetRequest, ThresholdSet,
 };
@@ -122,6 +122,60 @@ fn the_interval_of_the_balloon_is_set_where_there_was_none() {
         let values: Vec<u64> = set.iter().map(|a| a["value"].as_u64().unwrap()).collect();
         assert_eq!(values, expected, "{set:?}");
     }
+}
+
+#[test]
+fn limits_of_throttle_nodes_are_those_of_their_groups() {
+    let throttled = |group: &str| {
+        let (mut peer, setup) = setup_with(Options::default());
+        let below = json!({ "device": "", "node-name": "n", "stats": {} });
+        peer.devices = json!([{ "device": "virtio0", "node-name": "t", "stats": {},
+                                "parent": below, "backing": below }]);
+        let file = format!("json:{{\"driver\": \"throttle\", \"throttle-group\": \"{group}\"}}");
+        let nodes = json!([{ "node-name": "n", "drv": "raw", "file": "/disk" },
+                           { "node-name": "t", "drv": "throttle", "file": file }]);
+        let inserted =
+            json!({ "node-name": "t", "iops": 50, "iops_rd": 0, "iops_wr": 0, "bps": 7 });
+        let of_group =
+            json!({ "iops-total": 100, "iops-read": 9, "iops-write": 0, "bps-total": 5 });
+        {
+            let mut answers = peer.answers.lock().unwrap();
+            answers.insert("query-block", json!([{ "device": "virtio0", "inserted": inserted }]));
+            answers.insert("query-named-block-nodes", nodes);
+            // As QEMU's objects: there is one of this name, or the property cannot be had.
+            if group == "tg0" {
+                answers.insert("qom-get", of_group);
+            }
+        }
+        let (_, asked, thread) = serve(peer);
+        // When something was asked after the limits, they are published.
+        let names =
+            || asked.lock().unwrap().iter().map(|r| r["execute"].clone()).collect::<Vec<_>>();
+        let is_done = || {
+            let asked = names();
+            let limits = asked.iter().position(|name| name == "query-block");
+            limits.is_some_and(|at| {
+                asked.iter().skip(at).any(|name| name != "query-block" && name != "qom-get")
+            })
+        };
+        let began = std::time::Instant::now();
+        while !is_done() {
+            assert!(began.elapsed() < Duration::from_secs(30), "{:?}", names());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let limits = setup.written.get::<BlkLimits>();
+        drop(setup);
+        thread.join().unwrap();
+        (limits, given(&asked, "qom-get"))
+    };
+    let (limits, asked) = throttled("tg0");
+    let limits: BlkLimits = limits.unwrap();
+    let requests = [limits.limit_req, limits.rd_limit_req, limits.wr_limit_req];
+    assert_eq!(requests.map(Word::value), [Some(50), Some(9), Some(0)]);
+    assert_eq!((limits.limit_bytes.value(), limits.rd_limit_bytes.value()), (Some(5), None));
+    assert_eq!(asked[0], json!({ "path": "/objects/tg0", "property": "limits" }));
+    // Limits that are not known may be the tightest: none are published then.
+    assert_eq!(throttled("unknown").0, None);
 }
 
 #[test]

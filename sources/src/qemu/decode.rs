@@ -204,6 +204,49 @@ fn layer(image: Image<'_>) -> Layer {
 /// Limits of a device, from query-block, by its name and its path.
 pub(super) type DeviceLimits = BTreeMap<(String, String), BlkLimits>;
 
+/// Limits of a throttle group, from the property `limits` of its object.
+pub(super) fn group_limits(reply: &Value) -> Option<BlkLimits> {
+    let limits = reply.as_object()?;
+    let number = |key: &str| Word::from(limits.get(key).and_then(Value::as_u64));
+    Some(BlkLimits {
+        limit_req: number("iops-total"),
+        rd_limit_req: number("iops-read"),
+        wr_limit_req: number("iops-write"),
+        limit_bytes: number("bps-total"),
+        rd_limit_bytes: number("bps-read"),
+        wr_limit_bytes: number("bps-write"),
+        ..BlkLimits::NOT_PRODUCED
+    })
+}
+
+/// What stands where both do: the lower limit of each kind, where 0 is none. A kind of limit that one
+/// of them does not tell is not known.
+pub(super) fn tightest(one: &BlkLimits, other: &BlkLimits) -> BlkLimits {
+    let lower = |one: Word, other: Word| {
+        let lower = match (one.value()?, other.value()?) {
+            (0, limit) | (limit, 0) => limit,
+            (one, other) => one.min(other),
+        };
+        Some(lower)
+    };
+    BlkLimits {
+        limit_req: lower(one.limit_req, other.limit_req).into(),
+        rd_limit_req: lower(one.rd_limit_req, other.rd_limit_req).into(),
+        wr_limit_req: lower(one.wr_limit_req, other.wr_limit_req).into(),
+        limit_bytes: lower(one.limit_bytes, other.limit_bytes).into(),
+        rd_limit_bytes: lower(one.rd_limit_bytes, other.rd_limit_bytes).into(),
+        wr_limit_bytes: lower(one.wr_limit_bytes, other.wr_limit_bytes).into(),
+        ..BlkLimits::NOT_PRODUCED
+    }
+}
+
+/// The group of a throttle node, which QEMU tells in the description of the node's file only.
+fn throttle_group(v: &Value) -> Option<String> {
+    let file = text(&v["file"])?;
+    let file: Value = serde_json::from_str(file.strip_prefix("json:")?).ok()?;
+    text(&file["throttle-group"])
+}
+
 /// The limits that QEMU's own throttling has for each device that holds an image.
 pub(super) fn limits(reply: &Value) -> DeviceLimits {
     let of_device = |v: &Value| {
@@ -230,6 +273,8 @@ pub(super) struct Node {
     pub(super) name: String,
     pub(super) file: Option<String>,
     pub(super) driver: Option<String>,
+    /// Of a throttle node, as far as QEMU tells it.
+    pub(super) throttle_group: Option<String>,
     pub(super) virtual_size: Option<u64>,
     pub(super) actual_size: Option<u64>,
     pub(super) threshold: u64,
@@ -241,6 +286,7 @@ pub(super) fn nodes(reply: &Value) -> Listed<Node> {
             name: text(&v["node-name"])?,
             file: text(&v["file"]),
             driver: text(&v["drv"]),
+            throttle_group: throttle_group(v).filter(|_| v["drv"] == "throttle"),
             virtual_size: v["image"]["virtual-size"].as_u64(),
             actual_size: v["image"]["actual-size"].as_u64(),
             threshold: v["write_threshold"].as_u64().unwrap_or(0),

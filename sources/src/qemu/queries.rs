@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use domstat_layout::latest::{Balloon, Memory};
+use domstat_layout::latest::{Balloon, BlkLimits, Memory};
 use domstat_layout::{Clock, Group};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -120,6 +120,16 @@ pub(super) fn set_threshold(
 /// Limits of the devices, from query-block.
 pub(super) fn limits(qmp: &mut Connection) -> Result<DeviceLimits, QmpError> {
     qmp.ask("query-block", &Value::Null).map(|reply| decode::limits(&reply))
+}
+
+/// Limits of a throttle group, from its object; `None` if there is no object of that name, as for the
+/// group of a device's own limits.
+pub(super) fn group_limits(
+    qmp: &mut Connection,
+    group: &str,
+) -> Result<Option<BlkLimits>, QmpError> {
+    let arguments = json!({ "path": format!("/objects/{group}"), "property": "limits" });
+    Ok(decode::group_limits(&qmp.ask_lenient("qom-get", &arguments)?))
 }
 
 /// The last migration, from query-migrate.

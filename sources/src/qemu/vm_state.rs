@@ -83,6 +83,8 @@ pub(super) struct VmState<P: Publisher> {
     histograms: Option<Histograms>,
     balloon_interval: Option<BalloonInterval>,
     device_limits: DeviceLimits,
+    /// The throttle group that was asked for its limits last.
+    last_group: Option<String>,
     /// The guest's last report of its balloon: QEMU's time of it, and ours.
     balloon_report: Option<(u64, Ns)>,
     migration: MigrationState,
@@ -224,6 +226,7 @@ impl<P: Publisher> VmState<P> {
             histograms: options.latency_histograms.then(Histograms::default),
             balloon_interval: options.balloon_interval.map(BalloonInterval::new),
             device_limits: DeviceLimits::new(),
+            last_group: None,
             balloon_report: None,
             migration: MigrationState::default(),
             status: None,

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::{Capacity, Link, VmState};
 use crate::contract::{Event, Publisher};
 use crate::host::now;
-use crate::qemu::decode::{Device, Layer, list};
+use crate::qemu::decode::{Device, Layer, list, tightest};
 use crate::qemu::disk::{names, needs_kind};
+use crate::qemu::limits::MAX_DEVICES;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::queries::{self, Topology};
 use crate::qemu::run_state;
@@ -30,7 +31,8 @@ const MIGRATING_INTERVAL: Duration = Duration::from_millis(500);
 /// Time after which a round asks no further question. A slow QEMU takes at most that and one
 /// question, of at most four exchanges, before its commands are looked at.
 const ROUND: Duration = Duration::from_secs(1);
-/// Time for the kinds of new devices in one round; the others are learned in the next ones.
+/// Time for the kinds of new devices in one round, and for the limits of throttle groups; the others
+/// are learned in the next ones.
 const LEARNING: Duration = Duration::from_millis(500);
 
 impl<P: Publisher> VmState<P> {
@@ -229,29 +231,73 @@ impl<P: Publisher> VmState<P> {
         result
     }
 
-    /// Limits of each disk: QEMU's own, which are those of its device. A throttle node has others,
-    /// which it does not tell.
+    /// Limits of each disk: those of its device, and of the throttle nodes above its image.
     fn limits(&mut self, qmp: &mut Connection, asked: Ns) -> Result<(), QmpError> {
         let answer = queries::limits(qmp);
         self.drain_before(qmp)?;
         self.device_limits = answer?;
-        let is_throttle = |name: &String| {
-            self.nodes.get(name).is_some_and(|n| n.driver.as_deref() == Some("throttle"))
-        };
-        let mut limits = Vec::new();
+        let groups = self.group_limits(qmp)?;
+        let mut all = Vec::new();
         for (name, device, _, layer) in self.images().filter(|(_, _, n, _)| *n == 0) {
             let key = (device.device.clone(), device.qdev.clone());
-            if layer.filters.iter().any(is_throttle) {
+            let own = self.device_limits.get(&key).copied();
+            let throttles = || layer.filters.iter().filter_map(|node| self.throttle(node));
+            if throttles().flatten().any(|group| !groups.contains_key(group)) {
                 continue;
             }
-            limits.extend(self.device_limits.get(&key).map(|limits| (name, *limits)));
+            // One whose limits are not known may be the tightest.
+            let limits = throttles().fold(own, |limits, group| {
+                let of_group = groups.get(group?).copied().flatten()?;
+                Some(tightest(&limits?, &of_group))
+            });
+            all.push((name, limits));
         }
-        for (name, limits) in limits {
-            if let Some(slot) = self.slots.as_mut().and_then(|slots| slots.blk(&name)) {
-                slot.sink.write::<BlkLimits>(&limits, asked);
+        for (name, limits) in all {
+            let Some(slot) = self.slots.as_mut().and_then(|slots| slots.blk(&name)) else {
+                continue;
+            };
+            match limits {
+                Some(limits) => slot.sink.write::<BlkLimits>(&limits, asked),
+                None => slot.sink.deactivate::<BlkLimits>(),
             }
         }
         Ok(())
+    }
+
+    /// Limits of throttle groups, as many as a slow QEMU tells in time: those that were not asked for
+    /// come first in the next round.
+    fn group_limits(
+        &mut self,
+        qmp: &mut Connection,
+    ) -> Result<BTreeMap<String, Option<BlkLimits>>, QmpError> {
+        let began = Instant::now();
+        let groups = self.throttle_groups();
+        let last = self.last_group.take().unwrap_or_default();
+        let (before, after): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| *g <= last);
+        let mut limits = BTreeMap::new();
+        for group in after.into_iter().chain(before) {
+            if began.elapsed() > LEARNING {
+                break;
+            }
+            let answer = queries::group_limits(qmp, &group);
+            self.drain_before(qmp)?;
+            self.last_group = Some(group.clone());
+            limits.insert(group, answer?);
+        }
+        Ok(limits)
+    }
+
+    /// The group of a node, if that is a throttle node; `Some(None)` if QEMU does not tell it.
+    fn throttle(&self, node: &str) -> Option<Option<&String>> {
+        let node = self.nodes.get(node)?;
+        (node.driver.as_deref() == Some("throttle")).then_some(node.throttle_group.as_ref())
+    }
+
+    /// The throttle groups of all disks.
+    fn throttle_groups(&self) -> BTreeSet<String> {
+        let layers = self.images().filter(|(_, _, n, _)| *n == 0).map(|(_, _, _, layer)| layer);
+        let filters = layers.flat_map(|layer| &layer.filters);
+        filters.filter_map(|node| self.throttle(node)?.cloned()).take(MAX_DEVICES).collect()
     }
 
     /// Names devices; those that were there keep their names.
