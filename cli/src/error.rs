@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Labels { why: String },
     #[error("--name and --file are for one domain: choose it with --domid")]
     OneDomainOnly,
+    #[error("more than one process says that it is {domain}: choose one of {owners}")]
+    Ambiguous { domain: String, owners: String },
     #[error("the producer of {name} has exited: its last values are no longer shown")]
     ProducerGone { name: String },
     #[error(
@@ -101,6 +103,7 @@ impl Failure {
             | Self::Serve(_)
             | Self::Source(_)
             | Self::NoDirectory
+            | Self::Ambiguous { .. }
             | Self::NoSchema { .. }
             | Self::Layout { .. }
             | Self::Schema { .. }

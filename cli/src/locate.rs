@@ -1,10 +1,10 @@
 //! Lookup of domains: in a directory or at a socket.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use domstat_consumer::fleet::{Fleet, Member, find_daemon};
+use domstat_consumer::fleet::{Fleet, Member, Owner, find_daemon};
 use domstat_consumer::handover::Connection;
 use domstat_consumer::region::MappedFile;
 use domstat_consumer::{AttachError, Attachment};
@@ -19,8 +19,15 @@ const ANSWER: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(5);
 /// Pause between two looks for such an answer.
 const AGAIN: Duration = Duration::from_millis(20);
-/// How long a list of all domains waits for daemons that do not hand over their regions.
+/// How long a list of all domains waits for daemons that do not hand over their regions, and for
+/// processes that are still to be looked into.
 const LIST: Duration = Duration::from_secs(3);
+
+/// Whether it was said that a scan does not see all.
+static WARNED: Once = Once::new();
+
+/// Most processes that are named where a domain is not one.
+const MAX_NAMED: usize = 10;
 
 /// Where domains are looked for: at a daemon's socket if one was named, else in a directory, by
 /// their entries and at the sockets that are there.
@@ -28,6 +35,8 @@ const LIST: Duration = Duration::from_secs(3);
 pub(crate) struct Places<'a> {
     pub(crate) dir: Option<&'a Path>,
     pub(crate) socket: Option<&'a Path>,
+    /// Also in the descriptors of all processes.
+    pub(crate) scan: bool,
 }
 
 /// Where one domain is.
@@ -44,6 +53,8 @@ pub(crate) struct Entry {
     /// The path of its region, or of the socket at which it is served.
     pub(crate) place: PathBuf,
     pub(crate) attachment: Result<Attachment, AttachError>,
+    /// Its producer, if it was found there.
+    pub(crate) owner: Option<Owner>,
 }
 
 impl Places<'_> {
@@ -70,7 +81,9 @@ impl Places<'_> {
             std::thread::sleep(AGAIN);
         }
         // One refresh attaches to as much as it has time for.
-        while began.elapsed() < LIST && fleet.iter().any(|(_, member)| is_late(member)) {
+        let is_partial =
+            |fleet: &Fleet| !fleet.is_scanned() || fleet.iter().any(|(_, member)| is_late(member));
+        while began.elapsed() < LIST && is_partial(&fleet) {
             std::thread::sleep(AGAIN);
             fleet.refresh()?;
         }
@@ -79,10 +92,19 @@ impl Places<'_> {
 
     /// Every domain that is published there, to be looked at again and again.
     pub(crate) fn fleet(&self) -> Result<Fleet, Failure> {
-        Ok(match self.socket {
+        let fleet = match self.socket {
             Some(socket) => Fleet::at_socket(socket),
             None => Fleet::new(&directory(self.dir)?),
-        })
+        };
+        if !self.scan {
+            return Ok(fleet);
+        }
+        if !rustix::process::geteuid().is_root() {
+            let once =
+                || eprintln!("domstat: --scan finds this user's processes only: run as root");
+            WARNED.call_once(once);
+        }
+        Ok(fleet.scan_processes())
     }
 
     /// What the user means by `domain`: the region at a path if there is a `/` in it, `xen:DOMID`,
@@ -99,6 +121,11 @@ impl Places<'_> {
             if let Some(connection) = daemon {
                 return Ok(Located::Served(Arc::new(connection)));
             }
+            if self.scan
+                && let Some(path) = self.scanned(domain)?
+            {
+                return Ok(Located::At(path));
+            }
         } else if is_name
             && !is_up(&path)
             && let Ok(Some(connection)) = find_daemon(&directory(self.dir)?, domain, ANSWER)
@@ -110,6 +137,32 @@ impl Places<'_> {
             }
         }
         Ok(Located::At(path))
+    }
+
+    /// The descriptor of the process that writes the domain: `NAME@PID`, or `NAME` if only one process says
+    /// that it is this domain.
+    fn scanned(&self, domain: &str) -> Result<Option<PathBuf>, Failure> {
+        let fleet = self.looked_at()?;
+        let found: Vec<_> = fleet
+            .iter()
+            .filter(|(_, member)| member.owner().is_some())
+            .filter(|(key, _)| {
+                *key == domain || key.rsplit_once('@').is_some_and(|(name, _)| name == domain)
+            })
+            .collect();
+        match found.as_slice() {
+            [] => Ok(None),
+            [(_, member)] => Ok(Some(member.path().to_owned())),
+            several => {
+                let named = several.iter().take(MAX_NAMED);
+                let owners = named.map(|(key, member)| {
+                    let uid = member.owner().map(|owner| owner.uid.to_string());
+                    format!("{key} (user {})", uid.unwrap_or_default())
+                });
+                let owners = owners.collect::<Vec<_>>().join(", ");
+                Err(Failure::Ambiguous { domain: domain.to_owned(), owners })
+            }
+        }
     }
 
     /// Where that is, for messages.
@@ -128,8 +181,8 @@ fn is_up(path: &Path) -> bool {
 }
 
 fn entry((name, member): (String, Member)) -> Entry {
-    let place = member.path().to_owned();
-    Entry { name, place, attachment: member.into_attachment() }
+    let (place, owner) = (member.path().to_owned(), member.owner());
+    Entry { name, place, attachment: member.into_attachment(), owner }
 }
 
 /// Whether its daemon did not hand it over in time.

@@ -36,7 +36,8 @@ Examples:
 
 Domains are found in $DOMSTAT_DIR; without it in /run/domstat for root and in
 $XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
-(*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked.
+(*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked. With --scan, also in the
+memory of processes: the name is the region's own word there, process and user are the kernel's.
 
 Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible, 2 wrong
 usage, 3 a region cannot be attached or published, 4 anything else, 5 the threshold that
@@ -53,6 +54,9 @@ struct Cli {
     /// Read from this socket only; `run` serves at it [env: DOMSTAT_SOCKET]
     #[arg(long, global = true, value_name = "PATH", value_parser = maybe_empty())]
     socket: Option<PathBuf>,
+    /// Also look into processes, as root: finds domains in jails, which are called NAME@PID
+    #[arg(long, global = true, conflicts_with = "socket")]
+    scan: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -93,7 +97,7 @@ fn main() -> ExitCode {
     };
     let (dir, socket) = (given(cli.dir, "DOMSTAT_DIR"), given(cli.socket, "DOMSTAT_SOCKET"));
     let (dir, socket) = (dir.as_deref(), socket.as_deref());
-    let places = locate::Places { dir, socket };
+    let places = locate::Places { dir, socket, scan: cli.scan };
     let result = match cli.command {
         Command::Demo(args) => command::demo::run(&args, dir),
         Command::Run(args) => command::run::run(&args, places),

@@ -51,6 +51,39 @@ fn a_dead_entry_is_a_row_until_it_is_pruned_and_nothing_else_is_removed() {
 }
 
 #[test]
+fn a_region_without_an_entry_is_listed_with_its_process_and_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let publish = || {
+        let created = domstat_producer::RegionBuilder::new("hidden").create_memfd().unwrap();
+        created.unpublished.publish().unwrap()
+    };
+    let (first, pid) = (publish(), std::process::id());
+    let key = format!("hidden@{pid}");
+    let run = |args: &[&str]| output(dir.path(), args);
+    let json: Value = serde_json::from_slice(&run(&["ls", "--json", "--scan"]).stdout).unwrap();
+    let rows = json.as_array().unwrap().iter();
+    let found: Vec<_> = rows.filter(|row| row["name"] == "hidden").collect();
+    let [row] = found.as_slice() else { panic!("{json}") };
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!((&row["entry"], &row["liveness"]), (&key.as_str().into(), &"live".into()));
+    assert_eq!((&row["pid"], &row["uid"]), (&pid.into(), &uid.into()));
+    let text = stdout(&run(&["ls", "--scan"]));
+    assert!(text.contains(&format!("{key} (user {uid})")), "{text}");
+    assert!(!stdout(&run(&["ls"])).contains("hidden"));
+
+    for name in ["hidden", &key] {
+        let shown = run(&["show", name, "--scan", "--json"]);
+        assert!(shown.status.success(), "{}", stderr(&shown));
+    }
+    assert_eq!(run(&["show", "hidden"]).status.code(), Some(3));
+    let second = publish();
+    let refused = run(&["show", "hidden", "--scan"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(stderr(&refused).contains(&format!("{key} (user {uid}), {key}:")), "{refused:?}");
+    drop((first, second));
+}
+
+#[test]
 fn a_socket_at_which_nobody_listens_is_pruned_unless_it_is_young() {
     use std::os::unix::net::UnixListener;
     let dir = tempfile::tempdir().unwrap();

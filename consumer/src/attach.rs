@@ -128,10 +128,26 @@ impl Attachment {
     /// # Errors
     /// [`AttachError`], which says what to do.
     pub fn from_mapped(mapped: MappedFile) -> Result<Self, AttachError> {
-        let Some(path) = mapped.path().map(Path::to_owned) else {
-            return Ok(Self::from_region(mapped.attach()?, None));
-        };
-        match producer_handle::find(&path, &mapped, &mut Processes::default())? {
+        Self::from_mapped_with(mapped, &mut Processes::default())
+    }
+
+    /// As [`Attachment::from_mapped`], for one of many regions whose producers share descriptors.
+    pub(crate) fn from_mapped_with(
+        mapped: MappedFile,
+        processes: &mut Processes,
+    ) -> Result<Self, AttachError> {
+        match mapped.path().map(Path::to_owned) {
+            Some(path) => Self::from_mapped_at(path, mapped, processes),
+            None => Ok(Self::from_region(mapped.attach()?, None)),
+        }
+    }
+
+    fn from_mapped_at(
+        path: PathBuf,
+        mapped: MappedFile,
+        processes: &mut Processes,
+    ) -> Result<Self, AttachError> {
+        match producer_handle::find(&path, &mapped, processes)? {
             Some(producer) => {
                 let region = mapped.attach()?;
                 producer.lock_holder(&region);

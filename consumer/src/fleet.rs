@@ -15,13 +15,16 @@ use crate::region::file::{FileId, id_at};
 mod daemon;
 mod directory;
 mod find;
+mod scan;
 
 pub use find::find_daemon;
+pub use scan::Owner;
 
 use daemon::{ANSWER, Daemon, Served};
 use directory::{list, socket};
+use scan::Scan;
 
-/// How long one daemon's new regions may keep a refresh; what is left is attached in the next one.
+/// How long the new regions of one daemon, or of a scan, may keep a refresh; what is left is attached in the next one.
 const ATTACHING: Duration = Duration::from_secs(1);
 /// How long connecting to daemons may keep a refresh, all of them together.
 const DIALING: Duration = Duration::from_millis(100);
@@ -49,6 +52,7 @@ pub struct Fleet {
     members: BTreeMap<String, Member>,
     /// Those without a living producer, of names under which a daemon serves a domain that has one.
     behind: BTreeMap<String, Member>,
+    scan: Option<Scan>,
 }
 
 /// A domain of a fleet.
@@ -57,6 +61,7 @@ pub struct Member {
     origin: Origin,
     attachment: Result<Attachment, AttachError>,
     born: SystemTime,
+    owner: Option<Owner>,
     seen: bool,
 }
 
@@ -66,6 +71,8 @@ enum Origin {
     Entry(Option<FileId>),
     /// A daemon, and on which of its connections that was.
     Daemon(u64),
+    /// A descriptor of a process.
+    Process,
 }
 
 impl Fleet {
@@ -86,7 +93,31 @@ impl Fleet {
     fn at(place: &Path, is_dir: bool, daemons: BTreeMap<PathBuf, Daemon>) -> Self {
         let (limits, processes) = (Limits::default(), Processes::default());
         let (place, members, behind) = (place.to_owned(), BTreeMap::new(), BTreeMap::new());
-        Self { place, is_dir, limits, processes, daemons, members, behind }
+        Self { place, is_dir, limits, processes, daemons, members, behind, scan: None }
+    }
+
+    /// Has the fleet also look for regions in the descriptors of all processes, which takes root's
+    /// permissions: for domains in jails, which have no entry. Such a member is called `NAME@PID`, and has
+    /// an [`owner`](Member::owner): a region may say that it is any domain, but not whose process
+    /// writes it. Regions that are members in another way are not found a second time.
+    ///
+    /// A refresh looks at processes for a bounded time, and goes on where the last one stopped.
+    #[must_use]
+    pub fn scan_processes(mut self) -> Self {
+        self.scan = Some(Scan::default());
+        self
+    }
+
+    /// Whether all processes were looked at since the fleet was made; true if none are to be.
+    #[must_use]
+    pub fn is_scanned(&self) -> bool {
+        self.scan.as_ref().is_none_or(Scan::is_complete)
+    }
+
+    /// Processes that this one may not look into.
+    #[must_use]
+    pub fn nr_not_permitted(&self) -> usize {
+        self.scan.as_ref().map_or(0, Scan::nr_not_permitted)
     }
 
     /// Sets from when on a silence of a member means something.
@@ -115,8 +146,12 @@ impl Fleet {
     /// members are as they were. Of a fleet at a socket: why the daemon could not be connected to,
     /// if it never could.
     pub fn refresh(&mut self) -> Result<(), AttachError> {
-        if self.is_dir {
-            let listed = list(&self.place)?;
+        let listed = if self.is_dir { Some(list(&self.place)?) } else { None };
+        let (scanned, members) = std::mem::take(&mut self.members)
+            .into_iter()
+            .partition(|(_, member)| matches!(member.origin, Origin::Process));
+        self.members = members;
+        if let Some(listed) = listed {
             self.members.values_mut().for_each(|member| member.seen = false);
             self.behind.values_mut().for_each(|member| member.seen = false);
             for (name, path) in listed.entries {
@@ -140,7 +175,14 @@ impl Fleet {
         self.take_in();
         self.bring_forward();
         self.members.retain(|_, member| member.seen);
+        let looked = match &mut self.scan {
+            Some(scan) => {
+                scan.refresh(&mut self.members, scanned, self.limits, &mut self.processes)
+            }
+            None => Ok(()),
+        };
         self.processes.forget_unused();
+        looked?;
         match self.daemons.get(&self.place) {
             Some(daemon) if !self.is_dir && daemon.connected() == 0 => {
                 daemon.trouble().map_or(Ok(()), Err)
@@ -318,7 +360,8 @@ impl Member {
 
     fn new(path: PathBuf, origin: Origin, attachment: Result<Attachment, AttachError>) -> Self {
         let born = attachment.as_ref().ok().and_then(|a| birth(a.region()));
-        Self { path, origin, attachment, born: born.unwrap_or(SystemTime::UNIX_EPOCH), seen: true }
+        let born = born.unwrap_or(SystemTime::UNIX_EPOCH);
+        Self { path, origin, attachment, born, owner: None, seen: true }
     }
 
     fn look_again(&mut self, path: PathBuf, limits: Limits, processes: &mut Processes) {
@@ -379,7 +422,13 @@ impl Member {
             && self.attachment.as_ref().is_ok_and(is_it)
     }
 
-    /// The entry, or the socket at which the domain is served.
+    /// The process that writes the region, if it was found there ([`Fleet::scan_processes`]).
+    #[must_use]
+    pub const fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    /// The entry, the socket at which the domain is served, or the descriptor of its producer.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

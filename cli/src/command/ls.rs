@@ -30,6 +30,7 @@ Examples:
   domstat ls --watch
   domstat ls --json | jq -r '.[] | select(.liveness == \"live\") | .entry'
   domstat ls --prune                 remove entries that were left behind
+  sudo domstat ls --scan             domains in jails, too, with their users
 
 STATE is what hypervisor or VMM says of the domain (running, paused, suspended, shutdown, crashed,
 dying, migrating, io_error), or hung while it does not answer. Where nobody says, or the statistics
@@ -176,21 +177,24 @@ impl<'a> Look<'a> {
     fn json(&self) -> Value {
         let Entry { name, place, .. } = self.entry;
         let path = place.display().to_string();
-        match &self.seen {
+        let mut map = match &self.seen {
             Ok((attachment, snapshot, seen)) => {
-                let mut map = output::json::summary(attachment.region(), snapshot, *seen);
-                map.insert("entry".to_owned(), json!(name));
-                map.insert("path".to_owned(), json!(path));
-                Value::Object(map)
+                output::json::summary(attachment.region(), snapshot, *seen)
             }
-            Err(e) => json!({
-                "entry": name,
-                "path": path,
-                "name": null,
-                "liveness": self.standing(),
-                "error": e,
-            }),
+            Err(e) => {
+                [("name", Value::Null), ("liveness", json!(self.standing())), ("error", json!(e))]
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .into_iter()
+                    .collect()
+            }
+        };
+        map.insert("entry".to_owned(), json!(name));
+        map.insert("path".to_owned(), json!(path));
+        if let Some(owner) = self.entry.owner {
+            map.insert("pid".to_owned(), json!(owner.pid));
+            map.insert("uid".to_owned(), json!(owner.uid));
         }
+        Value::Object(map)
     }
 
     /// Name, vCPUs, domid, age and revision.
@@ -204,7 +208,10 @@ impl<'a> Look<'a> {
         let own = identity.as_ref().and_then(|i| i.name.as_str());
         let age = snapshot.newest_write().and_then(|newest| Some(snapshot.taken()?.since(newest)));
         [
-            entry_name(&self.entry.name, own),
+            match self.entry.owner {
+                Some(owner) => format!("{} (user {})", printable(&self.entry.name), owner.uid),
+                None => entry_name(&self.entry.name, own),
+            },
             interval.vcpus().count().to_string(),
             identity.map_or_else(absent, |i| plain(i.domid.get())),
             or_absent(age, duration),

@@ -6,6 +6,8 @@
 //! domstat-sandbox vmm DIR RULES           publishes, then writes numbers and ends under a filter
 //! domstat-sandbox inside DIR RULES CALLS  as `vmm`, with the filter in place before anything is published
 //! domstat-sandbox announce DIR            publishes and prints the error of the entry, if there is one
+//! domstat-sandbox hold NAME               publishes without an entry until its input ends
+//! domstat-sandbox crowd N NAME            holds N descriptors, some of memory that is no region, and a region
 //! domstat-sandbox landlock DIR SCOPE      publishes with no path permitted (`none`) or DIR alone (`dir`)
 //! ```
 //!
@@ -13,6 +15,7 @@
 //! kills the process by SIGSYS.
 
 use std::error::Error;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -28,10 +31,13 @@ use landlock::{
     ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
 };
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// How many descriptors of a crowd are of memory.
+const CROWD_OF_MEMORY: usize = 1000;
 /// Permitted next to the calls of a row: memory for the allocator, and the end of the process.
 const ALWAYS: &str = "brk,exit_group,munmap,sigaltstack";
 /// In a debug build, Rust's library looks at each descriptor before it closes it (`F_GETFD`).
@@ -67,6 +73,13 @@ fn main() -> Outcome {
                 Err(error) => println!("{error}"),
             }
         }
+        ["hold", name] => {
+            let mut created = RegionBuilder::new(name).create_memfd()?;
+            created.vcpus[0].write(&runstate(1), now());
+            let _region = created.unpublished.publish()?;
+            wait_for_end()?;
+        }
+        ["crowd", n, name] => crowd(n.parse()?, name)?,
         ["landlock", dir, scope] => landlock(Path::new(dir), *scope == "dir")?,
         _ => return Err("see the documentation of this program".into()),
     }
@@ -212,6 +225,39 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
         _ => return Err(format!("no such row: {name}").into()),
     }
     Ok(())
+}
+
+/// Says that it is ready, and returns when the input ends.
+fn wait_for_end() -> Outcome {
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Holds so many descriptors: most are of one file, some of memory that has the name of a region's and is
+/// none, sealed or not, and the last one is a region.
+fn crowd(n: usize, name: &str) -> Outcome {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
+    let mut held = Vec::new();
+    for i in 0..CROWD_OF_MEMORY.min(n) {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let memfd = memfd_create(format!("domstat:\x1b[2J\n{i}"), flags)?;
+        rustix::io::write(&memfd, &[0xa5; 4096])?;
+        if i % 2 == 0 {
+            let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+            rustix::fs::fcntl_add_seals(&memfd, seals)?;
+        }
+        held.push(memfd);
+    }
+    let null = std::fs::File::open("/dev/null")?;
+    while held.len() < n {
+        held.push(null.try_clone()?.into());
+    }
+    let mut created = RegionBuilder::new(name).create_memfd()?;
+    created.vcpus[0].write(&runstate(1), now());
+    let _region = created.unpublished.publish()?;
+    wait_for_end()
 }
 
 /// Publishes where Landlock permits no path, or one directory.
