@@ -180,8 +180,8 @@ STEPS = [
     (
         "deactivate: seq stays even",
         MODELS,
-        "        self.group.suspend();\n        self.set_active(0);\n",
-        "        self.set_active(0);\n",
+        "        self.group.suspend();\n        self.clear_bits(1);\n",
+        "        self.clear_bits(1);\n",
     ),
     (
         "renew: generation before the groups are off",

@@ -196,13 +196,7 @@ pub(crate) fn directory(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(dir) = asked {
         return Ok(dir.to_owned());
     }
-    if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/run/domstat"));
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !dir.is_empty() => Ok(PathBuf::from(dir).join("domstat")),
-        _ => Err(Failure::NoDirectory),
-    }
+    domstat_producer::default_dir().ok_or(Failure::NoDirectory)
 }
 
 /// The region that the user means: a path if there is a `/` in it, else the name of a domain. A file

@@ -351,6 +351,24 @@ impl<'a> WriteMem<'a> {
         Some(())
     }
 
+    /// Sets these bits of the u64 at `offset`; others of its bits may change meanwhile. `None` past the
+    /// end or misaligned.
+    #[must_use]
+    pub fn set_bits(self, offset: usize, bits: u64) -> Option<()> {
+        // ORDERING: release, as in `store_u64`. A read-modify-write, because each group of a record may
+        // have a writer of its own: a store could lose a bit that another set meanwhile.
+        self.0.u64(offset)?.fetch_or(bits.to_le(), Ordering::Release);
+        Some(())
+    }
+
+    /// As [`WriteMem::set_bits`], clears them.
+    #[must_use]
+    pub fn clear_bits(self, offset: usize, bits: u64) -> Option<()> {
+        // ORDERING: as in `set_bits`.
+        self.0.u64(offset)?.fetch_and(!bits.to_le(), Ordering::Release);
+        Some(())
+    }
+
     /// Bumps the notify word and returns it, for a futex wake-up; `None` if there is none.
     #[must_use]
     pub fn announce(self) -> Option<&'a AtomicU32> {

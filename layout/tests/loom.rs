@@ -492,14 +492,19 @@ impl Record {
     /// As `RecordCore::write`.
     fn write(&self, n: u64) {
         if self.active.load(Ordering::Relaxed) & 1 == 0 {
-            self.set_active(1);
+            self.set_bits(1);
         }
         self.group.write(n);
     }
 
-    /// As `WriteMem::store_u64`.
-    fn set_active(&self, active: u64) {
-        self.active.store(active, Ordering::Release);
+    /// As `WriteMem::set_bits`.
+    fn set_bits(&self, bits: u64) {
+        self.active.fetch_or(bits, Ordering::Release);
+    }
+
+    /// As `WriteMem::clear_bits`.
+    fn clear_bits(&self, bits: u64) {
+        self.active.fetch_and(!bits, Ordering::Release);
     }
 
     /// As `RecordCore::deactivate`.
@@ -508,7 +513,7 @@ impl Record {
             return;
         }
         self.group.suspend();
-        self.set_active(0);
+        self.clear_bits(1);
     }
 
     /// As `VcpuWriter::renew`.

@@ -41,6 +41,7 @@ mod announce;
 mod arch;
 mod builder;
 mod clock;
+mod default_dir;
 mod dir_lock;
 mod error;
 mod memfd;
@@ -61,14 +62,16 @@ mod writer;
 pub use announce::{Announcement, remove_stale_entries};
 pub use builder::{Created, RegionBuilder};
 pub use clock::now;
+pub use default_dir::default_dir;
 pub use error::{AnnounceError, CreateError, PlanError, RegionTruncated};
 pub use monotonic::MonotonicSink;
 pub use pieces::Pages;
 pub use plan::{Placement, Plan};
-pub use region::{Region, Unpublished};
+pub use region::{Region, Retirer, Unpublished};
 pub use runstate::RunstateTracker;
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
 pub use thread_times::{KvmExits, ThreadSample, ThreadTimes};
+pub use writer::GroupWriter;
 pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 pub use writer::{
     BlkHistWriter, BlkQueueWriter, BlkWriter, DomWriter, NetQueueWriter, NetWriter, VcpuHistWriter,

@@ -5,7 +5,7 @@ use domstat_layout::{GroupSpan, RecordKind, TwinSpans};
 
 use crate::pieces::Piece;
 
-/// A record, and which of its groups are active.
+/// A record, and which of the groups that this writer writes are active.
 ///
 /// Every step of the protocol that a writer takes is taken here, for the groups of the table and
 /// for those of arch slots alike; what a step does to the copies of a group is
@@ -14,6 +14,8 @@ pub(crate) struct RecordCore {
     piece: Piece,
     kind: RecordKind,
     active: u64,
+    /// Bits of the groups that have a writer of their own: not to be touched here.
+    taken: u64,
 }
 
 impl RecordCore {
@@ -29,7 +31,7 @@ impl RecordCore {
                 words.suspend();
             }
         }
-        Self { piece, kind, active: 0 }
+        Self { piece, kind, active: 0, taken: 0 }
     }
 
     #[inline(always)]
@@ -54,10 +56,14 @@ impl RecordCore {
     fn write_first(&mut self, spans: &TwinSpans, updated_ns: u64, from: &[u64]) -> bool {
         let mem = self.piece.mem();
         let Some(mut twins) = mem.twins(*spans) else { return false };
+        if self.taken & spans.first.mask != 0 {
+            return false;
+        }
         // The seq of each copy is odd here, so no reader takes what lies there for a value.
-        self.active |= spans.mask_in(mem.len());
+        let bits = spans.mask_in(mem.len());
+        self.active |= bits;
         // Always inside: the record holds at least its header.
-        let _ = mem.store_u64(self.kind.active_offset(), self.active);
+        let _ = mem.set_bits(self.kind.active_offset(), bits);
         twins.write(updated_ns, from);
         true
     }
@@ -94,8 +100,28 @@ impl RecordCore {
         }
         // Before the bits change: a reader that finds them clear finds seq odd.
         twins.suspend();
-        self.active &= !spans.mask_in(mem.len());
-        let _ = mem.store_u64(self.kind.active_offset(), self.active);
+        let bits = spans.mask_in(mem.len());
+        self.active &= !bits;
+        let _ = mem.clear_bits(self.kind.active_offset(), bits);
+    }
+
+    /// Takes a group out: from here on only the result writes it.
+    pub(crate) fn take(&mut self, spans: TwinSpans) -> Self {
+        let bits = spans.mask_in(self.piece.mem().len());
+        let active = self.active & bits;
+        self.active &= !bits;
+        self.taken |= bits;
+        Self { piece: self.piece.clone(), kind: self.kind, active, taken: !bits }
+    }
+
+    /// Takes a group back whose writer was dropped.
+    pub(crate) fn take_back(&mut self, spans: TwinSpans) {
+        let mem = self.piece.mem();
+        let bits = spans.mask_in(mem.len());
+        self.taken &= !bits;
+        // Only that writer changed these bits, and what it did happened before.
+        let active = mem.as_read().load_u64(self.kind.active_offset()).unwrap_or(0);
+        self.active |= active & bits;
     }
 
     /// Stores the slot's generation, if records of this kind have one. No group is active, or the

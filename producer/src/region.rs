@@ -158,13 +158,18 @@ impl Region {
         self.retired = true;
     }
 
+    /// What retires the region where its owner cannot be reached, as in a VMM that leaves by `_exit`.
+    #[must_use]
+    pub fn retirer(&self) -> Retirer {
+        Retirer(self.dom.clone())
+    }
+
     fn retire_once(&mut self) {
         if self.retired {
             return;
         }
         self.retired = true;
-        let _ = self.dom.mem().store_u32(dom::STATE, State::Retired as u32);
-        self.notify();
+        retire(&self.dom);
         if let (Some(file), Storage::File { path, .. }) = (&self.file, &self.storage)
             && same_file(file, path)
         {
@@ -175,9 +180,7 @@ impl Region {
     /// Bumps the notify word and wakes who waits for it. For discrete events only: it is a system
     /// call, and costs the caller a third of a microsecond even if nobody waits.
     pub fn notify(&self) {
-        if let Some(word) = self.dom.mem().announce() {
-            let _ = futex::wake(word, futex::Flags::empty(), i32::MAX.unsigned_abs());
-        }
+        notify(&self.dom);
     }
 
     /// The memfd that holds the region, to hand to consumers; `None` unless it is one memfd.
@@ -234,6 +237,30 @@ impl Region {
     pub fn announce(&self, dir: &Path, name: &str) -> Result<Announcement, AnnounceError> {
         let fd = self.as_fd().ok_or(AnnounceError::NoDescriptor)?;
         Announcement::of_own(dir, name, fd)
+    }
+}
+
+/// Retires a region from anywhere: [`Region::retirer`]. `Send` and `Sync`.
+#[derive(Clone)]
+pub struct Retirer(Piece);
+
+impl Retirer {
+    /// Reports that the domain has ended, and wakes who waits. Async-signal-safe: two stores and a system
+    /// call. An entry in a directory stays; it dangles once the process has exited. A region in a file is
+    /// not removed.
+    pub fn retire(&self) {
+        retire(&self.0);
+    }
+}
+
+fn retire(dom: &Piece) {
+    let _ = dom.mem().store_u32(dom::STATE, State::Retired as u32);
+    notify(dom);
+}
+
+fn notify(dom: &Piece) {
+    if let Some(word) = dom.mem().announce() {
+        let _ = futex::wake(word, futex::Flags::empty(), i32::MAX.unsigned_abs());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writers, one per record.
+//! Writers, one per record, and those of single groups that were taken out of one.
 
 use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::revision::spans;
@@ -15,8 +15,10 @@ use crate::predecessor::LastGroup;
 use crate::record::RecordCore;
 
 mod distribution;
+mod group;
 mod requests;
 
+pub use group::GroupWriter;
 pub use requests::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 
 /// What the writers of all record kinds share.
@@ -28,6 +30,8 @@ struct RecordWriter {
     arch: Option<ArchWriter>,
     /// What an earlier process left, until it is taken.
     last: Vec<LastGroup>,
+    /// The groups that have writers of their own.
+    taken: Vec<group::Taken>,
 }
 
 impl RecordWriter {
@@ -38,7 +42,7 @@ impl RecordWriter {
         arch: Option<ArchWriter>,
     ) -> Self {
         let record = RecordCore::new(piece, kind, groups.iter().map(|group| group.span()));
-        Self { record, groups, generation: 0, arch, last: Vec::new() }
+        Self { record, groups, generation: 0, arch, last: Vec::new(), taken: Vec::new() }
     }
 
     /// Takes over what an earlier process left of the record.
@@ -80,7 +84,11 @@ impl RecordWriter {
         self.record.deactivate(spans(desc));
     }
 
-    fn renew(&mut self) {
+    /// False, and nothing changes, while a group has a writer of its own: it would write for the old tenant.
+    fn renew(&mut self) -> bool {
+        if !self.take_back_dropped() {
+            return false;
+        }
         for desc in self.groups.iter().filter(|desc| desc.twin_of.is_none()) {
             self.deactivate(desc);
         }
@@ -89,6 +97,7 @@ impl RecordWriter {
         if let Some(arch) = &mut self.arch {
             arch.renew(self.generation);
         }
+        true
     }
 
     fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
@@ -212,9 +221,17 @@ macro_rules! array_writer {
                 self.0.generation
             }
 
-            /// Gives the slot to something else: every group off, `generation` bumped.
-            pub fn renew(&mut self) {
-                self.0.renew();
+            /// Gives the slot to something else: every group off, `generation` bumped. False, and
+            /// nothing changes, while a writer that was taken out of this one lives.
+            pub fn renew(&mut self) -> bool {
+                self.0.renew()
+            }
+
+            /// Takes a group out of this writer, for another thread: from here on only the result
+            /// writes it, and writing it here does nothing. `None` if its writer still lives; one
+            /// that was dropped left the group as it is.
+            pub fn take<G: $group>(&mut self) -> Option<GroupWriter<G>> {
+                self.0.take()
             }
         }
     };
@@ -298,7 +315,7 @@ impl VcpuSink for VcpuWriter {
         Self::write_arch(self, index, words, now);
     }
     fn renew(&mut self) {
-        Self::renew(self);
+        let _ = Self::renew(self);
     }
 }
 
@@ -313,7 +330,7 @@ macro_rules! array_sink {
                 Self::deactivate::<G>(self);
             }
             fn renew(&mut self) {
-                Self::renew(self);
+                let _ = Self::renew(self);
             }
         }
     };
@@ -329,6 +346,6 @@ impl BlkShareSink for BlkQueueWriter {
         Self::deactivate::<G>(self);
     }
     fn renew(&mut self) {
-        Self::renew(self);
+        let _ = Self::renew(self);
     }
 }
