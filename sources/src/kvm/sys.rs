@@ -10,7 +10,6 @@ use std::sync::Arc;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use memmap2::MmapMut;
-use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{_IOC_NONE, ioctl, ioctl_expr};
 
 /// KVM_GET_STATS_FD, `_IO(KVMIO, 0xce)`.
@@ -67,7 +66,7 @@ impl Vm {
 
 impl Vcpu {
     /// Runs the vCPU until it exits (KVM_RUN).
-    pub(super) fn run(&mut self) -> Result<VcpuExit<'_>, errno::Error> {
+    pub(super) fn run(&mut self) -> Result<VcpuExit<'_>, kvm_ioctls::Error> {
         self.fd.run()
     }
 
@@ -92,6 +91,6 @@ pub(super) fn stats_file<F: AsRawFd>(fd: &F) -> io::Result<File> {
 }
 
 /// KVM's error as one of the standard library's.
-pub(super) fn os(error: errno::Error) -> io::Error {
+pub(super) fn os(error: kvm_ioctls::Error) -> io::Error {
     io::Error::from_raw_os_error(error.errno())
 }

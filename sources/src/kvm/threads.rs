@@ -8,12 +8,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use domstat_layout::sink::{BlkShareSink, VcpuSink};
-use vmm_sys_util::errno;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::disk::{NR_QUEUES, Queue, QueueThread};
 use super::shared::VcpuShared;
-use super::sys::os;
 use super::vcpu::{REFRESH_NS, VcpuThread};
 use crate::host::thread_id;
 use crate::threads::Role;
@@ -175,9 +173,10 @@ pub(super) fn kick_signal() -> libc::c_int {
 /// Makes the signal harmless for this process. It must have a handler, because an ignored signal
 /// interrupts nothing.
 pub(super) fn prepare_kick_signal() -> io::Result<()> {
-    static REGISTERED: OnceLock<Result<(), errno::Error>> = OnceLock::new();
+    static REGISTERED: OnceLock<Result<(), i32>> = OnceLock::new();
     extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-    (*REGISTERED.get_or_init(|| register_signal_handler(kick_signal(), nothing))).map_err(os)
+    let register = || register_signal_handler(kick_signal(), nothing).map_err(|e| e.errno());
+    (*REGISTERED.get_or_init(register)).map_err(io::Error::from_raw_os_error)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
