@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     Layout { path: String, why: String },
     #[error("cannot {action}: {source}")]
     Control { action: String, source: io::Error },
-    #[error("no daemon answers at {}: {source}; start one with domstat run qemu", .path.display())]
+    #[error("no daemon answers at {}: {source}; start one with domstat run libvirt or run qemu", .path.display())]
     NoDaemon { path: PathBuf, source: io::Error },
     #[error("the daemon at {} has ended: no more events come", .path.display())]
     DaemonEnded { path: PathBuf },

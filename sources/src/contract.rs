@@ -31,7 +31,7 @@ pub use publisher::{Publisher, Sinks};
 /// A domain, as its source describes it before anything is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Which source this is: `kvm`, `process`, `qemu`, `xen`.
+    /// Which source this is: `kvm`, `libvirt`, `process`, `qemu`, `xen`.
     pub source: &'static str,
     /// The host's number for the domain.
     pub domid: Option<u64>,
@@ -57,6 +57,9 @@ pub struct Description {
     pub arch_vcpu: Vec<ArchGroup>,
     /// The kinds of records that a region need not have.
     pub optional: Optional,
+    /// What the host's management calls the domain by, the most important first: keys of a-z, 0-9,
+    /// `_` and `.`. What does not fit into a region is left out.
+    pub labels: Vec<(String, String)>,
 }
 
 /// Kinds of records that a region need not have; none of them by default.

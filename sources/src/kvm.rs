@@ -213,6 +213,7 @@ impl KvmSource {
                 blk_hist: disk.is_some(),
                 nr_blk_shares: if disk.is_some() { NR_SHARES } else { 0 },
             },
+            labels: Vec::new(),
         };
         let nr_busy = options.nr_busy;
         let (shared, queues) = (shared.into(), Arc::default());

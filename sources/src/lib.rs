@@ -10,6 +10,8 @@ pub mod contract;
 pub mod control;
 mod host;
 pub mod kvm;
+#[cfg(feature = "libvirt")]
+pub mod libvirt;
 mod libvirt_state;
 pub mod process;
 pub mod qemu;

@@ -118,6 +118,7 @@ impl ProcessSource {
             arch_dom: Vec::new(),
             arch_vcpu: vec![thread_group::group()],
             optional: Optional::default(),
+            labels: Vec::new(),
         };
         let mut source = Self {
             reader,

@@ -29,7 +29,7 @@ use crate::SourceError;
 use crate::contract::{Command, Observation, Observer, ObserverStatus, Publisher};
 
 mod balloon;
-mod decode;
+pub(crate) mod decode;
 mod discovery;
 mod disk;
 #[doc(hidden)]
@@ -38,19 +38,21 @@ pub mod job;
 mod latency;
 pub mod limits;
 mod migration;
-mod procfs;
+pub(crate) mod procfs;
 pub mod qmp;
 mod queries;
 mod run_state;
-mod schedule;
+pub(crate) mod schedule;
 mod session;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 pub mod threshold;
 mod vm_state;
 
 pub use discovery::Discovery;
 pub use disk::{NoDisk, find};
+#[cfg(feature = "libvirt")]
+pub(crate) use session::publishable;
 
 /// How VMs are observed.
 #[derive(Clone, Debug)]

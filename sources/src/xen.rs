@@ -145,6 +145,7 @@ impl<H: Hypervisor> XenSource<H> {
             arch_dom: vec![libvirt_state::group()],
             arch_vcpu: Vec::new(),
             optional: Optional::default(),
+            labels: Vec::new(),
         };
         let (handle, interval) = (info.handle, DEFAULT_INTERVAL);
         Ok(Self { hypervisor, backends, domid, handle, description, interval })

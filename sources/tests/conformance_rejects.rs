@@ -116,6 +116,7 @@ impl Source for Fake {
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
             optional: domstat_sources::Optional::default(),
+            labels: Vec::new(),
         }
     }
 

@@ -166,6 +166,7 @@ fn description() -> Description {
         arch_dom: Vec::new(),
         arch_vcpu: Vec::new(),
         optional: domstat_sources::Optional::default(),
+        labels: Vec::new(),
     }
 }
 

@@ -36,7 +36,7 @@ or, for a backing image, with its number in the chain (vda[1]).";
 /// How long events that are on their way are waited for, once the threshold is not armed any more.
 const LAST_EVENTS: Duration = Duration::from_millis(500);
 
-/// Disks, write thresholds and block jobs of a VM that `domstat run qemu` observes
+/// Disks, write thresholds and block jobs of a VM that `domstat run qemu` or `run libvirt` observes
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

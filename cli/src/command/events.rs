@@ -31,7 +31,7 @@ what it does not, and what another daemon had numbered, is the event \"lost\".
 
 Exit status: 3 after the daemon has ended (the event \"daemon_ends\" comes first), 6 if it died.";
 
-/// Print events of a VM that `domstat run qemu` observes, as they come
+/// Print events of a VM that `domstat run qemu` or `run libvirt` observes, as they come
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

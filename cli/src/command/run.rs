@@ -21,6 +21,7 @@ use crate::output::printable;
 use crate::publish::{End, Form, Kept, LabelArgs, Place, Published};
 use crate::signals::Stop;
 
+mod libvirt;
 mod qemu;
 mod xen;
 
@@ -28,7 +29,8 @@ const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid 4242 --thread-name 'CPU '   a QEMU's vCPUs
   domstat run kvm --vcpus 4 --name test
-  domstat run qemu --qmp /run/vm1.qmp            disks and jobs, too
+  domstat run libvirt                            every VM, disks and jobs, too
+  domstat run qemu --qmp /run/vm1.qmp            without libvirt
   domstat run xen                                in dom0: every domain
   domstat run kvm --file /dev/shm/test.region    as a plain file
   domstat run kvm --socket /run/vm.sock          served at a socket";
@@ -48,6 +50,7 @@ enum From {
     /// An embedded micro-VM, run through /dev/kvm
     Kvm(KvmArgs),
     Qemu(qemu::Args),
+    Libvirt(libvirt::Args),
     /// The domains of this Xen host, from their beginning to their end (in dom0)
     Xen(xen::Args),
 }
@@ -180,6 +183,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             serve(once(KvmSource::new(&options)?), &args.common, places, &|| None)
         }
         From::Qemu(args) => qemu::run(args, places),
+        From::Libvirt(args) => libvirt::run(args, places),
         From::Xen(args) => xen::run(args, places),
     }
 }

@@ -17,12 +17,20 @@ const MAX_FILE: u64 = 64 << 10;
 pub(crate) struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// These labels, and of the source's those that are legal, have another key, and still fit.
+    pub(super) fn and<'l>(&'l self, of_source: &'l [(String, String)]) -> Vec<(&'l str, &'l str)> {
+        let mut all: Vec<_> = self.pairs().collect();
+        for (key, value) in of_source {
+            all.push((key, value));
+            if LabelText::new(all.iter().copied()).is_err() {
+                all.pop();
+            }
+        }
+        all
     }
 }
 
@@ -106,7 +114,25 @@ mod tests {
         let labels = args(&["service=web"], Some(&path)).all().unwrap();
         let expected = [("tenant", "acme"), ("project", "a=b c"), ("service", "web")];
         assert!(labels.pairs().eq(expected), "{labels:?}");
-        assert!(args(&[], None).all().unwrap().is_empty());
+        assert_eq!(args(&[], None).all().unwrap().pairs().count(), 0);
+    }
+
+    #[test]
+    fn labels_of_the_source_follow_as_far_as_they_fit() {
+        let of_source = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let own = args(&["tenant=acme"], None).all().unwrap();
+        let long = "x".repeat(1000);
+        let more = of_source(&[
+            ("nova.name", "web"),
+            ("tenant", "of the source"),
+            ("Not legal", "x"),
+            ("long", &long),
+            ("nova.user", "alice"),
+        ]);
+        let expected = [("tenant", "acme"), ("nova.name", "web"), ("nova.user", "alice")];
+        assert_eq!(own.and(&more), expected);
     }
 
     #[test]

@@ -85,6 +85,7 @@ mod tests {
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
             optional: Optional::default(),
+            labels: Vec::new(),
         }
     }
 

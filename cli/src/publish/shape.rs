@@ -36,6 +36,7 @@ pub(super) fn builder_of(description: &Description, form: &Form) -> Result<Regio
         arch_dom,
         arch_vcpu,
         optional,
+        labels,
         ..
     } = description;
     // Clients of a socket are handed the memory, and cannot open it for writing again.
@@ -54,9 +55,10 @@ pub(super) fn builder_of(description: &Description, form: &Form) -> Result<Regio
         .vcpu_histograms(optional.vcpu_hist)
         .blk_histograms(optional.blk_hist)
         .blk_queues(optional.nr_blk_shares);
-    if !form.labels.is_empty() {
+    let labels = form.labels.and(labels);
+    if !labels.is_empty() {
         // They were found to fit when they were given.
-        let labels = builder.labels(form.labels.pairs());
+        let labels = builder.labels(labels.iter().copied());
         builder = labels.map_err(|error| Failure::Labels { why: error.to_string() })?;
     }
     if let Some(domid) = *domid {

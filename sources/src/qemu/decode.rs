@@ -20,10 +20,10 @@ const MAX_NESTING: usize = 128;
 
 /// A vCPU, from query-cpus-fast.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cpu {
-    pub(super) index: u32,
-    pub(super) tid: Option<i32>,
-    pub(super) qom_path: String,
+pub(crate) struct Cpu {
+    pub(crate) index: u32,
+    pub(crate) tid: Option<i32>,
+    pub(crate) qom_path: String,
 }
 
 pub(super) fn cpus(reply: &Value) -> Listed<Cpu> {

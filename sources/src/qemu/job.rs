@@ -6,6 +6,10 @@
 //! ends in BLOCK_JOB_COMPLETED, and QEMU before 1.1 stopped the job before it answered and emitted
 //! nothing. A [`Job`] takes reply, event and status in whatever order and gives exactly one end.
 
+use domstat_layout::Word;
+
+use crate::contract::JobOutcome;
+
 /// What to do. The number of an answer is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -55,6 +59,29 @@ pub enum Outcome {
     Unknown,
     /// The VM ended before it.
     DomainGone,
+}
+
+impl Outcome {
+    /// The number of [`domstat_layout::latest::BlkJob::state`]; not produced if nobody knows.
+    pub(crate) const fn state(&self) -> Word {
+        match self {
+            Self::Completed => Word::new(5),
+            Self::Failed(_) | Self::DomainGone => Word::new(6),
+            Self::Canceled => Word::new(7),
+            Self::Unknown => Word::NOT_PRODUCED,
+        }
+    }
+
+    /// Its name in events and answers, and why it failed.
+    pub(crate) fn names(&self) -> (JobOutcome, Option<String>) {
+        match self {
+            Self::Canceled => (JobOutcome::Canceled, None),
+            Self::Completed => (JobOutcome::Completed, None),
+            Self::Failed(why) => (JobOutcome::Failed, Some(why.clone())),
+            Self::Unknown => (JobOutcome::Unknown, None),
+            Self::DomainGone => (JobOutcome::DomainGone, None),
+        }
+    }
 }
 
 /// Why a job was not canceled.

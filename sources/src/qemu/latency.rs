@@ -94,10 +94,10 @@ enum Owner {
 
 /// Distributions of a device as they are published; `None` if it has none.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Distributions {
-    pub(super) rd: Option<RdLatency>,
-    pub(super) wr: Option<WrLatency>,
-    pub(super) fl: Option<FlLatency>,
+pub(crate) struct Distributions {
+    pub(crate) rd: Option<RdLatency>,
+    pub(crate) wr: Option<WrLatency>,
+    pub(crate) fl: Option<FlLatency>,
 }
 
 impl Distributions {

@@ -21,21 +21,29 @@ use crate::threads::{Role, ThreadTimes};
 /// The process that runs the VM, held so that another one that is given its number is not taken
 /// for it.
 #[derive(Debug)]
-pub(super) struct QemuProcess {
+pub(crate) struct QemuProcess {
     process: Process,
-    pub(super) pid: i32,
-    pub(super) start_ticks: u64,
+    pub(crate) pid: i32,
+    pub(crate) start_ticks: u64,
     tick_ns: u64,
 }
 
 /// One vCPU thread as it was when it was read.
 #[derive(Clone, Debug)]
-pub(super) struct ThreadSample {
+pub(crate) struct ThreadSample {
     /// Its command name.
-    pub(super) name: String,
-    pub(super) began: Ns,
-    pub(super) reading: Reading,
-    pub(super) now: Ns,
+    pub(crate) name: String,
+    pub(crate) began: Ns,
+    pub(crate) reading: Reading,
+    pub(crate) now: Ns,
+}
+
+/// Threads of a QEMU by the names that it gives them.
+#[cfg(feature = "libvirt")]
+#[derive(Debug, Default)]
+pub(crate) struct NamedThreads {
+    pub(crate) vcpus: Vec<decode::Cpu>,
+    pub(crate) iothreads: BTreeSet<i32>,
 }
 
 impl QemuProcess {
@@ -44,7 +52,7 @@ impl QemuProcess {
     /// word: a hostile QEMU may name any process, and one in another PID namespace means another
     /// process by it. The peer's number is that of the process that called listen(), which may have
     /// ended since: another process may have it now. So the process must have the socket open.
-    pub(super) fn of_thread(
+    pub(crate) fn of_thread(
         tid: i32,
         peer: Option<Peer>,
         path: &Path,
@@ -59,25 +67,64 @@ impl QemuProcess {
         if !is_peer || !holds_socket(&process, path) {
             return None;
         }
-        let stat = process.stat().ok()?;
-        let tick_ns = 1_000_000_000u64.checked_div(procfs::ticks_per_second())?;
-        let found = Self { process, pid, start_ticks: stat.starttime, tick_ns };
+        let found = Self::held(process)?;
         // What began after the connection does not serve it.
         (found.started() <= connected).then_some(found)
     }
 
+    /// Holds a process.
+    fn held(process: Process) -> Option<Self> {
+        let stat = process.stat().ok()?;
+        let tick_ns = 1_000_000_000u64.checked_div(procfs::ticks_per_second())?;
+        Some(Self { pid: stat.pid, process, start_ticks: stat.starttime, tick_ns })
+    }
+
+    /// The process `pid`, if its command line has `word`: as libvirt's pid file says, which may be
+    /// that of a process that has ended.
+    #[cfg(feature = "libvirt")]
+    pub(crate) fn with_word(pid: i32, word: &str) -> Option<Self> {
+        let process = Process::new(pid).ok()?;
+        let has_word = process.cmdline().ok()?.iter().any(|has| has == word);
+        has_word.then(|| Self::held(process)).flatten()
+    }
+
+    /// Threads that QEMU names `CPU N/...` and `IO ...`, as debug-threads=on has it do.
+    #[cfg(feature = "libvirt")]
+    pub(crate) fn named_threads(&self) -> NamedThreads {
+        let mut found = NamedThreads::default();
+        let tasks = self.process.tasks().into_iter().flatten().flatten();
+        for task in tasks.take(super::limits::MAX_THREADS) {
+            let Ok(stat) = task.stat() else { continue };
+            let index = stat.comm.strip_prefix("CPU ").and_then(|rest| rest.split_once('/'));
+            let index = index.and_then(|(index, _)| index.parse().ok());
+            match index.filter(|index| *index < super::limits::MAX_CPUS) {
+                Some(index) => {
+                    let cpu = decode::Cpu { index, tid: Some(task.tid), qom_path: String::new() };
+                    found.vcpus.push(cpu);
+                }
+                None if stat.comm.starts_with("IO ") => {
+                    found.iothreads.insert(task.tid);
+                }
+                None => {}
+            }
+        }
+        found.vcpus.sort_by_key(|cpu| (cpu.index, cpu.tid));
+        found.vcpus.dedup_by_key(|cpu| cpu.index);
+        found
+    }
+
     /// Whether it still runs.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.process.stat().is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
     }
 
     /// When it started, on CLOCK_BOOTTIME, rounded down to a tick.
-    pub(super) const fn started(&self) -> Ns {
+    pub(crate) const fn started(&self) -> Ns {
         Ns(self.start_ticks.saturating_mul(self.tick_ns))
     }
 
     /// A vCPU thread; `None` if it has exited or the kernel accounts nothing to it.
-    pub(super) fn thread(&self, tid: i32) -> Option<ThreadSample> {
+    pub(crate) fn thread(&self, tid: i32) -> Option<ThreadSample> {
         let task = self.process.task_from_tid(tid).ok()?;
         let stat = task.stat().ok()?;
         let schedstat = task.schedstat().ok()?;
@@ -96,7 +143,7 @@ impl QemuProcess {
     }
 
     /// CPU time and number of its threads by role; of vCPUs and IOThreads QEMU says which they are.
-    pub(super) fn roles(
+    pub(crate) fn roles(
         &self,
         times: &mut ThreadTimes,
         cpus: &[decode::Cpu],
@@ -112,12 +159,12 @@ impl QemuProcess {
     }
 
     /// Writes limits and pressure of the control group that holds it.
-    pub(super) fn write_cgroup<D: DomSink>(&self, cgroup: &mut Cgroup, dom: &mut D) {
+    pub(crate) fn write_cgroup<D: DomSink>(&self, cgroup: &mut Cgroup, dom: &mut D) {
         cgroup.write(&self.process, dom, Clock::Boottime);
     }
 
     /// CPU time, in steps of a tick (10 ms).
-    pub(super) fn cpu(&self) -> Option<(Cpu, Ns)> {
+    pub(crate) fn cpu(&self) -> Option<(Cpu, Ns)> {
         let as_of = now(Clock::Boottime);
         let stat = self.process.stat().ok()?;
         let ns = |ticks: u64| ticks.saturating_mul(self.tick_ns);
@@ -131,12 +178,12 @@ impl QemuProcess {
     }
 
     /// Resident memory in bytes.
-    pub(super) fn rss_bytes(&self) -> Option<u64> {
+    pub(crate) fn rss_bytes(&self) -> Option<u64> {
         self.process.statm().ok()?.resident.checked_mul(procfs::page_size())
     }
 
     /// The tap interfaces that it has open: the kernel names them in fdinfo.
-    pub(super) fn taps(&self) -> Vec<String> {
+    pub(crate) fn taps(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fdinfo", self.pid)) else {
             return Vec::new();
         };
@@ -153,7 +200,7 @@ impl QemuProcess {
     }
 
     /// Counters of these interfaces as the domain sees them: what the host sent, it received.
-    pub(super) fn interfaces(&self, names: &[String]) -> Vec<Option<(NetIo, Ns)>> {
+    pub(crate) fn interfaces(&self, names: &[String]) -> Vec<Option<(NetIo, Ns)>> {
         let as_of = now(Clock::Boottime);
         let Ok(devices) = self.process.dev_status() else { return vec![None; names.len()] };
         let io = |name: &String| {
@@ -211,7 +258,7 @@ fn is_same(bound: &Path, path: &Path) -> bool {
 }
 
 /// What is published of a thread whose counters cannot be read.
-pub(super) const NO_RUNSTATE: domstat_layout::latest::Runstate =
+pub(crate) const NO_RUNSTATE: domstat_layout::latest::Runstate =
     <domstat_layout::latest::Runstate as Group>::NOT_PRODUCED;
 
 #[cfg(test)]

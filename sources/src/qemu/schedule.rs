@@ -164,16 +164,16 @@ impl Poll {
 /// Pauses between attempts to connect: from a quarter of a second, doubling up to five; long ones
 /// from a second up to five minutes.
 #[derive(Debug, Default)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     attempts: u32,
 }
 
 impl Retry {
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = Duration::from_millis(250).saturating_mul(1 << self.attempts.min(5));
         self.attempts = self.attempts.saturating_add(1);
         jittered(pause.min(Duration::from_secs(5)))
@@ -187,7 +187,7 @@ impl Retry {
 }
 
 /// From nine to eleven tenths of `interval`.
-fn jittered(interval: Duration) -> Duration {
+pub(crate) fn jittered(interval: Duration) -> Duration {
     let thousandths = RandomState::new().hash_one(0) % 201;
     interval.mul_f64(0.9 + thousandths as f64 / 1000.0)
 }

@@ -528,7 +528,7 @@ impl<P: Publisher> Observer<P> {
 }
 
 /// A name that can be that of a file.
-fn publishable(name: &str) -> String {
+pub(crate) fn publishable(name: &str) -> String {
     let legal = |c: char| if c == '/' || c.is_control() { '_' } else { c };
     let name: String = name.chars().map(legal).collect();
     let name = name.trim_start_matches('.');

@@ -27,8 +27,8 @@ enum SlotState {
 }
 
 /// One vCPU slot.
-pub(super) struct VcpuSlot<S> {
-    pub(super) sink: S,
+pub(crate) struct VcpuSlot<S> {
+    pub(crate) sink: S,
     state: SlotState,
     /// The thread that is accounted, and when it began.
     thread: Option<(i32, Ns)>,
@@ -38,19 +38,19 @@ pub(super) struct VcpuSlot<S> {
 }
 
 /// One block device slot.
-pub(super) struct BlkSlot<S> {
-    pub(super) sink: S,
+pub(crate) struct BlkSlot<S> {
+    pub(crate) sink: S,
     /// What it shows: the disk's name, and its device or node, since another may have had that name.
     key: Option<(String, String)>,
     state: SlotState,
     io: BlkIo,
     /// What was written last of its distributions.
     distributions: Distributions,
-    pub(super) extent: BlkExtent,
-    pub(super) extent_as_of: Option<Ns>,
+    pub(crate) extent: BlkExtent,
+    pub(crate) extent_as_of: Option<Ns>,
     /// The threshold that fired last.
-    pub(super) last_exceeded: Option<u64>,
-    pub(super) job: BlkJob,
+    pub(crate) last_exceeded: Option<u64>,
+    pub(crate) job: BlkJob,
 }
 
 /// One network interface slot.
@@ -61,9 +61,9 @@ struct NetSlot<S> {
     io: Option<NetIo>,
 }
 
-pub(super) struct Slots<P: Publisher> {
-    pub(super) dom: P::Dom,
-    pub(super) vcpus: Vec<VcpuSlot<P::Vcpu>>,
+pub(crate) struct Slots<P: Publisher> {
+    pub(crate) dom: P::Dom,
+    pub(crate) vcpus: Vec<VcpuSlot<P::Vcpu>>,
     blks: Vec<BlkSlot<P::Blk>>,
     /// Which slot shows the image of this name.
     blk_of: BTreeMap<String, usize>,
@@ -71,7 +71,7 @@ pub(super) struct Slots<P: Publisher> {
 }
 
 impl<P: Publisher> Slots<P> {
-    pub(super) fn new(
+    pub(crate) fn new(
         dom: P::Dom,
         vcpus: Vec<P::Vcpu>,
         blks: Vec<P::Blk>,
@@ -107,7 +107,7 @@ impl<P: Publisher> Slots<P> {
 
     /// Writes runstate and sched of every vCPU; `cpus` are in the order of their indices. Of a domain that does not run, what does not want
     /// a CPU is offline. False if the counters of a thread cannot be read.
-    pub(super) fn threads(
+    pub(crate) fn threads(
         &mut self,
         cpus: &[Cpu],
         process: Option<&QemuProcess>,
@@ -143,7 +143,7 @@ impl<P: Publisher> Slots<P> {
 
     /// Gives every image a slot: those that are shown stay in theirs, those that were removed leave it.
     /// Images for which there is no slot are counted.
-    pub(super) fn place(&mut self, keys: &[(String, String)], now: Ns) -> usize {
+    pub(crate) fn place(&mut self, keys: &[(String, String)], now: Ns) -> usize {
         let wanted: BTreeSet<&(String, String)> = keys.iter().collect();
         for slot in &mut self.blks {
             if slot.key.as_ref().is_some_and(|key| !wanted.contains(key)) {
@@ -173,30 +173,30 @@ impl<P: Publisher> Slots<P> {
     }
 
     /// The slot of the image of this name, which may be longer than what a record holds.
-    pub(super) fn blk(&mut self, name: &str) -> Option<&mut BlkSlot<P::Blk>> {
+    pub(crate) fn blk(&mut self, name: &str) -> Option<&mut BlkSlot<P::Blk>> {
         let index = *self.blk_of.get(Name::new(name).as_str()?)?;
         self.blks.get_mut(index)
     }
 
     /// The index of its record.
-    pub(super) fn blk_index(&self, name: &str) -> Option<u64> {
+    pub(crate) fn blk_index(&self, name: &str) -> Option<u64> {
         u64::try_from(*self.blk_of.get(Name::new(name).as_str()?)?).ok()
     }
 
-    pub(super) fn blk_ref(&self, name: &str) -> Option<&BlkSlot<P::Blk>> {
+    pub(crate) fn blk_ref(&self, name: &str) -> Option<&BlkSlot<P::Blk>> {
         let index = *self.blk_of.get(Name::new(name).as_str()?)?;
         self.blks.get(index)
     }
 
     /// Writes the extent of every image, as of `now`.
-    pub(super) fn write_extents(&mut self, now: Ns) {
+    pub(crate) fn write_extents(&mut self, now: Ns) {
         for slot in self.blks.iter_mut().filter(|slot| slot.key.is_some()) {
             slot.write_extent(now);
         }
     }
 
     /// Writes every interface of `samples` and removes the others.
-    pub(super) fn interfaces(&mut self, samples: &BTreeMap<String, (NetIo, Ns)>) {
+    pub(crate) fn interfaces(&mut self, samples: &BTreeMap<String, (NetIo, Ns)>) {
         for slot in &mut self.nets {
             if slot.name.as_ref().is_some_and(|name| !samples.contains_key(name)) {
                 slot.sink.deactivate::<NetIdentity>();
@@ -304,7 +304,7 @@ impl<S: BlkSink> BlkSlot<S> {
     }
 
     /// Writes what was read and written. Counters that fell are those of another device.
-    pub(super) fn io(&mut self, io: &BlkIo, times: &BlkIoTimes, now: Ns) {
+    pub(crate) fn io(&mut self, io: &BlkIo, times: &BlkIoTimes, now: Ns) {
         if decreased(&words_of_io(&self.io), &words_of_io(io))
             && let Some(key) = self.key.clone()
         {
@@ -321,7 +321,7 @@ impl<S: BlkSink> BlkSlot<S> {
     }
 
     /// Writes what was discarded and what failed.
-    pub(super) fn write_more(&mut self, discards: &BlkDiscards, failures: &BlkFailures, now: Ns) {
+    pub(crate) fn write_more(&mut self, discards: &BlkDiscards, failures: &BlkFailures, now: Ns) {
         if is_produced(discards) {
             self.sink.write(discards, now);
         }
@@ -332,7 +332,7 @@ impl<S: BlkSink> BlkSlot<S> {
 
     /// Writes the distributions of the device, and withdraws those that it has no more. Buckets that
     /// fell are those of a histogram that was set again.
-    pub(super) fn distributions(&mut self, new: &Distributions, now: Ns) {
+    pub(crate) fn distributions(&mut self, new: &Distributions, now: Ns) {
         if new.fell(&self.distributions) {
             let Some(key) = self.key.clone() else { return };
             let (io, job, extent) = (self.io, self.job, self.extent);
@@ -353,7 +353,7 @@ impl<S: BlkSink> BlkSlot<S> {
         show(&mut self.sink, new.fl.as_ref(), old.fl.is_some(), now);
     }
 
-    pub(super) fn write_extent(&mut self, now: Ns) {
+    pub(crate) fn write_extent(&mut self, now: Ns) {
         let now = self.extent_as_of.map_or(now, |was| was.max(now));
         self.extent_as_of = Some(now);
         self.sink.write(&self.extent, now);

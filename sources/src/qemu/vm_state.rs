@@ -305,6 +305,7 @@ impl<P: Publisher> VmState<P> {
                 .chain(self.vcpu_stats.group())
                 .collect(),
             optional: Optional { blk_hist: self.histograms.is_some(), ..Optional::default() },
+            labels: Vec::new(),
         }
     }
 

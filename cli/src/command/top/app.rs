@@ -266,7 +266,7 @@ impl App {
             all: self.disks.len(),
             columns: &known(&DISKS, &self.disk_rows()),
             order: &self.disk_order,
-            none: self.none(sampler, "a disk", "run qemu, run xen and run kvm do"),
+            none: self.none(sampler, "a disk", "run libvirt, run qemu, run xen and run kvm do"),
         };
         self.draw_table(frame, sampler, &listed, &mut cursor);
         self.disk_cursor = cursor;
@@ -279,7 +279,7 @@ impl App {
             all: self.nets.len(),
             columns: &known(&NETS, &self.net_rows()),
             order: &self.net_order,
-            none: self.none(sampler, "an interface", "run qemu and run xen do"),
+            none: self.none(sampler, "an interface", "run libvirt, run qemu and run xen do"),
         };
         self.draw_table(frame, sampler, &listed, &mut cursor);
         self.net_cursor = cursor;

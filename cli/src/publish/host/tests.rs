@@ -95,6 +95,7 @@ impl Source for MadeSource {
             arch_dom: Vec::new(),
             arch_vcpu: Vec::new(),
             optional: domstat_sources::Optional::default(),
+            labels: Vec::new(),
         }
     }
 

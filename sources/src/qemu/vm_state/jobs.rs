@@ -11,8 +11,7 @@ use serde_json::json;
 use super::disk_lookup::{Chains, disk_of_change, disk_of_id, disk_of_nodes};
 use super::{JobDisk, JobEntry, JobRequest, Link, Report, VmState};
 use crate::contract::{
-    ControlError, ErrorCode, Event, JobAborted, JobFlags, JobOutcome, JobStatus, Publisher, Reply,
-    check_flags,
+    ControlError, ErrorCode, Event, JobAborted, JobFlags, JobStatus, Publisher, Reply, check_flags,
 };
 use crate::host::now;
 use crate::qemu::decode::JobInfo;
@@ -130,7 +129,7 @@ impl<P: Publisher> VmState<P> {
                 let answer = answer.map_err(ControlError::from).map(|answer| match answer {
                     Answer::Accepted => JobAborted::Accepted { job: id.to_owned(), accepted: true },
                     Answer::Ended(end) => {
-                        let (outcome, error) = outcome_names(&end.outcome);
+                        let (outcome, error) = end.outcome.names();
                         JobAborted::Ended { job: id.to_owned(), outcome, error }
                     }
                 });
@@ -342,7 +341,7 @@ impl<P: Publisher> VmState<P> {
         if slot.job.kind.value().is_none_or(|kind| kind == 0) {
             slot.job.kind = Word::new(kind_number(&entry.kind, false));
         }
-        slot.job.state = state_of(&end.outcome);
+        slot.job.state = end.outcome.state();
         slot.sink.write(&slot.job, now(Clock::Boottime));
     }
 
@@ -359,7 +358,7 @@ impl<P: Publisher> VmState<P> {
     }
 
     pub(super) fn job_end(&self, id: String, end: &End) -> Event {
-        let (outcome, error) = outcome_names(&end.outcome);
+        let (outcome, error) = end.outcome.names();
         let (disk, kind) = self.disk_and_kind(&id);
         let reconciled = end.reconciled;
         Event::JobEnded { disk, job: id, kind, outcome, error, reconciled }
@@ -396,26 +395,6 @@ fn kind_number(kind: &str, ready: bool) -> u64 {
         "commit" => 3,
         "backup" => 5,
         _ => 6,
-    }
-}
-
-/// The number of [`BlkJob::state`] for how it ended; not produced if nobody knows.
-fn state_of(outcome: &Outcome) -> Word {
-    match outcome {
-        Outcome::Completed => Word::new(5),
-        Outcome::Failed(_) | Outcome::DomainGone => Word::new(6),
-        Outcome::Canceled => Word::new(7),
-        Outcome::Unknown => Word::NOT_PRODUCED,
-    }
-}
-
-fn outcome_names(outcome: &Outcome) -> (JobOutcome, Option<String>) {
-    match outcome {
-        Outcome::Canceled => (JobOutcome::Canceled, None),
-        Outcome::Completed => (JobOutcome::Completed, None),
-        Outcome::Failed(why) => (JobOutcome::Failed, Some(why.clone())),
-        Outcome::Unknown => (JobOutcome::Unknown, None),
-        Outcome::DomainGone => (JobOutcome::DomainGone, None),
     }
 }
 
