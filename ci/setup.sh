@@ -4,8 +4,9 @@ source "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q -y --no-install-recommends \
-    binutils bison clang cpio curl flex g++ gcc gcc-multilib git libc6-dev make openssl patch prometheus \
-    python3 qemu-system-x86 strace systemd tmux valgrind
+    binutils bison clang cpio curl flex g++ gcc gcc-multilib git libc6-dev libvirt-clients \
+    libvirt-daemon-system libvirt-dev make openssl patch pkg-config prometheus python3 qemu-system-x86 \
+    strace systemd tmux valgrind
 # A kernel's target, for which tests/no-std is built, too.
 if command -v rustup > /dev/null; then
     rustup target add x86_64-unknown-none
