@@ -31,13 +31,12 @@ export LIBVIRT_DIR DOMSTAT_LIBVIRT=private
 trap 'rm -rf "$LIBVIRT_DIR"' EXIT
 if [ "${1:-}" = exec ]; then
     shift
-    unshare --mount "$0" inside "$@"
+    unshare --mount ci/libvirt.sh inside "$@"
     exit
 fi
-features=(--features domstat/libvirt,domstat-sources/libvirt --locked)
-cargo clippy -p domstat-sources -p domstat "${features[@]}" --all-targets -- -D warnings
-cargo test -p domstat-sources "${features[@]:0:2}" --locked --lib libvirt
-cargo test -p domstat-sources "${features[@]:0:2}" --locked --test libvirt
-cargo test -p domstat "${features[@]}" --test libvirt_vm --no-run
-DOMSTAT_REQUIRE=${DOMSTAT_REQUIRE:-},libvirt timeout 240 unshare --mount "$0" inside \
-    cargo test -p domstat "${features[@]}" --test libvirt_vm
+cargo clippy -p domstat-sources -p domstat --features domstat/libvirt,domstat-sources/libvirt --locked \
+    --all-targets -- -D warnings
+cargo test -p domstat-sources --features libvirt --locked --lib --test libvirt
+cargo test -p domstat --features libvirt --locked --test libvirt_vm --no-run
+DOMSTAT_REQUIRE=${DOMSTAT_REQUIRE:+$DOMSTAT_REQUIRE,}libvirt timeout 240 unshare --mount ci/libvirt.sh inside \
+    cargo test -p domstat --features libvirt --locked --test libvirt_vm

@@ -72,7 +72,9 @@ def show(name):
 
 
 def libvirtd():
-    process = start("/usr/sbin/libvirtd", stdout=subprocess.DEVNULL, stderr=open(DIR / "libvirtd.log", "w"))
+    # Not the pid file of a libvirtd of the host.
+    process = start("/usr/sbin/libvirtd", "--pid-file", DIR / "libvirtd.pid", stdout=subprocess.DEVNULL,
+                    stderr=open(DIR / "libvirtd.log", "w"))
     until("libvirtd", lambda: virsh("list") or True)
     return process
 
@@ -80,8 +82,15 @@ def libvirtd():
 def daemon(*args, to=None):
     log = open(DIR / "daemon.log", "a")
     process = start(DOMSTAT, "run", *(args or ["libvirt"]), env=to or ENV, stderr=log)
-    until("the control socket", lambda: domstat("block", "list", "none", check=False) is not None)
+    until("the control socket", answers)
     return process
+
+
+def answers():
+    """Whether a daemon listens at the control socket, which one that was killed leaves behind."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(RUN / "control.sock"))
+    return True
 
 
 def create(name, memory=16, vcpus=2, spin=False):

@@ -56,6 +56,8 @@ impl Libvirtd {
         self.stop();
         let log = fs::File::create(self.dir.join("libvirtd.log")).unwrap();
         let mut command = Command::new("/usr/sbin/libvirtd");
+        // Not that of a libvirtd of the host.
+        command.arg("--pid-file").arg(self.dir.join("libvirtd.pid"));
         self.process = Some(Background::start(command.stderr(log).stdout(Stdio::null())));
         wait_for("libvirtd", || virsh(&["list"]).status.success().then_some(()));
     }

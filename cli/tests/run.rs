@@ -65,3 +65,14 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     assert!(listed.status.success(), "{}", stderr(&listed));
     assert!(stdout(&listed).contains("no domain is published"), "{}", stdout(&listed));
 }
+
+#[test]
+#[cfg(not(feature = "libvirt"))]
+fn without_libvirt_it_says_how_to_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = output(dir.path(), &["run", "libvirt"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("--features libvirt"), "{}", stderr(&refused));
+    let help = output(dir.path(), &["run", "libvirt", "--help"]);
+    assert!(help.status.success() && stdout(&help).contains("--read-only"));
+}
