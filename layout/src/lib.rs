@@ -154,6 +154,7 @@ pub mod r3;
 pub mod r4;
 pub mod r5;
 mod record;
+pub mod requests;
 pub mod revision;
 pub mod rfc_v3;
 mod rule;

@@ -5,23 +5,13 @@ use domstat_layout::latest::{
     BlkDiscards, BlkFailures, BlkIo, BlkIoTimes, BlkQueue, BlkQueueOf, FlLatency, RdLatency,
     RdSize, WrLatency, WrSize,
 };
+use domstat_layout::requests::{RequestGroups, Requests};
 use domstat_layout::share::{Share, Whole};
 use domstat_layout::{Field, Group, Ns, RecordKind, Word};
 
 use super::{BlkHistWriter, BlkQueueWriter, BlkWriter};
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlkOp {
-    /// Reads bytes.
-    Read,
-    /// Writes bytes.
-    Write,
-    /// Makes what was written durable.
-    Flush,
-    /// Gives bytes back.
-    Discard,
-}
+pub use domstat_layout::requests::BlkOp;
 
 /// A request in flight: [`RequestTracker::submit`] returns it, [`RequestTracker::complete`] and
 /// [`RequestTracker::fail`] take it.
@@ -64,6 +54,26 @@ mod sealed {
     }
 }
 use sealed::Records;
+
+/// Records as the groups that requests change.
+struct Groups<'a, R>(&'a mut R);
+
+impl<R: Records> RequestGroups for Groups<'_, R> {
+    #[inline]
+    fn change<G: Whole, const N: usize>(
+        &mut self,
+        fields: [Field<G>; N],
+        now: Ns,
+        change: impl FnOnce([Word; N]) -> [Word; N],
+    ) {
+        self.0.change(fields, now, change);
+    }
+
+    #[inline]
+    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
+        self.0.record::<G>(value, now);
+    }
+}
 
 impl Records for BlkDevice {
     fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
@@ -164,8 +174,7 @@ impl Records for BlkQueueWriter {
 /// in flight then count as completed.
 pub struct RequestTracker<R> {
     records: R,
-    in_flight: u64,
-    as_of: Ns,
+    requests: Requests,
     /// Counts the tenants of the slot, so that a request of an earlier one does not count.
     tenant: u32,
 }
@@ -177,7 +186,7 @@ impl RequestTracker<BlkDevice> {
     /// Follows the requests of a device from `now` on.
     #[must_use]
     pub fn device(device: BlkDevice, now: Ns) -> Self {
-        let mut tracker = Self { records: device, in_flight: 0, as_of: now, tenant: 0 };
+        let mut tracker = Self { records: device, requests: Requests::new(now), tenant: 0 };
         tracker.begin();
         tracker
     }
@@ -189,7 +198,7 @@ impl RequestTracker<BlkDevice> {
         if let Some(hist) = &mut self.records.hist {
             hist.renew();
         }
-        (self.in_flight, self.as_of) = (0, now);
+        self.requests = Requests::new(now);
         self.tenant = self.tenant.wrapping_add(1);
         self.begin();
     }
@@ -199,7 +208,7 @@ impl RequestTracker<BlkQueueWriter> {
     /// Follows the requests of one queue from `now` on, as the device's share that `of` names.
     #[must_use]
     pub fn share(writer: BlkQueueWriter, of: &BlkQueueOf, now: Ns) -> Self {
-        let mut tracker = Self { records: writer, in_flight: 0, as_of: now, tenant: 0 };
+        let mut tracker = Self { records: writer, requests: Requests::new(now), tenant: 0 };
         tracker.begin();
         // Last: from here on the share counts.
         tracker.records.write(of, now);
@@ -222,12 +231,12 @@ impl<R: RequestRecords> RequestTracker<R> {
     /// Requests in flight.
     #[must_use]
     pub const fn in_flight(&self) -> u64 {
-        self.in_flight
+        self.requests.in_flight()
     }
 
     /// Publishes every group that requests change: what did not happen yet is 0.
     fn begin(&mut self) {
-        let (now, records) = (self.as_of, &mut self.records);
+        let (now, records) = (self.requests.as_of(), &mut self.records);
         let io = BlkIo {
             rd_req: ZERO,
             rd_bytes: ZERO,
@@ -282,94 +291,29 @@ impl<R: RequestRecords> RequestTracker<R> {
     /// A request is accepted.
     #[inline]
     pub fn submit(&mut self, now: Ns) -> Request {
-        self.count(BlkQueue::submitted, self.in_flight.saturating_add(1), now);
-        let in_flight = Word::new(self.in_flight);
-        self.records.change([BlkIo::in_flight], self.as_of, |_| [in_flight]);
+        self.requests.submit(&mut Groups(&mut self.records), now);
         Request { submitted: now, tenant: self.tenant }
     }
 
     /// A request was completed: `bytes` were read, written or discarded.
     #[inline]
     pub fn complete(&mut self, request: Request, op: BlkOp, bytes: u64, now: Ns) {
-        if !self.end(&request, now) {
-            return;
-        }
-        let (now, took) = (self.as_of, now.since(request.submitted));
-        let (nr_bytes, took_ns) = (Word::new(bytes), Word::new(took));
-        let in_flight = Word::new(self.in_flight);
-        let records = &mut self.records;
-        let moved = |[req, sum, _]: [Word; 3]| [req.plus(ONE), sum.plus(nr_bytes), in_flight];
-        match op {
-            BlkOp::Read => {
-                records.change([BlkIo::rd_req, BlkIo::rd_bytes, BlkIo::in_flight], now, moved);
-                records.change([BlkIoTimes::rd_total_ns], now, |[ns]| [ns.plus(took_ns)]);
-                records.record::<RdLatency>(took, now);
-                records.record::<RdSize>(bytes, now);
-            }
-            BlkOp::Write => {
-                records.change([BlkIo::wr_req, BlkIo::wr_bytes, BlkIo::in_flight], now, moved);
-                records.change([BlkIoTimes::wr_total_ns], now, |[ns]| [ns.plus(took_ns)]);
-                records.record::<WrLatency>(took, now);
-                records.record::<WrSize>(bytes, now);
-            }
-            BlkOp::Flush => {
-                records.change([BlkIo::in_flight], now, |_| [in_flight]);
-                let fields = [BlkIoTimes::flush_req, BlkIoTimes::flush_total_ns];
-                records.change(fields, now, |[req, ns]| [req.plus(ONE), ns.plus(took_ns)]);
-                records.record::<FlLatency>(took, now);
-            }
-            BlkOp::Discard => {
-                records.change([BlkIo::in_flight], now, |_| [in_flight]);
-                let fields =
-                    [BlkDiscards::dis_req, BlkDiscards::dis_bytes, BlkDiscards::dis_total_ns];
-                records.change(fields, now, |[req, sum, ns]| {
-                    [req.plus(ONE), sum.plus(nr_bytes), ns.plus(took_ns)]
-                });
-            }
+        if self.counts(&request) {
+            let groups = &mut Groups(&mut self.records);
+            self.requests.complete(groups, op, request.submitted, bytes, now);
         }
     }
 
     /// A request reached the storage and failed.
     pub fn fail(&mut self, request: Request, op: BlkOp, now: Ns) {
-        if !self.end(&request, now) {
-            return;
+        if self.counts(&request) {
+            self.requests.fail(&mut Groups(&mut self.records), op, now);
         }
-        let (now, in_flight) = (self.as_of, Word::new(self.in_flight));
-        let failed = match op {
-            BlkOp::Read => BlkFailures::rd_failed,
-            BlkOp::Write => BlkFailures::wr_failed,
-            BlkOp::Flush => BlkFailures::flush_failed,
-            BlkOp::Discard => BlkFailures::dis_failed,
-        };
-        let fields = [BlkIo::errs, BlkIo::in_flight];
-        self.records.change(fields, now, |[errs, _]| [errs.plus(ONE), in_flight]);
-        self.records.change([failed], now, |[failed]| [failed.plus(ONE)]);
     }
 
-    /// Takes a request out of those in flight; false if it is of an earlier tenant.
+    /// Whether a request is in flight; one of an earlier tenant no longer is.
     #[inline]
-    fn end(&mut self, request: &Request, now: Ns) -> bool {
-        let Some(rest) = self.in_flight.checked_sub(1) else { return false };
-        if request.tenant == self.tenant {
-            self.count(BlkQueue::completed, rest, now);
-        }
-        request.tenant == self.tenant
-    }
-
-    /// Brings the integral up to now, counts a request in `field`, and has `in_flight` from then on.
-    #[inline]
-    fn count(&mut self, field: Field<BlkQueue>, in_flight: u64, now: Ns) {
-        let passed = now.since(self.as_of);
-        let busy = Word::new(if self.in_flight > 0 { passed } else { 0 });
-        let queued = Word::new(passed.saturating_mul(self.in_flight));
-        self.as_of = self.as_of.max(now);
-        self.in_flight = in_flight;
-        let fields = [BlkQueue::busy_ns, BlkQueue::queued_ns, field];
-        self.records.change(fields, self.as_of, |[busy_ns, queued_ns, nr]| {
-            [busy_ns.plus(busy), queued_ns.plus(queued), nr.plus(ONE)]
-        });
+    const fn counts(&self, request: &Request) -> bool {
+        self.requests.in_flight() > 0 && request.tenant == self.tenant
     }
 }
-
-/// One event.
-const ONE: Word = Word::new(1);

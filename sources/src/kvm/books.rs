@@ -1,21 +1,19 @@
 //! Books of one queue of the micro-VM's disk: what its share of the device shows.
 
+use std::any::Any;
+
+use domstat_layout::descriptor::GROUP_HEADER_LEN;
 use domstat_layout::histogram::HistogramGroup;
 use domstat_layout::latest::{
     BlkFailures, BlkIo, BlkIoTimes, BlkQueue, BlkQueueFailures, BlkQueueFlLatency, BlkQueueIo,
     BlkQueueIoTimes, BlkQueueQueue, BlkQueueRdLatency, BlkQueueRdSize, BlkQueueWrLatency,
     BlkQueueWrSize, FlLatency, RdLatency, RdSize, WrLatency, WrSize,
 };
+use domstat_layout::requests::{BlkOp, RequestGroups, Requests};
+use domstat_layout::share::Whole;
 use domstat_layout::sink::{BlkShareSink, BlkSink};
-use domstat_layout::{Ns, Share, Word};
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Read,
-    Write,
-    Flush,
-}
+use domstat_layout::{Field, Group, Ns, Share, Word};
+use zerocopy::FromBytes;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +81,22 @@ impl Default for Totals {
 }
 
 impl Totals {
+    /// The group of this type, if it is one that is counted.
+    fn group<G: Group>(&mut self) -> Option<&mut G> {
+        let groups: [&mut dyn Any; 9] = [
+            &mut self.io,
+            &mut self.times,
+            &mut self.queue,
+            &mut self.failures,
+            &mut self.rd_latency,
+            &mut self.wr_latency,
+            &mut self.fl_latency,
+            &mut self.rd_size,
+            &mut self.wr_size,
+        ];
+        groups.into_iter().find_map(|group| group.downcast_mut())
+    }
+
     fn is_busy(&self) -> bool {
         self.queue.submitted != self.queue.completed
     }
@@ -125,17 +139,45 @@ impl Totals {
     }
 }
 
+impl RequestGroups for Totals {
+    fn change<G: Whole, const N: usize>(
+        &mut self,
+        fields: [Field<G>; N],
+        _: Ns,
+        change: impl FnOnce([Word; N]) -> [Word; N],
+    ) {
+        let Some(group) = self.group::<G>() else { return };
+        // Always so: a group is made of aligned words.
+        let Ok(words) = <[u64]>::mut_from_bytes(group.as_mut_bytes()) else { return };
+        let places = fields.map(|field| (field.offset() - G::DESC.offset - GROUP_HEADER_LEN) / 8);
+        let word = |at: usize| words.get(at).map_or(Word::NOT_PRODUCED, |raw| Word::from_raw(*raw));
+        let changed = change(places.map(word));
+        for (at, changed) in places.into_iter().zip(changed) {
+            if let Some(word) = words.get_mut(at) {
+                *word = changed.to_raw();
+            }
+        }
+    }
+
+    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, _: Ns) {
+        if let Some(group) = self.group::<G>() {
+            group.record(value);
+        }
+    }
+}
+
 /// The books of one queue, which its thread keeps.
 #[derive(Debug)]
 pub(super) struct Books {
     totals: Totals,
-    in_flight: u64,
+    requests: Requests,
 }
 
 impl Books {
     /// Nothing was asked for yet.
     pub(super) fn new(now: Ns) -> Self {
-        Self { totals: Totals { as_of_ns: now.0, ..Totals::default() }, in_flight: 0 }
+        let totals = Totals { as_of_ns: now.0, ..Totals::default() };
+        Self { totals, requests: Requests::new(now) }
     }
 
     pub(super) const fn totals(&self) -> Totals {
@@ -144,10 +186,8 @@ impl Books {
 
     /// A request was accepted.
     pub(super) fn accept(&mut self, at_ns: u64) {
-        self.advance(at_ns);
-        self.in_flight = self.in_flight.saturating_add(1);
-        add(&mut self.totals.queue.submitted, 1);
-        self.totals.io.in_flight = Word::new(self.in_flight);
+        self.requests.submit(&mut self.totals, Ns(at_ns));
+        self.totals.as_of_ns = self.requests.as_of().0;
     }
 
     /// A request ended that was accepted at `accepted_ns`; `None` is an operation that there is
@@ -155,58 +195,20 @@ impl Books {
     pub(super) fn end(
         &mut self,
         at_ns: u64,
-        operation: Option<Operation>,
+        operation: Option<BlkOp>,
         outcome: Outcome,
         accepted_ns: u64,
         bytes: u64,
     ) {
-        self.advance(at_ns);
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Totals { io, times, queue, failures, .. } = &mut self.totals;
-        add(&mut queue.completed, 1);
-        io.in_flight = Word::new(self.in_flight);
-        if outcome != Outcome::Done {
-            add(&mut io.errs, 1);
-        }
-        let ns = at_ns.saturating_sub(accepted_ns);
+        let (totals, now) = (&mut self.totals, Ns(at_ns));
         match (operation, outcome) {
-            (Some(Operation::Read), Outcome::Done) => {
-                add(&mut io.rd_req, 1);
-                add(&mut io.rd_bytes, bytes);
-                add(&mut times.rd_total_ns, ns);
-                self.totals.rd_latency.record(ns);
-                self.totals.rd_size.record(bytes);
+            (Some(op), Outcome::Done) => {
+                self.requests.complete(totals, op, Ns(accepted_ns), bytes, now);
             }
-            (Some(Operation::Write), Outcome::Done) => {
-                add(&mut io.wr_req, 1);
-                add(&mut io.wr_bytes, bytes);
-                add(&mut times.wr_total_ns, ns);
-                self.totals.wr_latency.record(ns);
-                self.totals.wr_size.record(bytes);
-            }
-            (Some(Operation::Flush), Outcome::Done) => {
-                add(&mut times.flush_req, 1);
-                add(&mut times.flush_total_ns, ns);
-                self.totals.fl_latency.record(ns);
-            }
-            (Some(Operation::Read), Outcome::Failed) => add(&mut failures.rd_failed, 1),
-            (Some(Operation::Write), Outcome::Failed) => add(&mut failures.wr_failed, 1),
-            (Some(Operation::Flush), Outcome::Failed) => add(&mut failures.flush_failed, 1),
-            (Some(Operation::Read), Outcome::Invalid) => add(&mut failures.rd_invalid, 1),
-            (Some(Operation::Write), Outcome::Invalid) => add(&mut failures.wr_invalid, 1),
-            (Some(Operation::Flush), Outcome::Invalid) => add(&mut failures.flush_invalid, 1),
-            (None, _) => {}
+            (Some(op), Outcome::Failed) => self.requests.fail(totals, op, now),
+            (op, _) => self.requests.refuse(totals, op, now),
         }
-    }
-
-    /// The number in flight was the same until now.
-    fn advance(&mut self, at_ns: u64) {
-        let passed = at_ns.saturating_sub(self.totals.as_of_ns);
-        self.totals.as_of_ns = at_ns.max(self.totals.as_of_ns);
-        if self.in_flight > 0 {
-            add(&mut self.totals.queue.busy_ns, passed);
-            add(&mut self.totals.queue.queued_ns, passed.saturating_mul(self.in_flight));
-        }
+        self.totals.as_of_ns = self.requests.as_of().0;
     }
 
     /// Writes what changes when a request begins.
@@ -230,10 +232,6 @@ impl Books {
     }
 }
 
-fn add(word: &mut Word, more: u64) {
-    *word = word.plus(Word::new(more));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,10 +245,10 @@ mod tests {
         let mut books = Books::new(Ns(100));
         books.accept(110);
         books.accept(120);
-        books.end(150, Some(Operation::Read), Outcome::Done, 110, 4096);
-        books.end(160, Some(Operation::Flush), Outcome::Done, 120, 0);
+        books.end(150, Some(BlkOp::Read), Outcome::Done, 110, 4096);
+        books.end(160, Some(BlkOp::Flush), Outcome::Done, 120, 0);
         books.accept(200);
-        books.end(205, Some(Operation::Write), Outcome::Done, 200, 4096);
+        books.end(205, Some(BlkOp::Write), Outcome::Done, 200, 4096);
         let Totals { queue, io, times, rd_latency, fl_latency, wr_size, .. } = books.totals();
         assert_eq!(value(queue.busy_ns), 50 + 5);
         assert_eq!(value(queue.queued_ns), 40 + 40 + 5);
@@ -265,8 +263,8 @@ mod tests {
     fn what_did_not_succeed_is_counted_by_its_operation() {
         let mut books = Books::new(Ns(0));
         for (operation, outcome) in [
-            (Some(Operation::Read), Outcome::Failed),
-            (Some(Operation::Write), Outcome::Invalid),
+            (Some(BlkOp::Read), Outcome::Failed),
+            (Some(BlkOp::Write), Outcome::Invalid),
             (None, Outcome::Invalid),
         ] {
             books.accept(1);
@@ -282,11 +280,11 @@ mod tests {
     fn a_sum_is_as_of_the_busy_queue_that_is_oldest() {
         let [mut one, mut other] = [10, 20].map(|at| Books::new(Ns(at)));
         one.accept(30);
-        one.end(40, Some(Operation::Read), Outcome::Done, 30, 4096);
+        one.end(40, Some(BlkOp::Read), Outcome::Done, 30, 4096);
         other.accept(50);
         let sum = Totals::sum([one.totals(), other.totals()], Ns(90));
         assert_eq!((sum.as_of_ns, value(sum.io.in_flight)), (50, 1));
-        other.end(60, Some(Operation::Read), Outcome::Done, 50, 4096);
+        other.end(60, Some(BlkOp::Read), Outcome::Done, 50, 4096);
         let sum = Totals::sum([one.totals(), other.totals()], Ns(90));
         assert_eq!((sum.as_of_ns, value(sum.queue.busy_ns)), (90, 20));
         assert_eq!(value(sum.io.rd_req), 2);

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use domstat_layout::latest::BlkQueueOf;
+use domstat_layout::requests::BlkOp;
 use domstat_layout::sink::BlkShareSink;
 use domstat_layout::{Clock, Ns, Word};
 
-use super::books::{Books, Operation, Outcome, Totals};
+use super::books::{Books, Outcome, Totals};
 use super::shared::{BLOCK_BYTES, Block, VcpuShared};
 use crate::host::{now, thread_id};
 
@@ -60,7 +61,7 @@ pub(super) fn capacity_bytes() -> u64 {
 
 /// A request, from its acceptance on.
 struct Request {
-    operation: Option<Operation>,
+    operation: Option<BlkOp>,
     block: u16,
     /// What a write writes.
     data: Option<Block>,
@@ -207,14 +208,14 @@ impl Ports {
 
     fn command(&mut self, command: u8, vcpu: &Arc<VcpuShared>) {
         let operation = match command & 3 {
-            0 => Some(Operation::Read),
-            1 => Some(Operation::Write),
-            2 => Some(Operation::Flush),
+            0 => Some(BlkOp::Read),
+            1 => Some(BlkOp::Write),
+            2 => Some(BlkOp::Flush),
             _ => None,
         };
         let queue = self.queues.get(usize::from((command >> 4) & 1));
         let (Some(queue), true) = (queue, vcpu.begin_request(MAX_IN_FLIGHT)) else { return };
-        let data = (operation == Some(Operation::Write)).then(|| self.data.clone());
+        let data = (operation == Some(BlkOp::Write)).then(|| self.data.clone());
         self.at = 0;
         let vcpu = Arc::clone(vcpu);
         queue.accept(Request { operation, block: self.block, data, vcpu, accepted_ns: 0 });
@@ -265,22 +266,24 @@ impl<Q: BlkShareSink> QueueThread<Q> {
             }
             *lock(&queue.totals) = self.books.totals();
             // Not before it is published: a vCPU whose requests have all ended finds them counted.
-            let is_read = (operation, outcome) == (Some(Operation::Read), Outcome::Done);
+            let is_read = (operation, outcome) == (Some(BlkOp::Read), Outcome::Done);
             vcpu.end_request(data.filter(|_| is_read));
         }
     }
 
     fn serve(&self, request: &mut Request) -> Outcome {
         let Some(operation) = request.operation else { return Outcome::Invalid };
-        if operation != Operation::Flush && request.block >= NR_BLOCKS {
+        if operation != BlkOp::Flush && request.block >= NR_BLOCKS {
             return Outcome::Invalid;
         }
         let offset = u64::from(request.block).saturating_mul(BLOCK_LEN);
         let data = request.data.get_or_insert_with(|| Box::new([0; BLOCK_BYTES]));
         let result = match operation {
-            Operation::Read => self.file.read_exact_at(&mut data[..], offset),
-            Operation::Write => self.file.write_all_at(&data[..], offset),
-            Operation::Flush => self.file.sync_data(),
+            BlkOp::Read => self.file.read_exact_at(&mut data[..], offset),
+            BlkOp::Write => self.file.write_all_at(&data[..], offset),
+            BlkOp::Flush => self.file.sync_data(),
+            // There is no command for it.
+            BlkOp::Discard => return Outcome::Invalid,
         };
         if result.is_ok() { Outcome::Done } else { Outcome::Failed }
     }
