@@ -1,12 +1,19 @@
 //! What a region says of itself, shown by a process that only reads the schema.
 
-#![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure is a failed test")]
 
 mod common;
 
 use common::{Background, domstat, output, show, skip, stderr, stdout, wait_for};
-use domstat_producer::RegionBuilder;
+use std::path::{Path, PathBuf};
+
+use domstat_layout::header::dom;
+use domstat_layout::latest::{BlkQueueOf, Runstate, VcpuState, Wait};
+use domstat_layout::schema::{self, head};
+use domstat_layout::{Group, HistogramGroup, Ns, RecordKind, Word};
+use domstat_producer::{Region, RegionBuilder};
 use domstat_sources::kvm::{KvmOptions, KvmSource};
+use serde_json::Value;
 
 #[test]
 fn every_statistic_that_the_kernel_describes_is_shown_by_its_name() {
@@ -56,4 +63,114 @@ fn a_region_without_a_schema_says_so() {
     let output = output(dir.path(), &["show", path.to_str().unwrap(), "--all"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("revision is 3, and 4 added it"), "{}", stderr(&output));
+}
+
+/// A region with numbers of vCPUs, their waits and a share, described or with a table of records only.
+fn numbers(path: &Path, described: bool) -> Region {
+    let builder = RegionBuilder::new("m").schema(described).vcpus(2).blks(1).blk_queues(2);
+    let builder = builder.vcpu_histograms(true).labels([("tenant", "acme")]).unwrap();
+    let mut created = builder.create_file(path).unwrap();
+    let runstate = Runstate {
+        state: VcpuState::Blocked.into(),
+        running_ns: Word::new(123_456),
+        ..Runstate::NOT_PRODUCED
+    };
+    created.vcpus[1].write(&runstate, Ns(7));
+    let mut wait = Wait::EMPTY;
+    [5, 900].into_iter().for_each(|ns| wait.record(ns));
+    created.vcpu_hists[1].write(&wait, Ns(8));
+    let of = BlkQueueOf { device: Word::new(0), ..BlkQueueOf::NOT_PRODUCED };
+    created.blk_queues[1].write(&of, Ns(9));
+    created.unpublished.publish().unwrap()
+}
+
+fn show_all(path: &Path, args: &[&str]) -> String {
+    let path = path.to_str().unwrap();
+    let output = output(Path::new("/"), &[&["show", path, "--all"], args].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
+}
+
+/// The groups of each record, without what differs between two regions.
+fn records(path: &Path) -> Value {
+    let mut all: Value = serde_json::from_str(&show_all(path, &["--json"])).unwrap();
+    for record in all.as_object_mut().unwrap().values_mut() {
+        for group in record.as_object_mut().unwrap().values_mut() {
+            group.as_object_mut().unwrap().remove("age_ns");
+        }
+    }
+    all["dom"]["identity"] = Value::Null;
+    all
+}
+
+#[test]
+fn groups_of_a_schema_that_is_a_table_of_records_are_those_of_the_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    let [described, table] = ["described", "table"].map(|name| dir.path().join(name));
+    let _regions = [numbers(&described, true), numbers(&table, false)];
+    let found = records(&table);
+    let runstate = &found["vcpu[1]"]["runstate"]["fields"];
+    assert_eq!(runstate["state"]["value"], "blocked");
+    assert_eq!(runstate["running_ns"]["value"], 123_456);
+    assert_eq!(runstate["running_ns"]["unit"], "ns");
+    assert_eq!(found["vcpu_hist[1]"]["wait"]["fields"]["max_ns"]["value"], 900);
+    assert_eq!(found["vcpu_hist[0]"]["wait"]["status"], "inactive");
+    assert_eq!(found, records(&described), "the same as of a schema that says all");
+    let text = show_all(&table, &[]);
+    let row = |part: &str| text.lines().any(|line| line.contains(part));
+    assert!(row("running_ns") && row("4:1 512:1") && row("tenant=acme"), "{text}");
+    assert!(!text.contains("not described"), "{text}");
+}
+
+/// A copy of a region in which labels are a kind of nobody else's, called `name`.
+fn with_private_kind(path: &Path, name: &[u8; 6]) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(*bytes[at..].first_chunk::<4>().unwrap()) as usize
+    };
+    let schema = word(&bytes, dom::SCHEMA_OFFS);
+    let records = schema + schema::HEADER_LEN;
+    let groups = records + word(&bytes, schema + head::NR_RECORDS) * schema::record::LEN;
+    let nr_groups = word(&bytes, schema + head::NR_GROUPS);
+    // Labels are the last of the kinds, and their group the last group.
+    let end = groups + nr_groups * schema::group::LEN;
+    let entries = [(groups - schema::record::LEN, 1), (end - schema::group::LEN, nr_groups)];
+    for (at, nr) in entries.into_iter().filter(|(_, nr)| *nr > 0) {
+        assert_eq!(word(&bytes, at), RecordKind::Labels.number() as usize, "{nr}");
+        bytes[at..at + 4].copy_from_slice(&(schema::FIRST_PRIVATE + 5).to_le_bytes());
+    }
+    if let Some(at) = bytes.windows(7).rposition(|text| text == b"labels\0") {
+        bytes[at..at + 6].copy_from_slice(name);
+    }
+    let copy = path.with_extension("private");
+    std::fs::write(&copy, bytes).unwrap();
+    copy
+}
+
+#[test]
+fn private_kinds_of_records_are_shown_as_far_as_they_are_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let [described, table] = ["described", "table"].map(|name| dir.path().join(name));
+    let _regions = [numbers(&described, true), numbers(&table, false)];
+
+    let private = with_private_kind(&described, b"notice");
+    let found = records(&private);
+    let notice = &found["notice[0]"]["notice"]["fields"]["text"]["value"];
+    assert_eq!(*notice, "tenant=acme\n", "{found:#}");
+    assert_eq!(found["vcpu_hist[1]"]["wait"]["fields"]["max_ns"]["value"], 900, "and the others");
+    let text = show_all(&private, &[]);
+    assert!(text.lines().any(|line| line.contains("notice") && line.contains("tenant=acme")));
+    // Names come from the region: what is not for a terminal does not reach it.
+    let hostile = show_all(&with_private_kind(&described, b"no\x1b[1m"), &[]);
+    assert!(hostile.contains("tenant=acme") && !hostile.contains('\u{1b}'), "{hostile}");
+
+    let private = with_private_kind(&table, b"notice");
+    let text = show_all(&private, &[]);
+    assert!(text.contains("not described: 1 record of kind 0x80000005"), "{text}");
+    assert!(text.contains("running_ns") && !text.contains("tenant"), "{text}");
+    assert_eq!(records(&private)["vcpu_hist[1]"]["wait"]["fields"]["max_ns"]["value"], 900);
+    for command in ["show", "check"] {
+        let output = output(Path::new("/"), &[command, private.to_str().unwrap()]);
+        assert!(output.status.success(), "{command}: {}{}", stdout(&output), stderr(&output));
+    }
 }

@@ -19,6 +19,7 @@
 
 use core::fmt;
 
+use crate::descriptor::{GroupDesc, Kind};
 use crate::header::{MAX_DEVICES, MAX_VCPUS};
 use crate::record::RecordKind;
 
@@ -305,6 +306,8 @@ pub struct SchemaGroup<'a> {
     pub twin_of: Option<u32>,
     first_field: usize,
     nr_fields: usize,
+    /// The descriptor table's, of a group that the schema does not describe.
+    registered: Option<&'static GroupDesc>,
 }
 
 /// A field.
@@ -319,6 +322,27 @@ pub struct SchemaField<'a> {
     /// What its values are.
     pub shape: FieldShape,
     states: &'a [u8],
+    /// Names of states of a field that the schema does not describe.
+    registered: &'static [&'static str],
+}
+
+impl SchemaGroup<'static> {
+    /// A group of the descriptor table, as a schema of this build describes it.
+    #[must_use]
+    pub fn registered(desc: &'static GroupDesc) -> Self {
+        Self {
+            record: desc.record.number(),
+            bit: desc.bit,
+            offset: desc.offset,
+            size: desc.size,
+            name: desc.name,
+            since: desc.since,
+            twin_of: desc.twin_of.map(|first| first.bit),
+            first_field: 0,
+            nr_fields: 0,
+            registered: Some(desc),
+        }
+    }
 }
 
 impl<'a> SchemaField<'a> {
@@ -331,7 +355,10 @@ impl<'a> SchemaField<'a> {
     /// Names of a state's values, from 0 on.
     pub fn states(&self) -> impl Iterator<Item = &'a str> {
         let nr = if self.shape.kind == FieldKind::STATE { self.shape.nr as usize } else { 0 };
-        self.states.split(|b| *b == 0).take(nr).filter_map(|name| core::str::from_utf8(name).ok())
+        let described = self.states.split(|b| *b == 0);
+        let described = described.filter_map(|name| core::str::from_utf8(name).ok());
+        let nr_described = if self.registered.is_empty() { nr } else { 0 };
+        described.take(nr_described).chain(self.registered.iter().copied())
     }
 }
 
@@ -348,11 +375,35 @@ impl<'a> Schema<'a> {
         self.groups.entries().map(move |e| schema.group(e))
     }
 
-    /// The fields of a group of this schema, in order.
+    /// The groups of a record: those that the schema describes, or, if it is only a table of records,
+    /// those that are registered for its kind and lie in records of its length.
+    pub fn groups_of(&self, record: &SchemaRecord<'a>) -> impl Iterator<Item = SchemaGroup<'a>> {
+        let (kind, size) = (record.kind, record.size);
+        let is_table = self.groups.entries().next().is_none();
+        let known = RecordKind::from_number(kind).filter(|_| is_table);
+        let registered = known.map_or(&[][..], |kind| crate::latest::REV.groups(kind));
+        let described = self.groups().filter(move |group| group.record == kind);
+        let registered = registered.iter().filter(move |desc| desc.end() <= size);
+        described.chain(registered.map(|desc| SchemaGroup::registered(desc)))
+    }
+
+    /// The fields of a group of this schema, or of a registered one, in order.
     pub fn fields(&self, group: &SchemaGroup<'a>) -> impl Iterator<Item = SchemaField<'a>> {
         let schema = *self;
         let (first, nr) = (group.first_field, group.nr_fields);
-        self.fields.entries().skip(first).take(nr).map(move |e| schema.field(e))
+        let described = self.fields.entries().skip(first).take(nr).map(move |e| schema.field(e));
+        let registered = group.registered.map_or(&[][..], |desc| desc.fields);
+        described.chain(registered.iter().map(|field| SchemaField {
+            name: field.name,
+            offset: field.offset,
+            width: field.width,
+            shape: FieldShape::of(field),
+            states: &[],
+            registered: match field.kind {
+                Kind::State(names) => names,
+                _ => &[],
+            },
+        }))
     }
 
     fn record(&self, e: Entry<'a>) -> SchemaRecord<'a> {
@@ -383,6 +434,7 @@ impl<'a> Schema<'a> {
             twin_of: e.u32(group::TWIN_OF).checked_sub(1),
             first_field: e.usize(group::FIRST_FIELD),
             nr_fields: e.usize(group::NR_FIELDS),
+            registered: None,
         }
     }
 
@@ -400,6 +452,7 @@ impl<'a> Schema<'a> {
                 bucket_size: e.u64(field::BUCKET_SIZE),
             },
             states: self.strings.get(e.usize(field::STATES)..).unwrap_or(&[]),
+            registered: &[],
         }
     }
 

@@ -1,5 +1,6 @@
 //! Regions printed by their own schema: every field by name, unit and value. Nothing
-//! here knows a group, a field or a revision.
+//! here knows a group, a field or a revision; of a schema that is only a table of records, the groups
+//! are those that are registered.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -78,6 +79,10 @@ fn text(out: &mut impl Write, region: &Region, schema: &Schema<'_>) -> io::Resul
     if idle > 0 {
         writeln!(out, "{idle} groups are described and not active")?;
     }
+    for record in undescribed(region, schema) {
+        let (nr, name) = (output::human::nr(record.nr, "record"), kind_name(&record));
+        writeln!(out, "not described: {nr} of {name}")?;
+    }
     outside.print(out, "outside the region")?;
     stalled.print(out, "not read")
 }
@@ -122,10 +127,8 @@ fn for_each_group(
 ) -> io::Result<()> {
     let mut reader = region.schema_reader();
     for record in schema.records().filter(|record| record.fits(region.mem().len())) {
-        let groups: Vec<_> = schema
-            .groups()
-            .filter(|group| group.record == record.kind && group.twin_of.is_none())
-            .collect();
+        let groups: Vec<_> =
+            schema.groups_of(&record).filter(|group| group.twin_of.is_none()).collect();
         for index in 0..record.nr {
             let at = label(&record, index);
             for group in &groups {
@@ -136,9 +139,23 @@ fn for_each_group(
     Ok(())
 }
 
+/// Kinds of records of which no group is described: the schema does not, and none is registered.
+fn undescribed<'s>(region: &Region, schema: &Schema<'s>) -> impl Iterator<Item = SchemaRecord<'s>> {
+    let records = schema.records().filter(|record| record.fits(region.mem().len()));
+    records.filter(|record| schema.groups_of(record).next().is_none())
+}
+
+/// The name of a kind of records, or its number.
+fn kind_name(record: &SchemaRecord<'_>) -> String {
+    match record.name {
+        "" => format!("kind {:#x}", record.kind),
+        name => output::printable(name),
+    }
+}
+
 /// `dom` or `vcpu[3]`.
 fn label(record: &SchemaRecord<'_>, index: u32) -> String {
-    let name = output::printable(record.name);
+    let name = kind_name(record);
     if record.stride == record.size && record.nr == 1 { name } else { format!("{name}[{index}]") }
 }
 
