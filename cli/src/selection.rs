@@ -10,7 +10,9 @@ use domstat_exporter::selection::{Groups, Selection, Vcpus};
 #[derive(clap::Args)]
 pub(crate) struct SelectionArgs {
     /// Export these groups only, called as in `abi show` (dom.memory), by group (io), kind of
-    /// records (vcpu) or pattern ('blk.*'); `default` is what is exported without this option
+    /// records (vcpu) or pattern ('blk.*'); `default` is what is exported without this option: all but
+    /// dom.threads, dom.balloon, vcpu.exits, blk.discards, net.limits, histograms (vcpu_hist, blk_hist)
+    /// and labels
     #[arg(long, value_name = "GROUP,...", value_delimiter = ',', help_heading = "Selection")]
     include: Vec<Groups>,
     /// Do not export these groups

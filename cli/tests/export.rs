@@ -24,7 +24,7 @@ fn value(text: &str, series: &str) -> Option<String> {
 #[test]
 fn one_domain_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let export = Export::start(dir.path(), &[]);
+    let export = Export::start(dir.path(), &["--include", "default,exits"]);
     assert!(export.scrape().ends_with("# EOF\n"), "without any domain, too");
     let _domain = MadeUp::start(dir.path(), "web1", "web1");
     let text = export.scrape();
@@ -60,7 +60,7 @@ fn groups_and_vcpus_are_selected() {
     let _domain = MadeUp::start(dir.path(), "web1", "web1");
     let scrape = |args: &[&str]| Export::start(dir.path(), args).scrape();
     let each = scrape(&[]);
-    let sum = scrape(&["--vcpus", "sum", "--exclude", "exits,net.*"]);
+    let sum = scrape(&["--vcpus", "sum", "--include", "default,exits", "--exclude", "net.*"]);
     let who = format!("{{domain=\"web1\",uuid=\"{UUID_TEXT}\"");
     for (series, of_each, of_sum) in [
         (format!("domstat_vcpu_state_seconds_total{who},state=\"running\"}}"), false, true),
@@ -69,7 +69,7 @@ fn groups_and_vcpus_are_selected() {
             true,
             false,
         ),
-        (format!("domstat_vcpu_exits_total{who}"), true, false),
+        (format!("domstat_vcpu_exits_total{who}"), false, true),
         (format!("domstat_network_receive_bytes_total{who}"), true, false),
         (format!("domstat_block_reads_total{who}"), true, true),
     ] {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use domstat_layout::latest::{Labels, REV};
+use domstat_layout::latest::{Balloon, BlkDiscards, Exits, Labels, NetLimits, REV, Threads};
 use domstat_layout::{Group, GroupDesc, RecordKind};
 use glob::Pattern;
 
@@ -50,7 +50,7 @@ pub struct Groups([u64; KINDS]);
 impl Default for Groups {
     /// The groups that are exported if nothing else is asked for.
     fn default() -> Self {
-        Self::of(|desc| !is_bulky(desc))
+        Self::of(|desc| !is_on_demand(desc))
     }
 }
 
@@ -114,9 +114,18 @@ fn exported() -> impl Iterator<Item = &'static GroupDesc> {
     REV.all_groups().filter(move |desc| desc.twin_of.is_none() && !is_share(desc.record))
 }
 
-/// Whether a group has many series or long ones, so that it is exported only if it is asked for.
-fn is_bulky(desc: &GroupDesc) -> bool {
-    matches!(desc.record, RecordKind::VcpuHist | RecordKind::BlkHist | RecordKind::Labels)
+/// Small groups that are exported only if they are asked for: details that one domain is looked at
+/// for, and that would be most of the text of all. The help of `--include` and docs/operators.md list
+/// them.
+const ON_DEMAND: [&GroupDesc; 5] =
+    [Threads::DESC, Balloon::DESC, Exits::DESC, BlkDiscards::DESC, NetLimits::DESC];
+
+/// Whether a group is exported only if it is asked for: it has many series or long ones, or details.
+fn is_on_demand(desc: &GroupDesc) -> bool {
+    let is_bulky =
+        matches!(desc.record, RecordKind::VcpuHist | RecordKind::BlkHist | RecordKind::Labels);
+    let is = |other: &&GroupDesc| (other.record, other.bit) == (desc.record, desc.bit);
+    is_bulky || ON_DEMAND.iter().any(is)
 }
 
 impl FromStr for Groups {
@@ -179,9 +188,19 @@ mod tests {
         assert_eq!(has("default"), [true; 4]);
         let groups = Groups::default();
         assert!(!groups.contains(RdLatency::DESC) && !groups.contains(Labels::DESC));
+        let on_demand = [
+            "*_hist",
+            "labels",
+            "vcpu.exits",
+            "dom.threads",
+            "dom.balloon",
+            "blk.discards",
+            "net.limits",
+        ];
+        let on_demand = on_demand.map(|name| name.parse::<Groups>().unwrap());
         assert_eq!(
             "*".parse::<Groups>().unwrap().without(groups),
-            "*_hist".parse::<Groups>().unwrap().with("labels".parse().unwrap())
+            on_demand.into_iter().fold(Groups::NONE, Groups::with)
         );
     }
 

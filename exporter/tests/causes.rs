@@ -4,21 +4,27 @@
 
 use domstat_exporter::Exporter;
 use domstat_exporter::openmetrics::{Format, write};
+use domstat_exporter::selection::{Groups, Selection};
 use domstat_layout::latest::{
-    Balloon, BlkDiscards, BlkFailures, BlkIdentity, BlkLimits, BlkQueue, Limits, Lineage, Memory,
-    Migration, NetIdentity, NetLimits, Pressure, Status, Threads,
+    Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
+    BlkLimits, BlkQueue, BlkVbd, Cpu, Exits, Limits, Lineage, Memory, Migration, NetIdentity,
+    NetIo, NetLimits, Pressure, REV, Runstate, Sched, Status, Threads,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
 use domstat_producer::{Created, RegionBuilder};
 
 fn text(exporter: &Exporter) -> String {
+    text_with(exporter, false)
+}
+
+fn text_with(exporter: &Exporter, created: bool) -> String {
     let scrape = exporter.pass();
     let mut text = Vec::new();
     let take = |piece: Vec<u8>| {
         text.extend(piece);
         Ok::<_, ()>(())
     };
-    write(&scrape, Format::OpenMetrics, false, take).unwrap();
+    write(&scrape, Format::OpenMetrics, created, take).unwrap();
     exporter.give_back(scrape);
     String::from_utf8(text).unwrap()
 }
@@ -68,7 +74,8 @@ fn every_small_group_has_its_series() {
     created.nets[0].write(&counted::<NetLimits>(1000), Ns(1));
     let region = created.unpublished.publish().unwrap();
     let _announcement = region.announce(dir.path(), "d").unwrap();
-    let text = text(&Exporter::new(dir.path()));
+    let all = Selection { groups: "*".parse().unwrap(), ..Selection::default() };
+    let text = text(&Exporter::new(dir.path()).with_selection(all));
     // Values are all different: a row with another field's value is found.
     let expected = "\
 domain_status domstat_domain_status=\"running\" 0
@@ -227,7 +234,9 @@ fn times_since_and_of_queues_go_on_to_now() {
     created.blks[0].write(&queue, before(10));
     let region = created.unpublished.publish().unwrap();
     let _announcement = region.announce(dir.path(), "d").unwrap();
-    let text = text(&Exporter::new(dir.path()));
+    let groups = Groups::default().with("balloon".parse().unwrap());
+    let selection = Selection { groups, ..Selection::default() };
+    let text = text(&Exporter::new(dir.path()).with_selection(selection));
     let seconds = |series: &str| -> f64 {
         let line = text.lines().find(|line| line.starts_with(series)).unwrap();
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
@@ -259,4 +268,50 @@ fn a_domain_that_does_not_answer_says_since_when() {
     let text = text(&exporter);
     assert!(text.contains("domstat_domain_unanswered_seconds{"), "{text}");
     assert!(text.contains("domstat_domain_status=\"unknown\"} 1"), "{text}");
+}
+
+#[test]
+fn by_default_a_domain_of_revision_5_has_no_more_text_than_all_of_revision_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = RegionBuilder::new("domain-1").vcpus(8).blks(1).nets(1);
+    let mut created = builder.create_memfd().unwrap();
+    let large = 1_234_567_890_123;
+    let Created { dom, vcpus, blks, nets, .. } = &mut created;
+    macro_rules! write {
+        ($record:expr, $($group:ident)*) => { $($record.write(&counted::<$group>(large), Ns(1));)* };
+    }
+    write!(dom, Memory Cpu Threads Limits Pressure Balloon);
+    dom.write(&Status { state: Word::from(1), ..counted(large) }, Ns(1));
+    dom.write(&Migration { state: Word::from(1), ..counted(large) }, Ns(1));
+    dom.write(&Lineage { cause: Word::from(1), ..counted(large) }, Ns(1));
+    for vcpu in vcpus {
+        vcpu.write(&Runstate { state: Word::from(1), ..counted(large) }, Ns(1));
+        write!(vcpu, Sched Exits);
+    }
+    blks[0].write(&BlkIdentity { name: Name::new("vda") }, Ns(1));
+    write!(blks[0], BlkIo BlkIoTimes BlkExtent BlkVbd BlkQueue BlkDiscards BlkFailures BlkLimits);
+    blks[0].write(&BlkJob { kind: Word::from(1), state: Word::from(1), ..counted(large) }, Ns(1));
+    nets[0].write(&NetIdentity { name: Name::new("vnet0") }, Ns(1));
+    write!(nets[0], NetIo NetLimits);
+    let region = created.unpublished.publish().unwrap();
+    let _announcement = region.announce(dir.path(), "domain-1").unwrap();
+    // What there is of each domain: descriptions are there once.
+    let len = |groups: Groups, created: bool| {
+        let selection = Selection { groups, ..Selection::default() };
+        let text = text_with(&Exporter::new(dir.path()).with_selection(selection), created);
+        text.lines()
+            .filter(|line| line.contains("domain="))
+            .map(|line| line.len() + 1)
+            .sum::<usize>()
+    };
+    let earlier = REV.all_groups().filter(|desc| desc.since <= 4 && desc.twin_of.is_none());
+    let earlier = earlier.map(|desc| format!("{}.{}", desc.record.name(), desc.name).parse());
+    let earlier = earlier.fold(Groups::NONE, |all, group| all.with(group.unwrap()));
+    for created in [true, false] {
+        let sets = [earlier, Groups::default(), "*".parse().unwrap()];
+        let [earlier, default, all] = sets.map(|groups| len(groups, created));
+        println!("revision 4 {earlier}, default {default}, all {all}");
+        assert!(default <= earlier, "{default} of {earlier}");
+        assert!(all > earlier, "{all} of {earlier}");
+    }
 }

@@ -28,7 +28,8 @@ fn exporter(dir: &Path, selection: Selection) -> Exporter {
 }
 
 fn summing(dir: &Path) -> Exporter {
-    exporter(dir, Selection { vcpus: Vcpus::Sum, ..Selection::default() })
+    let groups = Groups::default().with("exits".parse().unwrap());
+    exporter(dir, Selection { groups, vcpus: Vcpus::Sum, ..Selection::default() })
 }
 
 fn value(text: &str, series: &str) -> Option<String> {
@@ -76,7 +77,8 @@ fn the_sum_of_vcpus_is_one_series_of_each_domain() {
     let region = unpublished.publish().unwrap();
     let _announcement = region.announce(dir.path(), "d").unwrap();
     let summing = summing(dir.path());
-    let each = Exporter::new(dir.path());
+    let groups = Groups::default().with("exits".parse().unwrap());
+    let each = exporter(dir.path(), Selection { groups, ..Selection::default() });
     let first = text(&summing);
     let number = |text: &str, series: &str| value(text, series);
     let running = "domstat_vcpu_state_seconds_total{domain=\"d\",state=\"running\"}";

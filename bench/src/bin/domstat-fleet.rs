@@ -1,5 +1,5 @@
 //! Publishes many made-up domains and keeps them moving, to load what reads them: every group of
-//! revision 4 is produced, and those of revision 5 on demand.
+//! revision 4 is produced, and those of revision 5 and distributions on demand.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,13 +9,14 @@ use domstat_consumer::clock::now;
 use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{
     Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
-    BlkLimits, BlkQueue, Cpu, Exits, Limits, Lineage, Memory, Migration, NetIdentity, NetIo,
-    NetLimits, Pressure, Sched, Status, Threads, VcpuState,
+    BlkLimits, BlkQueue, Cpu, Exits, FlLatency, Limits, Lineage, Memory, Migration, NetIdentity,
+    NetIo, NetLimits, Pressure, RdLatency, RdSize, Sched, Status, Threads, VcpuState, Wait,
+    WrLatency, WrSize,
 };
-use domstat_layout::{Clock, Group, Name, Ns, Word};
+use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
 use domstat_producer::{
-    Announcement, BlkWriter, DomWriter, NetWriter, Region, RegionBuilder, RunstateTracker,
-    VcpuWriter,
+    Announcement, BlkHistWriter, BlkWriter, DomWriter, NetWriter, Region, RegionBuilder,
+    RunstateTracker, VcpuHistWriter, VcpuWriter,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -43,6 +44,9 @@ struct Args {
     /// Produce the small groups of revision 5, too: status, limits, queues and others
     #[arg(long)]
     causes: bool,
+    /// Produce distributions of waits, latencies and sizes, too
+    #[arg(long)]
+    histograms: bool,
     /// End after this many seconds
     #[arg(long, default_value = "3600")]
     seconds: u64,
@@ -56,6 +60,8 @@ struct Domain {
     vcpus: Vec<(VcpuWriter, RunstateTracker)>,
     blks: Vec<BlkWriter>,
     nets: Vec<NetWriter>,
+    vcpu_hists: Vec<VcpuHistWriter>,
+    blk_hists: Vec<BlkHistWriter>,
     _announcement: Announcement,
     _region: Region,
 }
@@ -95,6 +101,8 @@ fn domain(number: u64, args: &Args) -> Result<Domain, Box<dyn std::error::Error>
         .vcpus(args.vcpus)
         .blks(args.blks)
         .nets(args.nets)
+        .vcpu_histograms(args.histograms)
+        .blk_histograms(args.histograms)
         .clock(Clock::Monotonic)
         .create_memfd()?;
     let tracker = |vcpu| (vcpu, RunstateTracker::new(VcpuState::Running, start));
@@ -118,6 +126,8 @@ fn domain(number: u64, args: &Args) -> Result<Domain, Box<dyn std::error::Error>
         vcpus,
         blks,
         nets,
+        vcpu_hists: created.vcpu_hists,
+        blk_hists: created.blk_hists,
         _announcement: announcement,
         _region: region,
     };
@@ -138,6 +148,13 @@ fn filled<G: Group>(at: u64) -> G {
     });
     let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
     G::read_from_bytes(&bytes).unwrap_or(G::NOT_PRODUCED)
+}
+
+/// A distribution after so many rounds, in each of which a value of every size was recorded.
+fn recorded<G: HistogramGroup>(rounds: u64) -> G {
+    let mut group = G::EMPTY;
+    (10..28).for_each(|bits| (0..rounds.min(100)).for_each(|_| group.record(1 << bits)));
+    group
 }
 
 fn words<const N: usize>(each: impl Fn(u64) -> u64) -> [Word; N] {
@@ -189,6 +206,20 @@ impl Domain {
         self.devices(round * pace, now);
         if self.causes {
             self.write_causes(round * pace, now);
+        }
+        self.write_histograms(round, now);
+    }
+
+    fn write_histograms(&mut self, round: u64, now: Ns) {
+        for hist in &mut self.vcpu_hists {
+            hist.write(&recorded::<Wait>(round), now);
+        }
+        for hist in &mut self.blk_hists {
+            hist.write(&recorded::<RdLatency>(round), now);
+            hist.write(&recorded::<WrLatency>(round), now);
+            hist.write(&recorded::<FlLatency>(round), now);
+            hist.write(&recorded::<RdSize>(round), now);
+            hist.write(&recorded::<WrSize>(round), now);
         }
     }
 

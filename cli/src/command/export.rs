@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   domstat export
   curl -s http://127.0.0.1:9956/metrics | promtool check metrics
-  domstat export --vcpus sum --exclude exits
+  domstat export --include default,exits,blk_hist
+  domstat export --vcpus sum --exclude sched
   domstat export --listen '[::]:9956' --token-file token \\
       --tls-cert host.pem --tls-key host.key
 

@@ -101,19 +101,18 @@ pub(crate) fn many_series(dir: &Path, name: &str) -> (Region, Announcement) {
     let builder = RegionBuilder::new(name).vcpus(20_000).clock(Clock::Monotonic);
     let mut created = builder.create_memfd().unwrap();
     let zero = Word::from(0);
-    let exits = Exits {
-        exits: zero,
-        io_exits: zero,
-        mmio_exits: zero,
-        halt_exits: zero,
-        irq_exits: zero,
-        signal_exits: zero,
-        hypercalls: zero,
-        insn_emulation: zero,
+    let runstate = Runstate {
+        state: zero,
+        state_entry_ns: zero,
+        running_ns: zero,
+        runnable_ns: zero,
+        blocked_ns: zero,
+        offline_ns: zero,
     };
+    let sched = Sched { time_ns: zero, wait_ns: zero, delay_ns: zero, timeslices: zero };
     for vcpu in &mut created.vcpus {
-        vcpu.write(&Runstate { state: zero, ..Runstate::NOT_PRODUCED }, Ns(1));
-        vcpu.write(&exits, Ns(1));
+        vcpu.write(&runstate, Ns(1));
+        vcpu.write(&sched, Ns(1));
     }
     let region = created.unpublished.publish().unwrap();
     let announcement = region.announce(dir, name).unwrap();
