@@ -8,7 +8,7 @@ use domstat_consumer::fleet::{Fleet, Member, Owner, find_daemon};
 use domstat_consumer::handover::Connection;
 use domstat_consumer::region::MappedFile;
 use domstat_consumer::{AttachError, Attachment};
-use domstat_layout::directory::REGION_SUFFIX;
+use domstat_layout::directory::{self, REGION_SUFFIX};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Failure;
@@ -23,6 +23,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// processes that are still to be looked into.
 const LIST: Duration = Duration::from_secs(3);
 
+/// Most parts of a domain that are shown.
+const MAX_PARTS: usize = 64;
 /// Whether it was said that a scan does not see all.
 static WARNED: Once = Once::new();
 
@@ -163,6 +165,27 @@ impl Places<'_> {
                 Err(Failure::Ambiguous { domain: domain.to_owned(), owners })
             }
         }
+    }
+
+    /// The regions that other programs publish of `domain`, as a device process does, in order of their
+    /// names: those with an entry `DOMAIN.PART` in the directory.
+    pub(crate) fn parts(&self, domain: &str) -> Result<Vec<(String, PathBuf)>, Failure> {
+        if self.socket.is_some() || domain.contains('/') || xen_domid(domain).is_some() {
+            return Ok(Vec::new());
+        }
+        let prefix = format!("{domain}.");
+        let Ok(listed) = std::fs::read_dir(directory(self.dir)?) else { return Ok(Vec::new()) };
+        let part = |entry: std::fs::DirEntry| {
+            let (file, path) = (entry.file_name(), entry.path());
+            let Some(directory::Entry::Region(name)) = directory::Entry::of(file.to_str()?) else {
+                return None;
+            };
+            name.starts_with(&prefix).then(|| (name.to_owned(), path))
+        };
+        let mut parts: Vec<_> = listed.flatten().filter_map(part).collect();
+        parts.sort();
+        parts.truncate(MAX_PARTS);
+        Ok(parts)
     }
 
     /// Where that is, for messages.

@@ -84,6 +84,39 @@ fn a_region_without_an_entry_is_listed_with_its_process_and_user() {
 }
 
 #[test]
+fn parts_of_a_domain_that_other_programs_publish_are_shown_below_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _web = MadeUp::start(dir.path(), "web1", "web1");
+    let publish = |name: &str, uuid: Option<[u8; 16]>| {
+        let mut builder = domstat_producer::RegionBuilder::new(name);
+        if let Some(uuid) = uuid {
+            builder = builder.uuid(uuid);
+        }
+        let region = builder.create_memfd().unwrap().unpublished.publish().unwrap();
+        let entry = region.announce(dir.path(), name).unwrap();
+        (entry, region)
+    };
+    let _part = publish("web1.vhost-net0", None);
+    let _same = publish("web1.threads", Some([0xab; 16]));
+    // Other domains, by UUID and by name.
+    let _others = [publish("web1.example", Some([1; 16])), publish("web10.vhost-net0", None)];
+    symlink("/proc/1/fd/999999", dir.path().join("web1.left.domstat")).unwrap();
+    let shown = output(dir.path(), &["show", "web1"]);
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let text = stdout(&shown);
+    let at = |name: &str| text.lines().position(|line| line.starts_with(name));
+    assert!(at("web1") == Some(0), "{text}");
+    assert!(
+        at("web1.left: ") < at("web1.threads") && at("web1.threads") < at("web1.vhost-net0"),
+        "{text}"
+    );
+    assert!(
+        at("web1.left: ").is_some() && at("web1.example").is_none() && at("web10").is_none(),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_socket_at_which_nobody_listens_is_pruned_unless_it_is_young() {
     use std::os::unix::net::UnixListener;
     let dir = tempfile::tempdir().unwrap();

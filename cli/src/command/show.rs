@@ -7,13 +7,15 @@ use std::time::Duration;
 use domstat_consumer::attach::Reattached;
 use domstat_consumer::{Attachment, Liveness, Patience, Region, Snapshot};
 
+use ratatui::text::Line;
+
 use crate::error::Failure;
 use crate::locate::{Located, Places};
-use crate::output::Seen;
 use crate::output::json::Safe;
 use crate::output::message::message;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
+use crate::output::{Seen, identity, printable};
 use crate::rows::{Distributions, HeldRates, Interval};
 use crate::signals::Stop;
 use crate::view::{SteadyHead, View};
@@ -36,6 +38,9 @@ Examples:
 
 In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
 is not active has no fields: none of them is ever 0.
+
+What other programs publish of web1, as a vhost-user device does under the name web1.vhost-net0,
+is shown below it, unless it has another UUID.
 
 A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself.";
 
@@ -127,10 +132,46 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             .with_distributions(&distributions, &distributions);
         let styles = Styles::new(args.color);
         let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width);
-        styles
-            .print(&mut out, &text::lines(region, interval, seen, None, View { styles, width }))?;
+        let view = View { styles, width };
+        styles.print(&mut out, &text::lines(region, interval, seen, None, view))?;
+        for (name, path) in places.parts(&args.domain)? {
+            let lines = match Attachment::open(&path) {
+                Ok(part) => part_lines(&name, &part, &snapshot, view),
+                Err(error) => vec![Line::raw(printable(&format!("{name}: {error}")))],
+            };
+            if !lines.is_empty() {
+                writeln!(out)?;
+                styles.print(&mut out, &lines)?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What another program publishes of the domain in `whole`; nothing if it says that it is of another one.
+fn part_lines(name: &str, part: &Attachment, whole: &Snapshot, view: View) -> Vec<Line<'static>> {
+    let region = part.region();
+    let mut snapshot = Snapshot::new();
+    region.snapshot(&mut snapshot);
+    let seen = Seen { liveness: part.liveness(), state: region.status().state };
+    let uuid = |of: &Snapshot| identity(of).and_then(|identity| identity.uuid.bytes());
+    if let (Some(part), Some(whole)) = (uuid(&snapshot), uuid(whole))
+        && part != whole
+    {
+        return Vec::new();
+    }
+    if let Err(lost) = region.intact() {
+        return vec![Line::raw(printable(&format!("{name}: {lost}")))];
+    }
+    let distributions = Distributions::of(region);
+    let interval = Interval::new(&snapshot, None, &seen.liveness, STALE)
+        .with_distributions(&distributions, &distributions);
+    let mut lines = text::lines(region, interval, seen, None, view);
+    let own = identity(&snapshot);
+    if own.as_ref().and_then(|own| own.name.as_str()) != Some(name) {
+        lines.insert(0, Line::raw(printable(&format!("{name}:"))));
+    }
+    lines
 }
 
 /// From this age of the newest number on, a domain is stale.
