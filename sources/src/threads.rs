@@ -12,7 +12,7 @@ use crate::vhost;
 
 /// Most threads of a domain that are looked at; of one that has more nothing is said. QEMU has one
 /// for each vCPU, of which there are at most 4,096, and some hundreds at most besides.
-const MAX_THREADS: usize = 8192;
+pub(crate) const MAX_THREADS: usize = 8192;
 
 /// Role of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

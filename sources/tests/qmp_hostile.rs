@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,7 @@ use domstat_sources::contract::{
     Description, Event, Fleet, Observation, Publisher, Sinks, SourceError,
 };
 use domstat_sources::qemu::{Discovery, Options, Vm};
+use glob::Pattern;
 
 mod hostile;
 
@@ -314,11 +316,17 @@ fn a_slow_qemu_holds_up_neither_discovery_nor_the_end() {
     let (to, _from) = channel();
     let recorder = Recorder { to, writes: Arc::new(Mutex::new(0)) };
     let fleet = Fleet::new();
-    let mut discovery = Discovery::new(options(), vec![dir.path().to_owned()]);
+    let pattern = Pattern::new("*.qmp").unwrap();
+    let mut discovery = Discovery::new(options(), vec![dir.path().to_owned()], pattern);
+    // A serial console, for example, which would serve nobody else meanwhile.
+    let console = UnixListener::bind(dir.path().join("slow.console")).unwrap();
     assert!(discovery.rescan(&fleet, || recorder.clone()).is_empty());
     assert_eq!(fleet.addresses(), std::slice::from_ref(&slow));
+    console.set_nonblocking(true).unwrap();
+    assert_eq!(discovery.only_others(), None);
     // Into the middle of its questions.
     std::thread::sleep(Duration::from_millis(2500));
+    assert!(console.accept().is_err(), "nobody connected to it");
     std::fs::remove_file(&slow).unwrap();
     let next: PathBuf = dir.path().join("next.qmp");
     hostile::start(&next, "next", Hostility::Harmless);

@@ -215,3 +215,19 @@ fn percentiles_in_c_are_those_in_rust() {
     assert!(expected.contains("none") && expected.lines().count() == 2000);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
+
+#[test]
+fn the_headers_are_cpp_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("headers.cc");
+    let headers = ["r5.h", "read.h", "region.h", "block_stats.h"];
+    let text: String = headers.iter().map(|name| format!("#include \"{name}\"\n")).collect();
+    std::fs::write(&source, text).unwrap();
+    let output = std::process::Command::new("c++")
+        .args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I"])
+        .arg(root().join("layout/include/domstat"))
+        .arg(&source)
+        .output();
+    let Ok(output) = output else { return skip("cc", "no C++ compiler") };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::control::client::Client;
 use crate::error::Failure;
 use crate::output;
+use crate::output::human;
 use crate::output::json::Safe;
 
 const EXAMPLES: &str = "\
@@ -152,6 +153,11 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
                 threshold: threshold.number,
                 flags: threshold.flags,
             })?;
+            if set.threshold_bytes > 0 {
+                let disks =
+                    client.ask::<Vec<DiskInfo>>(&Request::BlockList { domain: domain.clone() })?;
+                warn_of_read_only(&disks, &set);
+            }
             if args.json {
                 compact(&mut out, &set)?;
             } else {
@@ -188,6 +194,15 @@ pub(crate) fn run(args: &Args, dir: Option<&Path>) -> Result<ExitCode, Failure> 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A disk that is read-only is never written past a threshold; an image that backs one is, by a commit.
+fn warn_of_read_only(disks: &[DiskInfo], set: &ThresholdSet) {
+    let disk = disks.iter().find(|disk| disk.name == set.disk && disk.backing_index == 0);
+    if disk.is_some_and(|disk| disk.read_only == Some(true)) {
+        let name = output::printable(&set.disk);
+        eprintln!("domstat: {name} is read-only: its threshold cannot fire");
+    }
 }
 
 fn pretty(out: &mut impl Write, value: &impl Serialize) -> std::io::Result<()> {
@@ -295,13 +310,28 @@ fn list(out: &mut impl Write, disks: &[DiskInfo]) -> std::io::Result<()> {
 }
 
 fn list_jobs(out: &mut impl Write, jobs: &[JobStatus]) -> std::io::Result<()> {
+    let mut table = output::table(&[
+        "JOB", "DISK", "KIND", "STATE", "DONE", "CURRENT", "END", "LIMIT", "SPEED",
+    ]);
+    let size = |n: Option<u64>| human::or_absent(n, |n| human::bytes(n as f64));
+    let speed = |n: Option<u64>| human::or_absent(n, |n| human::bytes(n as f64) + "/s");
     for job in jobs {
-        let disk = output::printable(job.disk.as_deref().unwrap_or("-"));
-        let ending = if job.ending { ", being canceled" } else { "" };
-        let (id, kind) = (output::printable(&job.job), output::printable(&job.kind));
-        writeln!(out, "{id}  disk {disk}  {kind}{ending}")?;
+        let done = job.cur_bytes.zip(job.end_bytes).filter(|(_, end)| *end > 0);
+        table.add_row([
+            output::printable(&job.job),
+            output::printable(job.disk.as_deref().unwrap_or(output::ABSENT)),
+            output::printable(&job.kind),
+            output::printable(job.state.as_deref().unwrap_or(output::ABSENT)),
+            human::or_absent(done, |(cur, end)| {
+                format!("{}%", human::percent(cur as f64 / end as f64))
+            }),
+            size(job.cur_bytes),
+            size(job.end_bytes),
+            speed(job.limit_bytes.filter(|limit| *limit > 0)),
+            speed(job.bytes_per_second),
+        ]);
     }
-    Ok(())
+    writeln!(out, "{}", table.left(&[1, 2, 3]))
 }
 
 #[cfg(test)]
@@ -347,6 +377,7 @@ mod tests {
             storage_node: Some("n".to_owned()),
             device: None,
             qdev: None,
+            read_only: None,
             capacity_bytes: None,
             physical_bytes: None,
             threshold_bytes: armed,

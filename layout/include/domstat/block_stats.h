@@ -42,7 +42,7 @@ static inline int64_t domstat_signed(uint64_t word)
 static inline int domstat_read_block_stats(const void *record, size_t record_size, void *stats,
                                            size_t size)
 {
-    const char *base = record;
+    const char *base = (const char *)record;
     const uint64_t *active =
         (const uint64_t *)(base + offsetof(struct domstat_record_header, stats_active));
     struct domstat_blk_io io;

@@ -88,6 +88,21 @@ pub struct JobStatus {
     pub kind: String,
     /// Whether it is being canceled.
     pub ending: bool,
+    /// The word of the group `job`: `running`, `paused`, `ready`, `ending`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// How far it is, in bytes.
+    #[serde(default)]
+    pub cur_bytes: Option<u64>,
+    /// Where it ends; may grow.
+    #[serde(default)]
+    pub end_bytes: Option<u64>,
+    /// Its limit in bytes per second; 0 is none.
+    #[serde(default)]
+    pub limit_bytes: Option<u64>,
+    /// How fast it went between the last two looks, in bytes per second.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
 }
 
 /// A disk or a backing image of one, as users see it.
@@ -107,6 +122,9 @@ pub struct DiskInfo {
     pub device: Option<String>,
     /// QEMU's path of the device.
     pub qdev: Option<String>,
+    /// Whether the image cannot be written now.
+    #[serde(default)]
+    pub read_only: Option<bool>,
     /// Size as the domain sees it, in bytes.
     pub capacity_bytes: Option<u64>,
     /// Size on the host, in bytes.

@@ -431,6 +431,7 @@ pub(super) fn disks(images: &[Image]) -> Vec<DiskInfo> {
         storage_node: image.index.map(|_| image.key()),
         device: None,
         qdev: None,
+        read_only: None,
         capacity_bytes: image.capacity,
         physical_bytes: image.physical,
         threshold_bytes: image.threshold,

@@ -275,6 +275,7 @@ pub(super) struct Node {
     pub(super) driver: Option<String>,
     /// Of a throttle node, as far as QEMU tells it.
     pub(super) throttle_group: Option<String>,
+    pub(super) read_only: Option<bool>,
     pub(super) virtual_size: Option<u64>,
     pub(super) actual_size: Option<u64>,
     pub(super) threshold: u64,
@@ -287,6 +288,7 @@ pub(super) fn nodes(reply: &Value) -> Listed<Node> {
             file: text(&v["file"]),
             driver: text(&v["drv"]),
             throttle_group: throttle_group(v).filter(|_| v["drv"] == "throttle"),
+            read_only: v["ro"].as_bool(),
             virtual_size: v["image"]["virtual-size"].as_u64(),
             actual_size: v["image"]["actual-size"].as_u64(),
             threshold: v["write_threshold"].as_u64().unwrap_or(0),

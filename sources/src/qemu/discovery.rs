@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
 use super::{Options, Qemu};
 use crate::SourceError;
 use crate::contract::{Fleet, Observer, Publisher};
@@ -14,15 +16,27 @@ use crate::contract::{Fleet, Observer, Publisher};
 pub struct Discovery {
     options: Options,
     dirs: Vec<PathBuf>,
+    /// Names of QMP sockets.
+    pattern: Pattern,
+    /// Sockets of the directories that have other names.
+    others: usize,
     /// What was found and is observed; it leaves with its socket.
     found: BTreeSet<PathBuf>,
 }
 
 impl Discovery {
-    /// Looks into `dirs` at each [`Discovery::rescan`].
+    /// Looks into `dirs` at each [`Discovery::rescan`] for sockets with names like `pattern`. Others are
+    /// those of serial consoles, guest agents and other clients, which serve one client at a time.
     #[must_use]
-    pub fn new(options: Options, dirs: Vec<PathBuf>) -> Self {
-        Self { options, dirs, found: BTreeSet::new() }
+    pub const fn new(options: Options, dirs: Vec<PathBuf>, pattern: Pattern) -> Self {
+        Self { options, dirs, pattern, others: 0, found: BTreeSet::new() }
+    }
+
+    /// How many sockets the last scan found and did not connect to, if it found none with a name as
+    /// asked for.
+    #[must_use]
+    pub fn only_others(&self) -> Option<usize> {
+        (self.found.is_empty() && self.others > 0).then_some(self.others)
     }
 
     /// Looks into the directories: sockets that are new are observed, those that were removed are
@@ -37,9 +51,17 @@ impl Discovery {
     ) -> Vec<SourceError> {
         let mut failures = Vec::new();
         let mut present = BTreeSet::new();
+        self.others = 0;
         for dir in &self.dirs {
             match sockets(dir) {
-                Ok(sockets) => present.extend(sockets),
+                Ok(sockets) => {
+                    let is_named = |path: &PathBuf| {
+                        path.file_name().is_some_and(|n| self.pattern.matches(&n.to_string_lossy()))
+                    };
+                    let (named, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_named);
+                    present.extend(named);
+                    self.others += others.len();
+                }
                 Err(source) => {
                     if source.kind() != ErrorKind::NotFound {
                         let of_dir = self.found.iter().filter(|path| path.parent() == Some(dir));

@@ -250,6 +250,7 @@ mod tests {
             storage_node: None,
             device: None,
             qdev: None,
+            read_only: None,
             capacity_bytes: None,
             physical_bytes: None,
             threshold_bytes: None,

@@ -16,7 +16,7 @@ use super::qmp::Peer;
 use crate::cgroup::Cgroup;
 use crate::host::now;
 use crate::process::runstate_estimator::{Activity, Reading};
-use crate::threads::{Role, ThreadTimes};
+use crate::threads::{MAX_THREADS, Role, ThreadTimes};
 
 /// The process that runs the VM, held so that another one that is given its number is not taken
 /// for it.
@@ -175,6 +175,27 @@ impl QemuProcess {
             vcpus_ns: stat.guest_time.map(ns).into(),
         };
         Some((cpu, as_of))
+    }
+
+    /// Ids of its threads, but for workers, which come and go with the load. Without
+    /// `debug-threads=on` all have one name.
+    pub(super) fn thread_ids(&self, known: &BTreeSet<i32>) -> BTreeSet<i32> {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return known.clone();
+        };
+        let id = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        let is_worker = |tid: &i32| {
+            let name = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", self.pid));
+            name.is_ok_and(|name| Role::of_name(name.trim_end()) == Role::Worker)
+        };
+        let ids = tasks.flatten().filter_map(id).take(MAX_THREADS);
+        // A name is asked for once.
+        ids.filter(|tid| known.contains(tid) || !is_worker(tid)).collect()
+    }
+
+    /// How many descriptors it has open; `None` if that is not known.
+    pub(super) fn nr_descriptors(&self) -> Option<usize> {
+        Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?.count())
     }
 
     /// Resident memory in bytes.

@@ -467,7 +467,13 @@ impl<P: Publisher> Observer<P> {
                 (Command::Disks(reply), _) => {
                     let _ = reply.send(Ok(domain.disks()));
                 }
-                (Command::Jobs(reply), _) => {
+                (Command::Jobs(reply), qmp) => {
+                    if let Some(qmp) = qmp.filter(|qmp| !qmp.is_stuck()) {
+                        match domain.look_at_jobs(qmp, Link::Same) {
+                            Err(error) if !error.is_of_the_command() => return Err(error),
+                            _ => {}
+                        }
+                    }
                     let _ = reply.send(Ok(domain.jobs_now()));
                 }
                 (command, None) => answer_all(command, &ControlError::disconnected()),

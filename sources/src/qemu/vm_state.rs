@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Options;
 use super::balloon::BalloonInterval;
-use super::decode::{self, Cpu, Device, DeviceLimits, JobNodes, Node};
+use super::decode::{self, Cpu, Device, DeviceLimits, JobInfo, JobNodes, Node};
 use super::job::{End, Job, Outcome, Status};
 use super::latency::Histograms;
 use super::limits::{MAX_CPUS, MAX_IMAGES, MAX_NODES, MAX_TEXT};
@@ -75,6 +75,9 @@ pub(super) struct VmState<P: Publisher> {
     job_nodes: JobNodes,
     nodes: BTreeMap<String, Node>,
     taps: Vec<String>,
+    /// Threads and descriptors of its process when they were looked at last.
+    thread_ids: BTreeSet<i32>,
+    nr_descriptors: Option<usize>,
     balloon: Option<String>,
     iothreads: BTreeSet<i32>,
     thread_times: ThreadTimes,
@@ -142,6 +145,8 @@ struct JobEntry {
     job: Job,
     kind: String,
     disk: JobDisk,
+    /// How far it was at the last two looks, the newer one first.
+    seen: [Option<(Instant, JobInfo)>; 2],
 }
 
 /// The disk of a job.
@@ -219,6 +224,8 @@ impl<P: Publisher> VmState<P> {
             job_nodes: JobNodes::default(),
             nodes: BTreeMap::new(),
             taps: Vec::new(),
+            thread_ids: BTreeSet::new(),
+            nr_descriptors: None,
             balloon: None,
             iothreads: BTreeSet::new(),
             thread_times: ThreadTimes::default(),

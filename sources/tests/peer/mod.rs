@@ -322,7 +322,12 @@ pub(crate) fn setup_with(options: Options) -> (Peer, Setup) {
 pub(crate) fn setup_at(path: &Path, options: Options, keeper: Keeper) -> Setup {
     let (to, events) = channel();
     let notified = Arc::new(Mutex::new(0));
-    let options = Options { interval: Duration::from_millis(20), ..options };
+    // Unless the test says something else.
+    let interval = match options.interval == Options::default().interval {
+        true => Duration::from_millis(20),
+        false => options.interval,
+    };
+    let options = Options { interval, ..options };
     let written = Written::default();
     let publisher =
         Quiet { events: to, notified: Arc::clone(&notified), written: written.clone(), keeper };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use domstat_producer::systemd;
 use domstat_sources::contract::{Fleet, Observer, SourceError};
 use domstat_sources::qemu::{Discovery, Names, Options, Qemu};
+use glob::Pattern;
 
 use crate::command::show::seconds;
 use crate::control::{self, ArmedFile, Hub, Server};
@@ -43,6 +44,10 @@ pub(super) struct Args {
     /// Every QMP socket in this directory, as they come and go
     #[arg(long, value_name = "DIR")]
     qmp_dir: Vec<PathBuf>,
+    /// Names of QMP sockets in --qmp-dir. Others are left alone: a console or guest agent serves one
+    /// client at a time
+    #[arg(long, value_name = "GLOB", default_value = "*.qmp", value_parser = Pattern::new)]
+    qmp_pattern: Pattern,
     /// Time between two looks at what moves all the time, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
@@ -141,12 +146,16 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         watched.join(" and "),
         path.display()
     ));
-    let mut discovery = Discovery::new(options, args.qmp_dir.clone());
+    let mut discovery = Discovery::new(options, args.qmp_dir.clone(), args.qmp_pattern.clone());
     let mut notes = Notes::default();
     let until = args.time.map(|time| Instant::now() + Duration::from_secs(time));
     loop {
         let failures = discovery.rescan(&fleet, publisher);
-        notes.all(failures.iter().map(SourceError::with_causes));
+        let others = discovery.only_others().map(|others| {
+            let pattern = &args.qmp_pattern;
+            format!("{} not named {pattern}, left alone: see --qmp-pattern", nr(others, "socket"))
+        });
+        notes.all(failures.iter().map(SourceError::with_causes).chain(others));
         let left = until.map_or(RESCAN, |until| until.saturating_duration_since(Instant::now()));
         if stop.wait(left.min(RESCAN)) || until.is_some_and(|until| Instant::now() >= until) {
             break;

@@ -76,6 +76,11 @@ impl Jobs {
             disk: Some(disk.clone()),
             kind: kind_name(e.kind),
             ending: e.job.is_ending(),
+            state: None,
+            cur_bytes: None,
+            end_bytes: None,
+            limit_bytes: None,
+            bytes_per_second: None,
         };
         live.map(job).collect()
     }

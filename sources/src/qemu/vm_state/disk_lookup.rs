@@ -61,6 +61,7 @@ impl<P: Publisher> VmState<P> {
                 storage_node: layer.storage.clone(),
                 device: text(&device.device),
                 qdev: text(&device.qdev),
+                read_only: node.and_then(|n| n.read_only),
                 capacity_bytes: node.and_then(|n| n.virtual_size),
                 physical_bytes: physical(node, storage),
                 threshold_bytes: storage.map(|n| n.threshold).filter(|t| *t > 0),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use domstat_layout::latest::BlkJob;
+use domstat_layout::latest::{BlkJob, JOB_STATE_NAMES};
 use domstat_layout::sink::BlkSink;
 use domstat_layout::{Clock, Group, Ns, Word};
 use serde_json::json;
@@ -20,6 +20,8 @@ use crate::qemu::limits::MAX_JOBS;
 use crate::qemu::qmp::{Connection, QmpError};
 use crate::qemu::schedule::Question;
 
+/// Least time between two looks that say how fast a job goes.
+const LEAST_SPAN: Duration = Duration::from_millis(200);
 /// Most jobs of one round whose disks are inferred from what changed.
 const MAX_INFERRED: usize = 16;
 /// Most changes of chains that are remembered to infer such a disk.
@@ -28,6 +30,29 @@ const MAX_REPLACED: usize = 8;
 const JUST_REPLACED: Duration = Duration::from_secs(1);
 
 impl JobEntry {
+    /// Takes how far it is. A look right behind the last one is no measure of speed.
+    fn see(&mut self, info: &JobInfo) {
+        let [last, before] = &mut self.seen;
+        if last.as_ref().is_some_and(|(at, _)| at.elapsed() >= LEAST_SPAN) {
+            *before = last.take();
+        }
+        *last = Some((Instant::now(), info.clone()));
+    }
+
+    /// How fast it went between two looks, in bytes per second. One of another job with its id, or that
+    /// goes over the disk again, has no speed.
+    fn speed(&self) -> Option<u64> {
+        let [Some((now, last)), Some((then, before))] = &self.seen else { return None };
+        let grown = last.offset?.checked_sub(before.offset?)?;
+        let span = now.duration_since(*then).as_millis();
+        u64::try_from((u128::from(grown) * 1000).checked_div(span)?).ok()
+    }
+
+    /// How far it was at the last look.
+    fn info(&self) -> Option<&JobInfo> {
+        self.seen[0].as_ref().map(|(_, info)| info)
+    }
+
     /// Whether QEMU was not asked for its disk.
     fn is_unbound(&self) -> bool {
         matches!(self.disk, JobDisk::Guessed(_))
@@ -158,7 +183,8 @@ impl<P: Publisher> VmState<P> {
                 return None;
             }
             let disk = JobDisk::Guessed(disk_of_id(id, &self.names, &self.devices));
-            let entry = JobEntry { job: Job::default(), kind: kind.to_owned(), disk };
+            let (job, seen) = (Job::default(), [None, None]);
+            let entry = JobEntry { job, kind: kind.to_owned(), disk, seen };
             self.jobs.insert(id.to_owned(), entry);
         }
         self.jobs.get_mut(id)
@@ -249,7 +275,9 @@ impl<P: Publisher> VmState<P> {
         link: Link,
     ) -> Result<(), QmpError> {
         for info in list {
-            let _ = self.entry(&info.id, &info.kind);
+            if let Some(entry) = self.entry(&info.id, &info.kind) {
+                entry.see(info);
+            }
         }
         let infos: BTreeMap<&str, &JobInfo> =
             list.iter().map(|info| (info.id.as_str(), info)).collect();
@@ -296,6 +324,11 @@ impl<P: Publisher> VmState<P> {
             disk: e.disk.name().map(str::to_owned),
             kind: e.kind.clone(),
             ending: e.job.is_ending(),
+            state: e.info().and_then(|info| state_name(info, e.job.is_ending())),
+            cur_bytes: e.info().and_then(|info| info.offset),
+            end_bytes: e.info().and_then(|info| info.len),
+            limit_bytes: e.info().and_then(|info| info.speed),
+            bytes_per_second: e.speed(),
         };
         live.map(job).collect()
     }
@@ -383,6 +416,12 @@ fn job_group(info: &JobInfo, ending: bool) -> BlkJob {
         limit_bytes: info.speed.into(),
         ..BlkJob::NOT_PRODUCED
     }
+}
+
+/// The word of the group for the job's state.
+fn state_name(info: &JobInfo, ending: bool) -> Option<String> {
+    let state = usize::try_from(job_group(info, ending).state.value()?).ok()?;
+    JOB_STATE_NAMES.get(state).map(|name| (*name).to_owned())
 }
 
 /// The number of [`BlkJob::kind`] for QEMU's type of job.

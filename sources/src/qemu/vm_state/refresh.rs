@@ -92,7 +92,27 @@ impl<P: Publisher> VmState<P> {
         }
     }
 
+    /// Looks whether something was plugged or unplugged: QEMU has no event for a vCPU or interface that
+    /// is new, but it has another thread or descriptor then.
+    fn look_for_plugged(&mut self) {
+        let Some(process) = &self.process else { return };
+        let threads = process.thread_ids(&self.thread_ids);
+        if threads != self.thread_ids {
+            // At first QEMU was just asked.
+            if !self.thread_ids.is_empty() {
+                self.polls.of(Question::Topology).hurry();
+            }
+            self.thread_ids = threads;
+        }
+        let descriptors = process.nr_descriptors();
+        if descriptors != self.nr_descriptors {
+            self.nr_descriptors = descriptors;
+            self.taps = process.taps();
+        }
+    }
+
     fn threads(&mut self) -> bool {
+        self.look_for_plugged();
         let Some(slots) = &mut self.slots else { return false };
         let (process, cpus) = (self.process.as_ref(), &self.cpus);
         let complete = slots.threads(cpus, process, self.is_running, now(Clock::Boottime));
