@@ -354,6 +354,18 @@ fn what_is_no_daemon_is_passed_over_and_what_cannot_be_asked_is_one_error() {
 }
 
 #[test]
+fn the_control_socket_of_a_killed_daemon_is_no_domain() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(UnixListener::bind(dir.path().join("control.sock")).unwrap());
+    drop(daemon::listen(&dir.path().join("stale.sock")));
+    let mut fleet = Fleet::new(dir.path());
+    for _ in 0..3 {
+        fleet.refresh().unwrap();
+        assert_eq!(names(&fleet), ["stale"]);
+    }
+}
+
+#[test]
 fn of_domains_of_one_name_the_entry_wins_and_then_the_first_daemon_that_serves_it() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a.sock", "b.sock"].map(|name| dir.path().join(name));

@@ -68,13 +68,17 @@ pub(crate) fn socket(path: &Path) -> Result<Option<FileId>, Errno> {
 }
 
 /// Whether `error` says that what listens at a socket in a directory hands over no regions, as
-/// `control.sock` of `domstat run qemu`, which others than its owner cannot even ask.
+/// `control.sock` of `domstat run qemu`, which others than its owner cannot even ask, and which a
+/// killed daemon leaves behind.
 pub(crate) fn is_no_daemon(path: &Path, error: &AttachError) -> bool {
+    let is_control = path.file_name().is_some_and(|name| name == CONTROL_SOCKET);
     match error {
-        AttachError::NoDaemon { source, .. } => {
-            source.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error())
-        }
-        AttachError::NotPermitted { .. } => path.file_name().is_some_and(|n| n == CONTROL_SOCKET),
+        AttachError::NoDaemon { source, .. } => match source.raw_os_error() {
+            Some(code) if code == Errno::PROTOTYPE.raw_os_error() => true,
+            Some(code) => is_control && code == Errno::CONNREFUSED.raw_os_error(),
+            None => false,
+        },
+        AttachError::NotPermitted { .. } => is_control,
         _ => false,
     }
 }

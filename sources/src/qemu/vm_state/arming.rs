@@ -313,10 +313,13 @@ impl<P: Publisher> VmState<P> {
             return Vec::new();
         }
         let images: Vec<_> = self.images().collect();
-        let disks: BTreeMap<&str, &str> = images
-            .iter()
-            .flat_map(|(disk, .., layer)| layer.nodes().map(|node| (node, disk.as_str())))
-            .collect();
+        // Of several disks of one node the first, as `disk_of_node` has it.
+        let mut disks = BTreeMap::<&str, &str>::new();
+        for (disk, .., layer) in &images {
+            for node in layer.nodes() {
+                disks.entry(node).or_insert(disk);
+            }
+        }
         all.map(|(node, threshold_bytes)| Armed {
             disk: disks.get(node).copied().unwrap_or(node).to_owned(),
             node: node.to_owned(),
