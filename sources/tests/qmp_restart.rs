@@ -55,9 +55,19 @@ fn arm(vm: &Vm, threshold: u64) {
 
 /// What the next daemon reports after one armed 500 bytes and ended, and this happened.
 fn after(happens: impl FnOnce(&mut Peer, &Keeper)) -> (Vec<Event>, Keeper) {
+    after_with(|_| {}, happens)
+}
+
+/// The same of a peer that is made ready first.
+fn after_with(
+    prepare: impl FnOnce(&mut Peer),
+    happens: impl FnOnce(&mut Peer, &Keeper),
+) -> (Vec<Event>, Keeper) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("peer.qmp");
-    let peer = serve(peer_of_this_process(&path));
+    let mut peer = peer_of_this_process(&path);
+    prepare(&mut peer);
+    let peer = serve(peer);
     let keeper = Keeper::default();
     let first = setup_at(&path, Options::default(), keeper.clone());
     assert_eq!(wait(&first.events), Event::Published);
@@ -94,18 +104,32 @@ fn threshold(peer: &mut Peer, bytes: u64) {
     peer.thresholds.insert("n".to_owned(), bytes);
 }
 
-#[test]
-fn one_that_fires_while_no_daemon_runs_is_reported_by_the_next() {
-    let (events, keeper) = after(|peer, _| threshold(peer, 0));
-    let fired = Event::WriteThreshold {
+fn fired() -> Event {
+    Event::WriteThreshold {
         disk: "vda".to_owned(),
         node: "n".to_owned(),
         threshold_bytes: 500,
         excess_bytes: None,
         reconciled: true,
-    };
-    assert_eq!(events, [fired]);
+    }
+}
+
+#[test]
+fn one_that_fires_while_no_daemon_runs_is_reported_by_the_next() {
+    let (events, keeper) = after(|peer, _| threshold(peer, 0));
+    assert_eq!(events, [fired()]);
     assert!(keeper.get().armed.is_empty());
+}
+
+#[test]
+fn one_of_a_node_that_two_disks_have_fires_all_the_same() {
+    let two_disks = |peer: &mut Peer| {
+        let mut other = peer.devices[0].clone();
+        other["device"] = json!("other");
+        peer.devices.as_array_mut().unwrap().push(other);
+    };
+    let (events, _) = after_with(two_disks, |peer, _| threshold(peer, 0));
+    assert_eq!(events, [fired()]);
 }
 
 #[test]
