@@ -273,7 +273,8 @@ fn a_threshold_that_qemu_took_and_did_not_set_is_refused() {
 
 #[test]
 fn a_qemu_that_does_not_answer_has_no_known_state() {
-    let limit = Duration::from_millis(100);
+    // Long enough that a busy machine does not make the peer silent before its time: it accepts once.
+    let limit = Duration::from_secs(1);
     let (mut peer, setup) = setup_with(Options { limit, ..Options::default() });
     peer.answers.lock().unwrap().insert("query-status", json!({ "status": "paused" }));
     let answers = Arc::new(AtomicBool::new(true));
@@ -296,7 +297,7 @@ fn a_qemu_that_does_not_answer_has_no_known_state() {
     // Since its last answer, not since it was noticed.
     let (since, noticed) = (silent.since_ns.value().unwrap(), now());
     // In steps of 10 ms.
-    assert!(since + 90_000_000 <= noticed, "{since} {noticed}");
+    assert!(since + 990_000_000 <= noticed, "{since} {noticed}");
     answers.store(true, Ordering::SeqCst);
     setup.written.wait::<Status>(|status| status.state.value() == Some(1));
     let events: Vec<Event> = setup.events.try_iter().collect();
