@@ -29,7 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   domstat run process --pid 4242 --thread-name 'CPU '   a QEMU's vCPUs
   domstat run kvm --vcpus 4 --name test
-  domstat run libvirt                            every VM, disks and jobs, too
+  domstat run libvirt                            every VM of libvirt
   domstat run qemu --qmp /run/vm1.qmp            without libvirt
   domstat run xen                                in dom0: every domain
   domstat run kvm --file /dev/shm/test.region    as a plain file
