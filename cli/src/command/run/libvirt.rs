@@ -11,7 +11,7 @@ use crate::publish::LabelArgs;
 
 const EXAMPLES: &str = "\
 Examples:
-  domstat run libvirt                            every VM of qemu:///system
+  domstat run libvirt                            all of qemu:///system
   domstat run libvirt --read-only                changes nothing
   domstat run libvirt --connect qemu:///session
   domstat run libvirt --group monitoring --socket /run/domstat.sock
