@@ -30,7 +30,7 @@ Examples:
   domstat ls --watch
   domstat ls --json | jq -r '.[] | select(.liveness == \"live\") | .entry'
   domstat ls --prune                 remove entries that were left behind
-  sudo domstat ls --scan             domains in jails, too, with their users
+  sudo domstat ls --scan             domains in jails, with their users
 
 STATE is what hypervisor or VMM says of the domain (running, paused, suspended, shutdown, crashed,
 dying, migrating, io_error), or hung while it does not answer. Where nobody says, or the statistics
