@@ -37,7 +37,8 @@ fn shown(name: &str) -> String {
         let said = format!("{}{}", stdout(&output), stderr(&output));
         writeln!(text, "\n$ domstat {}\n{}", args.join(" "), said.trim_end()).unwrap();
     }
-    let export = Export::start(dir.path(), &["--no-created"]);
+    // Exits were part of the default selection.
+    let export = Export::start(dir.path(), &["--no-created", "--include", "default,exits"]);
     for accept in [OPENMETRICS, "text/plain"] {
         writeln!(text, "\n$ domstat export --no-created: {accept}").unwrap();
         let body = get(export.at, "/metrics", &[&format!("Accept: {accept}")]).unwrap().body;
