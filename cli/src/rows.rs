@@ -7,7 +7,7 @@ use domstat_consumer::rates::{Rates, STATES, per_second};
 use domstat_consumer::{Liveness, Reading, Sample, Snapshot, SnapshotRecord};
 use domstat_layout::latest::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, Exits, JOB_KIND_NAMES, JOB_STATE_NAMES,
-    Memory, NetIdentity, NetIo, NetLimits, Runstate, Sched, VcpuState,
+    Memory, NetIdentity, NetIo, NetLimits, RunState, Runstate, Sched,
 };
 use domstat_layout::{BlkGroup, Group, Name, NetGroup, Ns, VcpuGroup, Word};
 
@@ -166,7 +166,7 @@ fn net_rates(io: &Pair<NetIo>) -> Option<Measured> {
 /// A vCPU.
 pub(crate) struct VcpuRow {
     pub(crate) index: u32,
-    pub(crate) state: Option<VcpuState>,
+    pub(crate) state: Option<RunState>,
     /// Time in each state, in nanoseconds.
     pub(crate) times: [Word; 4],
     /// Share of the interval in each state, 0 to 1.

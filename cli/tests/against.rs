@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{Background, domstat, output, show, stderr, stdout};
 use domstat_consumer::clock::now;
-use domstat_layout::latest::{Runstate, VcpuState};
+use domstat_layout::latest::{RunState, Runstate};
 use domstat_layout::{Clock, Ns, Word};
 use domstat_producer::{Created, RegionBuilder, RunstateTracker, ThreadTimes, VcpuWriter};
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn with_claims<T>(dir: &Path, percent: u64, judge: impl FnOnce() -> T) -> T {
         let running = passed * percent / 100;
         vcpus[0].write(
             &Runstate {
-                state: VcpuState::Running.into(),
+                state: RunState::Running.into(),
                 state_entry_ns: start.0.into(),
                 running_ns: Word::new(running),
                 runnable_ns: Word::new(0),
@@ -148,10 +148,10 @@ fn a_tracker_around_kvm_run_is_found_where_halts_stay_inside() {
     let judge = || check(dir.path(), "vmm", ours, 5);
     let clock = || now(Clock::Monotonic).unwrap();
     // A vCPU that halts does not leave KVM_RUN: nothing ever enters another state.
-    let mut tracker = RunstateTracker::new(VcpuState::Running, clock());
+    let mut tracker = RunstateTracker::new(RunState::Running, clock());
     let inside = |vcpu: &mut VcpuWriter, _: &mut ThreadTimes| {
         let at = clock();
-        vcpu.write(tracker.enter(VcpuState::Running, at), at);
+        vcpu.write(tracker.enter(RunState::Running, at), at);
     };
     let rules = with_a_vcpu(dir.path(), inside, judge);
     assert_eq!(failed(&rules), ["I26"], "{rules:?}");

@@ -8,7 +8,7 @@ use common::{Background, domstat, output, show, skip, stderr, stdout, wait_for};
 use std::path::{Path, PathBuf};
 
 use domstat_layout::header::dom;
-use domstat_layout::latest::{BlkQueueOf, Runstate, VcpuState, Wait};
+use domstat_layout::latest::{BlkQueueOf, RunState, Runstate, Wait};
 use domstat_layout::schema::{self, head};
 use domstat_layout::{Group, HistogramGroup, Ns, RecordKind, Word};
 use domstat_producer::{Region, RegionBuilder};
@@ -71,7 +71,7 @@ fn numbers(path: &Path, described: bool) -> Region {
     let builder = builder.vcpu_histograms(true).labels([("tenant", "acme")]).unwrap();
     let mut created = builder.create_file(path).unwrap();
     let runstate = Runstate {
-        state: VcpuState::Blocked.into(),
+        state: RunState::Blocked.into(),
         running_ns: Word::new(123_456),
         ..Runstate::NOT_PRODUCED
     };

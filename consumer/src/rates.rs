@@ -47,15 +47,15 @@
 
 use std::time::Duration;
 
-use domstat_layout::latest::{REV, Runstate, Sched, VcpuState};
+use domstat_layout::latest::{REV, RunState, Runstate, Sched};
 use domstat_layout::{Group, Ns, RecordKind, VcpuGroup, Word};
 
 use crate::attach::{Limits, Liveness};
 use crate::read::{Sample, Snapshot, SnapshotRecord};
 
 /// The states of a vCPU, in order of their numbers: the order of times and shares.
-pub const STATES: [VcpuState; 4] =
-    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
+pub const STATES: [RunState; 4] =
+    [RunState::Running, RunState::Runnable, RunState::Blocked, RunState::Offline];
 
 /// Times and shares of a domain's vCPUs, as of a snapshot, and since an earlier one.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub struct VcpuRates {
     /// The vCPU's number.
     pub index: u32,
     /// The state that the producer wrote last.
-    pub state: Option<VcpuState>,
+    pub state: Option<RunState>,
     /// Time in each of the [`STATES`], up to now if the domain is live and not stale.
     pub times: [Word; 4],
     /// Share of the interval in each of the [`STATES`], 0 to 1; of a vCPU with the group `sched`,
@@ -170,7 +170,7 @@ impl<'a> Rates<'a> {
         let [_, runnable, ..] = shares;
         Some(VcpuRates {
             index,
-            state: now.vcpu_state(),
+            state: now.run_state(),
             times: STATES.map(|state| runstate.time_in(state)),
             shares,
             steal: self.delay(index).or(runnable),

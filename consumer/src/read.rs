@@ -86,7 +86,7 @@ impl Sample<Runstate> {
     #[must_use]
     pub fn at(&self, now: Ns) -> Runstate {
         let mut runstate = self.group;
-        if let Some(state) = runstate.vcpu_state() {
+        if let Some(state) = runstate.run_state() {
             let time = runstate.time_in_mut(state);
             if let Some(ns) = time.value() {
                 *time = Word::from(ns.saturating_add(now.since(self.updated)));

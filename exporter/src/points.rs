@@ -1,6 +1,6 @@
 //! Points of a scrape, family by family.
 
-use domstat_layout::latest::{Runstate, Sched, VcpuState};
+use domstat_layout::latest::{RunState, Runstate, Sched};
 use domstat_layout::{Group, GroupDesc, RecordKind};
 
 mod causes;
@@ -396,9 +396,9 @@ impl<S: Sink> ComputedFamily<'_, S> {
                 Some(ns) => self.point(domain, &[vcpu], Value::Nanos(ns), created),
                 None => Ok(()),
             },
-            Computed::Online => match domain.vcpu_state(index) {
+            Computed::Online => match domain.run_state(index) {
                 Some(state) => {
-                    let online = u64::from(state != VcpuState::Offline);
+                    let online = u64::from(state != RunState::Offline);
                     self.point(domain, &[vcpu], Value::Count(online), created)
                 }
                 None => Ok(()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use domstat_consumer::{AttachError, Liveness, Reading, Snapshot, SnapshotRecord};
-use domstat_layout::latest::{Runstate, Sched, VcpuState};
+use domstat_layout::latest::{RunState, Runstate, Sched};
 use domstat_layout::{GroupDesc, RecordKind, Stat};
 
 use crate::distributions::Distributions;
@@ -14,8 +14,8 @@ use crate::queue_times::Times;
 use crate::selection::Selection;
 
 /// States of a vCPU with a time of their own, in the order of the times in a scrape.
-pub(crate) const RUNSTATES: [VcpuState; 4] =
-    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
+pub(crate) const RUNSTATES: [RunState; 4] =
+    [RunState::Running, RunState::Runnable, RunState::Blocked, RunState::Offline];
 
 /// Records of a large domain: more than virtual machines usually have.
 pub(crate) const LARGE: u32 = 1024;
@@ -202,14 +202,14 @@ impl DomainScrape {
 
     /// Time that a vCPU spent in `state`.
     #[must_use]
-    pub fn time_in(&self, index: u32, state: VcpuState) -> Option<u64> {
+    pub fn time_in(&self, index: u32, state: RunState) -> Option<u64> {
         *self.times.get(index as usize)?.get(state as usize)?
     }
 
     /// State of a vCPU, if it is present.
     #[must_use]
-    pub fn vcpu_state(&self, index: u32) -> Option<VcpuState> {
-        self.snapshot.vcpu(index)?.vcpu_group::<Runstate>().ok()?.active()?.vcpu_state()
+    pub fn run_state(&self, index: u32) -> Option<RunState> {
+        self.snapshot.vcpu(index)?.vcpu_group::<Runstate>().ok()?.active()?.run_state()
     }
 
     /// Time that a vCPU was runnable but not running: as the scheduler counted it, or else from
@@ -220,7 +220,7 @@ impl DomainScrape {
         let delay = sched.map(|sched| sched.stat(|s| s.delay_ns));
         match delay {
             Some(Stat::Value(ns)) => Some(ns),
-            _ => self.time_in(index, VcpuState::Runnable),
+            _ => self.time_in(index, RunState::Runnable),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use domstat_consumer::{Reading, SnapshotRecord};
 use domstat_layout::descriptor::Kind;
-use domstat_layout::latest::{REV, VcpuState, Wait};
+use domstat_layout::latest::{REV, RunState, Wait};
 use domstat_layout::{HistogramGroup, RecordKind};
 
 use crate::families::FAMILIES;
@@ -16,7 +16,7 @@ use crate::scrape::{DomainScrape, RUNSTATES};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Addend {
     /// Time in a state, up to now.
-    Time(VcpuState),
+    Time(RunState),
     /// Time that it was runnable and not running.
     Steal,
     /// A cumulative field.

@@ -95,7 +95,7 @@ const _: () = {
 
 /// A vCPU's scheduler state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum VcpuState {
+pub enum RunState {
     /// On a physical CPU.
     Running = 0,
     /// Wants a physical CPU and has none.
@@ -106,7 +106,7 @@ pub enum VcpuState {
     Offline = 3,
 }
 
-impl VcpuState {
+impl RunState {
     /// The state with this number in Xen's RUNSTATE_* and in [`Runstate::state`].
     #[must_use]
     pub const fn from_number(number: u64) -> Option<Self> {
@@ -131,8 +131,8 @@ impl VcpuState {
     }
 }
 
-impl From<VcpuState> for Word {
-    fn from(state: VcpuState) -> Self {
+impl From<RunState> for Word {
+    fn from(state: RunState) -> Self {
         Self::new(state as u64)
     }
 }
@@ -140,28 +140,28 @@ impl From<VcpuState> for Word {
 impl Runstate {
     /// The state, if one is produced and it is one of the four.
     #[must_use]
-    pub fn vcpu_state(&self) -> Option<VcpuState> {
-        self.state.value().and_then(VcpuState::from_number)
+    pub fn run_state(&self) -> Option<RunState> {
+        self.state.value().and_then(RunState::from_number)
     }
 
     /// The time spent in `state`.
     #[must_use]
-    pub const fn time_in(&self, state: VcpuState) -> Word {
+    pub const fn time_in(&self, state: RunState) -> Word {
         match state {
-            VcpuState::Running => self.running_ns,
-            VcpuState::Runnable => self.runnable_ns,
-            VcpuState::Blocked => self.blocked_ns,
-            VcpuState::Offline => self.offline_ns,
+            RunState::Running => self.running_ns,
+            RunState::Runnable => self.runnable_ns,
+            RunState::Blocked => self.blocked_ns,
+            RunState::Offline => self.offline_ns,
         }
     }
 
     /// The time spent in `state`, to change it.
-    pub const fn time_in_mut(&mut self, state: VcpuState) -> &mut Word {
+    pub const fn time_in_mut(&mut self, state: RunState) -> &mut Word {
         match state {
-            VcpuState::Running => &mut self.running_ns,
-            VcpuState::Runnable => &mut self.runnable_ns,
-            VcpuState::Blocked => &mut self.blocked_ns,
-            VcpuState::Offline => &mut self.offline_ns,
+            RunState::Running => &mut self.running_ns,
+            RunState::Runnable => &mut self.runnable_ns,
+            RunState::Blocked => &mut self.blocked_ns,
+            RunState::Offline => &mut self.offline_ns,
         }
     }
 

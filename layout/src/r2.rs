@@ -3,7 +3,7 @@
 //! **Frozen.** A new field is a new group in a new module ([`crate::revision`]); no number, name or
 //! meaning here changes again.
 
-pub use crate::r1::{Identity, Memory, RUNSTATE_NAMES, Runstate, VcpuState};
+pub use crate::r1::{Identity, Memory, RUNSTATE_NAMES, RunState, Runstate};
 
 use crate::descriptor::{
     Group, GroupDesc, Kind, RecordKind, Revision, Unit, assert_appended, groups,

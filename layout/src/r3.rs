@@ -5,7 +5,7 @@
 
 pub use crate::r2::{
     BlkIdentity, BlkIo, Cpu, DOM_GROUPS, DOM_SIZE, Exits, Identity, Memory, RUNSTATE_NAMES,
-    Runstate, Sched, VCPU_GROUPS, VCPU_SIZE, VcpuState,
+    RunState, Runstate, Sched, VCPU_GROUPS, VCPU_SIZE,
 };
 
 use crate::descriptor::{

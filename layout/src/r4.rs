@@ -6,7 +6,7 @@
 
 pub use crate::r3::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkVbd, Cpu, DOM_GROUPS, DOM_SIZE, Exits,
-    Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, Runstate, Sched, VcpuState,
+    Identity, JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, RUNSTATE_NAMES, RunState, Runstate, Sched,
 };
 
 use crate::descriptor::{

@@ -6,8 +6,8 @@
 
 pub use crate::r4::{
     BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, BlkIoTwin, BlkJob, BlkVbd, Cpu, Exits, Identity,
-    JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, NetIdentity, NetIo, RUNSTATE_NAMES, Runstate,
-    RunstateTwin, Sched, SchedTwin, VCPU_GROUPS, VCPU_SIZE, VcpuState,
+    JOB_KIND_NAMES, JOB_STATE_NAMES, Memory, NetIdentity, NetIo, RUNSTATE_NAMES, RunState,
+    Runstate, RunstateTwin, Sched, SchedTwin, VCPU_GROUPS, VCPU_SIZE,
 };
 
 use crate::descriptor::{

@@ -1,6 +1,6 @@
 //! Estimator of runstate times from the scheduler's counters of a thread.
 
-use crate::latest::{Runstate, VcpuState};
+use crate::latest::{RunState, Runstate};
 use crate::value::{Ns, Word};
 
 /// How far `running` may run ahead of the kernel's counters, in nanoseconds: the longest scheduler
@@ -164,12 +164,12 @@ impl RunstateEstimator {
 
     /// The thread's state as of the last sample.
     #[must_use]
-    pub const fn state(&self) -> VcpuState {
+    pub const fn state(&self) -> RunState {
         match self.last.activity {
-            Activity::Wants if self.stands_still() => VcpuState::Runnable,
-            Activity::Wants => VcpuState::Running,
-            Activity::Waits => VcpuState::Blocked,
-            Activity::Stopped => VcpuState::Offline,
+            Activity::Wants if self.stands_still() => RunState::Runnable,
+            Activity::Wants => RunState::Running,
+            Activity::Waits => RunState::Blocked,
+            Activity::Stopped => RunState::Offline,
         }
     }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use domstat_layout::latest::{Memory, VcpuState};
+use domstat_layout::latest::{Memory, RunState};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_producer::{RegionBuilder, RunstateTracker, VcpuWriter};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -20,11 +20,11 @@ fn now() -> Ns {
 fn run_vcpu(mut vcpu: VcpuWriter, mut tracker: RunstateTracker, work: Duration) {
     loop {
         let at = now();
-        vcpu.write(tracker.enter(VcpuState::Running, at), at);
+        vcpu.write(tracker.enter(RunState::Running, at), at);
         let began = Instant::now();
         while began.elapsed() < work {}
         let at = now();
-        vcpu.write(tracker.enter(VcpuState::Blocked, at), at);
+        vcpu.write(tracker.enter(RunState::Blocked, at), at);
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -42,8 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut trackers = Vec::new();
     for vcpu in &mut created.vcpus {
         // A thread does not see when it waits for a CPU: that time is not produced either.
-        let seen = [VcpuState::Running, VcpuState::Blocked];
-        let tracker = RunstateTracker::new(VcpuState::Blocked, now()).seeing(&seen);
+        let seen = [RunState::Running, RunState::Blocked];
+        let tracker = RunstateTracker::new(RunState::Blocked, now()).seeing(&seen);
         vcpu.write(tracker.runstate(), now());
         trackers.push(tracker);
     }

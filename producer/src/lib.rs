@@ -5,7 +5,7 @@
 //! without a lock. Writing a group is wait-free and makes neither a system call nor an allocation.
 //!
 //! ```
-//! use domstat_layout::latest::{Runstate, VcpuState};
+//! use domstat_layout::latest::{Runstate, RunState};
 //! use domstat_layout::{Clock, Ns, Word};
 //! use domstat_producer::RegionBuilder;
 //!
@@ -16,7 +16,7 @@
 //! let now = Ns(1_000_000); // whatever your clock says
 //! for vcpu in &mut created.vcpus {
 //!     let runstate = Runstate {
-//!         state: VcpuState::Running.into(),
+//!         state: RunState::Running.into(),
 //!         state_entry_ns: Word::from(now.0),
 //!         running_ns: Word::from(0),
 //!         runnable_ns: Word::from(0),

@@ -1,6 +1,6 @@
 //! Tracker of a vCPU's runstate times.
 
-use domstat_layout::latest::{Runstate, VcpuState};
+use domstat_layout::latest::{RunState, Runstate};
 use domstat_layout::{Ns, Word};
 
 /// A vCPU's runstate, followed from one state change to the next, as a scheduler does it: the
@@ -8,12 +8,12 @@ use domstat_layout::{Ns, Word};
 ///
 /// ```
 /// use domstat_layout::Ns;
-/// use domstat_layout::latest::VcpuState;
+/// use domstat_layout::latest::RunState;
 /// use domstat_producer::RunstateTracker;
 ///
-/// let mut tracker = RunstateTracker::new(VcpuState::Offline, Ns(100));
-/// tracker.enter(VcpuState::Running, Ns(150));
-/// let runstate = tracker.enter(VcpuState::Blocked, Ns(400));
+/// let mut tracker = RunstateTracker::new(RunState::Offline, Ns(100));
+/// tracker.enter(RunState::Running, Ns(150));
+/// let runstate = tracker.enter(RunState::Blocked, Ns(400));
 /// assert_eq!(runstate.running_ns.value(), Some(250));
 /// assert_eq!(runstate.total_ns(), Some(300));
 /// ```
@@ -31,7 +31,7 @@ use domstat_layout::{Ns, Word};
 /// and neither is the state while the vCPU is in one of them: a zero would be a claim.
 ///
 /// ```
-/// use domstat_layout::latest::VcpuState::{Blocked, Running};
+/// use domstat_layout::latest::RunState::{Blocked, Running};
 /// use domstat_layout::{Ns, Stat};
 /// use domstat_producer::RunstateTracker;
 ///
@@ -45,17 +45,17 @@ use domstat_layout::{Ns, Word};
 #[derive(Clone, Copy, Debug)]
 pub struct RunstateTracker {
     runstate: Runstate,
-    state: VcpuState,
+    state: RunState,
     as_of: Ns,
 }
 
-const STATES: [VcpuState; 4] =
-    [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked, VcpuState::Offline];
+const STATES: [RunState; 4] =
+    [RunState::Running, RunState::Runnable, RunState::Blocked, RunState::Offline];
 
 impl RunstateTracker {
     /// The vCPU begins now, in `state`.
     #[must_use]
-    pub const fn new(state: VcpuState, now: Ns) -> Self {
+    pub const fn new(state: RunState, now: Ns) -> Self {
         let zero = Word::new(0);
         let runstate = Runstate {
             state: Word::new(state as u64),
@@ -70,7 +70,7 @@ impl RunstateTracker {
 
     /// Only these states are seen: times of others are not produced from now on.
     #[must_use]
-    pub fn seeing(mut self, states: &[VcpuState]) -> Self {
+    pub fn seeing(mut self, states: &[RunState]) -> Self {
         for state in STATES.iter().filter(|state| !states.contains(state)) {
             *self.runstate.time_in_mut(*state) = Word::NOT_PRODUCED;
         }
@@ -88,7 +88,7 @@ impl RunstateTracker {
     }
 
     /// The vCPU enters `state` now; entering the state it is in brings the times up to date.
-    pub fn enter(&mut self, state: VcpuState, now: Ns) -> &Runstate {
+    pub fn enter(&mut self, state: RunState, now: Ns) -> &Runstate {
         let time = self.runstate.time_in_mut(self.state);
         *time = Word::from(time.value().map(|t| t.saturating_add(now.since(self.as_of))));
         self.as_of = self.as_of.max(now);

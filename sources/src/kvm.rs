@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, Memory, Threads as ThreadGroup, VcpuState, Wait,
+    BlkExtent, BlkIdentity, Memory, RunState, Threads as ThreadGroup, Wait,
 };
 use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, NoSink, VcpuSink};
 use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
@@ -263,7 +263,7 @@ impl Source for KvmSource {
         {
             // Offline since the domain was created, until its thread runs.
             let mut account = Account::new(created);
-            account.enter(VcpuState::Offline, now(Clock::Monotonic), None);
+            account.enter(RunState::Offline, now(Clock::Monotonic), None);
             sink.write(&account.runstate(), account.as_of());
             sink.write_hist(&Wait::EMPTY, account.as_of());
             let (arch, exits) = (ArchStats::default(), ExitWords::of(shared.stats.as_ref()));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domstat_layout::latest::{Identity, Memory, Runstate, VcpuState};
+use domstat_layout::latest::{Identity, Memory, RunState, Runstate};
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_sources::conformance::{Violation, check};
@@ -155,7 +155,7 @@ impl Source for Fake {
 /// Blocked all the time.
 fn blocked(age: u64) -> Runstate {
     Runstate {
-        state: VcpuState::Blocked.into(),
+        state: RunState::Blocked.into(),
         state_entry_ns: Word::NOT_PRODUCED,
         running_ns: 0.into(),
         runnable_ns: 0.into(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use domstat_layout::latest::{Memory, Runstate, VcpuState};
+use domstat_layout::latest::{Memory, RunState, Runstate};
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_sources::conformance::{check_observer, check_observer_within};
@@ -142,7 +142,7 @@ fn now() -> Ns {
 fn write(vcpu: &mut impl VcpuSink, began: Ns) {
     let now = now();
     let runstate = Runstate {
-        state: VcpuState::Running.into(),
+        state: RunState::Running.into(),
         state_entry_ns: Word::NOT_PRODUCED,
         running_ns: now.since(began).into(),
         runnable_ns: 0.into(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use domstat_layout::header::{ArrayWords, SectionWords};
-use domstat_layout::latest::VcpuState;
+use domstat_layout::latest::RunState;
 use domstat_layout::{Clock, DomHeader, Geometry, Ns, RecordKind};
 use domstat_producer::{RegionBuilder, RunstateTracker};
 use domstat_tests::skip::skip;
@@ -152,9 +152,9 @@ fn the_reader_of_the_documentation_reads_what_is_live() {
     let Some(program) = compile("layout/examples/read.c", out.path()) else { return };
     let builder = RegionBuilder::new("web1").vcpus(3).clock(Clock::Monotonic);
     let mut created = builder.create_memfd().unwrap();
-    let mut tracker = RunstateTracker::new(VcpuState::Runnable, Ns(100));
-    tracker.enter(VcpuState::Running, Ns(107));
-    created.vcpus[1].write(tracker.enter(VcpuState::Blocked, Ns(150)), Ns(150));
+    let mut tracker = RunstateTracker::new(RunState::Runnable, Ns(100));
+    tracker.enter(RunState::Running, Ns(107));
+    created.vcpus[1].write(tracker.enter(RunState::Blocked, Ns(150)), Ns(150));
     let region = created.unpublished.publish().unwrap();
     let entry = region.announce(out.path(), "web1").unwrap();
     let output = read(&program, &out.path().join("web1.domstat"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domstat_consumer::rates::{MonotonicTimes, Rates, STATES, VcpuRates};
 use domstat_consumer::{Liveness, Region, Snapshot};
-use domstat_layout::latest::{Memory, Runstate, Sched, VcpuState};
+use domstat_layout::latest::{Memory, RunState, Runstate, Sched};
 use domstat_layout::{Group, Ns, Word};
 use domstat_producer::{Created, DomWriter, Region as Published, RegionBuilder, VcpuWriter};
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ impl Domain {
     }
 
     /// Writes a vCPU's times, in the order of the states.
-    fn write(&mut self, vcpu: usize, state: VcpuState, times: [u64; 4], at: u64) {
+    fn write(&mut self, vcpu: usize, state: RunState, times: [u64; 4], at: u64) {
         let [running, runnable, blocked, offline] = times.map(Word::from);
         let runstate = Runstate {
             state: state.into(),
@@ -62,13 +62,13 @@ fn first(rates: Rates<'_>) -> VcpuRates {
 #[test]
 fn time_since_the_write_belongs_to_the_state_that_was_written() {
     let mut domain = Domain::new(1);
-    domain.write(0, VcpuState::Running, [5, 6, 7, 8], START);
+    domain.write(0, RunState::Running, [5, 6, 7, 8], START);
     let then = domain.snapshot(START);
     let now = domain.snapshot(START + SECOND);
     let vcpu = first(Rates::new(&now));
     assert_eq!(vcpu.times.map(|t| t.value().unwrap()), [SECOND + 5, 6, 7, 8]);
     assert_eq!(vcpu.shares, [None; 4], "of no interval");
-    assert_eq!((vcpu.state, vcpu.steal), (Some(VcpuState::Running), None));
+    assert_eq!((vcpu.state, vcpu.steal), (Some(RunState::Running), None));
     let shares = first(Rates::new(&now).since(&then)).shares;
     assert_eq!(shares, [Some(1.0), Some(0.0), Some(0.0), Some(0.0)]);
 }
@@ -76,7 +76,7 @@ fn time_since_the_write_belongs_to_the_state_that_was_written() {
 #[test]
 fn a_producer_that_hangs_does_not_make_its_domain_look_busy() {
     let mut domain = Domain::new(2);
-    domain.write(0, VcpuState::Running, [5, 6, 7, 8], START);
+    domain.write(0, RunState::Running, [5, 6, 7, 8], START);
     let [fresh, limit, stale, later] =
         [1, 10, 11, 12].map(|seconds| domain.snapshot(START + seconds * SECOND));
     assert_eq!(first(Rates::new(&limit).since(&fresh)).running(), Some(1.0));
@@ -88,7 +88,7 @@ fn a_producer_that_hangs_does_not_make_its_domain_look_busy() {
         assert_eq!(Rates::new(now).since(then).sums().running(), None);
     }
     // It goes on, and says at once what the vCPU did meanwhile: that was not in the last second.
-    domain.write(0, VcpuState::Running, [12 * SECOND, 6, 7, 8], START + 13 * SECOND);
+    domain.write(0, RunState::Running, [12 * SECOND, 6, 7, 8], START + 13 * SECOND);
     let resumed = domain.snapshot(START + 13 * SECOND);
     assert_eq!(first(Rates::new(&resumed).since(&later)).shares, [None; 4]);
     // Another limit, and none.
@@ -100,7 +100,7 @@ fn a_producer_that_hangs_does_not_make_its_domain_look_busy() {
 #[test]
 fn a_domain_is_fresh_as_long_as_any_of_its_groups_is() {
     let mut domain = Domain::new(1);
-    domain.write(0, VcpuState::Blocked, [0; 4], START);
+    domain.write(0, RunState::Blocked, [0; 4], START);
     let at = START + 20 * SECOND;
     domain.dom.write(&Memory { rss_bytes: Word::from(5), ..Memory::NOT_PRODUCED }, Ns(at));
     let (then, now) = (domain.snapshot(at + 1), domain.snapshot(at + SECOND));
@@ -112,7 +112,7 @@ fn a_domain_is_fresh_as_long_as_any_of_its_groups_is() {
 #[test]
 fn what_is_not_live_has_no_shares() {
     let mut domain = Domain::new(1);
-    domain.write(0, VcpuState::Running, [5, 6, 7, 8], START);
+    domain.write(0, RunState::Running, [5, 6, 7, 8], START);
     let (then, now) = (domain.snapshot(START + 1), domain.snapshot(START + SECOND));
     for liveness in [Liveness::Dead, Liveness::Retired, Liveness::Unheld, Liveness::Restarted] {
         let vcpu = first(Rates::new(&now).since(&then).with_liveness(&liveness));
@@ -127,12 +127,12 @@ fn what_is_not_live_has_no_shares() {
 fn steal_is_the_schedulers_delay_or_else_the_runnable_time() {
     let mut domain = Domain::new(2);
     for vcpu in [0, 1] {
-        domain.write(vcpu, VcpuState::Running, [0; 4], START);
+        domain.write(vcpu, RunState::Running, [0; 4], START);
     }
     domain.delay(0, 0, START);
     let then = domain.snapshot(START);
     for vcpu in [0, 1] {
-        domain.write(vcpu, VcpuState::Running, [SECOND / 2, SECOND / 2, 0, 0], START + SECOND);
+        domain.write(vcpu, RunState::Running, [SECOND / 2, SECOND / 2, 0, 0], START + SECOND);
     }
     let unwritten = domain.snapshot(START + SECOND);
     let rates = Rates::new(&unwritten).since(&then);
@@ -149,14 +149,14 @@ fn steal_is_the_schedulers_delay_or_else_the_runnable_time() {
 #[test]
 fn between_two_polls_nothing_is_known() {
     let mut domain = Domain::new(1);
-    domain.write(0, VcpuState::Running, [0; 4], START);
+    domain.write(0, RunState::Running, [0; 4], START);
     domain.delay(0, 0, START);
     let first_poll = domain.snapshot(START);
     let between = domain.snapshot(START + SECOND / 2);
     let vcpu = first(Rates::new(&between).since(&first_poll));
     assert_eq!((vcpu.shares, vcpu.steal), ([None; 4], None), "it was found running, once");
     let [quarter, rest] = [SECOND / 4, SECOND * 3 / 4];
-    domain.write(0, VcpuState::Running, [quarter, rest, 0, 0], START + SECOND);
+    domain.write(0, RunState::Running, [quarter, rest, 0, 0], START + SECOND);
     domain.delay(0, rest, START + SECOND);
     // Looked at later than it was polled: the time since is nobody's.
     let second_poll = domain.snapshot(START + SECOND * 3 / 2);
@@ -185,8 +185,8 @@ fn what_is_not_produced_stays_absent() {
 #[test]
 fn another_incarnation_or_tenant_is_not_compared() {
     let (mut one, mut other) = (Domain::new(1), Domain::new(1));
-    one.write(0, VcpuState::Running, [5; 4], START);
-    other.write(0, VcpuState::Running, [5; 4], START);
+    one.write(0, RunState::Running, [5; 4], START);
+    other.write(0, RunState::Running, [5; 4], START);
     let (then, now) = (one.snapshot(START), other.snapshot(START + SECOND));
     assert_eq!(first(Rates::new(&now).since(&then)).shares, [None; 4]);
     let mut shown = MonotonicTimes::new();
@@ -202,7 +202,7 @@ enum Step {
     /// Time passes in which nothing is written.
     Pass(u64),
     /// The producer accounts what passed since its last write to these states.
-    Write(VcpuState, [u64; 4]),
+    Write(RunState, [u64; 4]),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -223,7 +223,7 @@ proptest! {
         let mut domain = Domain::new(1);
         let (mut at, mut written) = (START, START);
         let mut times = [0u64; 4];
-        domain.write(0, VcpuState::Running, times, at);
+        domain.write(0, RunState::Running, times, at);
         let mut shown = MonotonicTimes::new();
         let mut before = [0u64; 4];
         let mut then = domain.snapshot(at);

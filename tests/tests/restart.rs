@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use domstat_consumer::{Reading, Region};
-use domstat_layout::latest::{BlkExtent, BlkIdentity, BlkIo, Cpu, Memory, Runstate, VcpuState};
+use domstat_layout::latest::{BlkExtent, BlkIdentity, BlkIo, Cpu, Memory, RunState, Runstate};
 use domstat_layout::revision::twin_of;
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Clock, Group, Name, Ns, Stat, Word};
@@ -146,7 +146,7 @@ fn another_domain_shape_or_state_is_not_gone_on_with() {
 
 fn times(running: u64, blocked: u64) -> Runstate {
     Runstate {
-        state: VcpuState::Running.into(),
+        state: RunState::Running.into(),
         running_ns: Word::from(running),
         runnable_ns: Word::from(0),
         blocked_ns: Word::from(blocked),

@@ -10,7 +10,7 @@ use domstat_layout::descriptor::Kind;
 use domstat_layout::latest::{
     Balloon, BlkDiscards, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob,
     BlkLimits, BlkQueue, Cpu, Exits, FlLatency, Limits, Lineage, Memory, Migration, NetIdentity,
-    NetIo, NetLimits, Pressure, RdLatency, RdSize, Sched, Status, Threads, VcpuState, Wait,
+    NetIo, NetLimits, Pressure, RdLatency, RdSize, RunState, Sched, Status, Threads, Wait,
     WrLatency, WrSize,
 };
 use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
@@ -105,7 +105,7 @@ fn domain(number: u64, args: &Args) -> Result<Domain, Box<dyn std::error::Error>
         .blk_histograms(args.histograms)
         .clock(Clock::Monotonic)
         .create_memfd()?;
-    let tracker = |vcpu| (vcpu, RunstateTracker::new(VcpuState::Running, start));
+    let tracker = |vcpu| (vcpu, RunstateTracker::new(RunState::Running, start));
     let mut vcpus: Vec<_> = created.vcpus.into_iter().map(tracker).collect();
     for (vcpu, tracker) in &mut vcpus {
         vcpu.write(tracker.runstate(), start);
@@ -183,9 +183,9 @@ impl Domain {
         self.dom.write(&memory, now);
         for (i, (vcpu, tracker)) in (0u64..).zip(&mut self.vcpus) {
             let state = match (round + i + self.number) % 8 {
-                0..=2 => VcpuState::Running,
-                3 => VcpuState::Runnable,
-                _ => VcpuState::Blocked,
+                0..=2 => RunState::Running,
+                3 => RunState::Runnable,
+                _ => RunState::Blocked,
             };
             vcpu.write(tracker.enter(state, now), now);
             let [time_ns, wait_ns, delay_ns, timeslices] = words(|n| round * pace * 3_000_000 / n);

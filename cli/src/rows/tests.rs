@@ -69,7 +69,7 @@ fn shares_of_polled_vcpus_hold_until_the_next_poll() {
         let at = Ns(now.0.saturating_sub(seconds_ago * SECOND));
         let age = 10 - seconds_ago;
         let runstate = Runstate {
-            state: VcpuState::Running.into(),
+            state: RunState::Running.into(),
             running_ns: Word::new(ran * SECOND),
             runnable_ns: Word::new((age - ran) * SECOND),
             ..Runstate::NOT_PRODUCED

@@ -1,7 +1,7 @@
 //! Table of a domain's vCPUs.
 
 use domstat_layout::Stat;
-use domstat_layout::latest::VcpuState;
+use domstat_layout::latest::RunState;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
@@ -123,7 +123,7 @@ impl View {
             return Line::styled(text, self.styles.bad());
         }
         let [running, _, blocked, _] = vcpu.shares;
-        let state = vcpu.state.map_or(ABSENT, VcpuState::name);
+        let state = vcpu.state.map_or(ABSENT, RunState::name);
         let mut spans = vec![Span::raw(format!("{:<5} {state:<8}", vcpu.index))];
         if columns.what != Vcpus::Times {
             spans.push(Span::raw(format!(" {:>6}", or_absent(running, percent))));

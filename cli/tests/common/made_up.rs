@@ -9,8 +9,8 @@ use std::time::Duration;
 use domstat_consumer::clock::now;
 use domstat_layout::latest::{
     Balloon, BlkExtent, BlkFailures, BlkIdentity, BlkIo, BlkIoTimes, BlkJob, BlkLimits, BlkQueue,
-    Cpu, Exits, Limits, Memory, Migration, NetIdentity, NetIo, Pressure, RdLatency, Runstate,
-    Sched, Status, Threads, VcpuState, Wait, WrLatency,
+    Cpu, Exits, Limits, Memory, Migration, NetIdentity, NetIo, Pressure, RdLatency, RunState,
+    Runstate, Sched, Status, Threads, Wait, WrLatency,
 };
 use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
 use domstat_producer::{
@@ -52,7 +52,7 @@ impl MadeUp {
         let builder = builder.labels([("tenant", "acme"), ("zone.a", "1")]).unwrap();
         let created = builder.create_memfd().unwrap();
         let Created { unpublished, dom, vcpus, blks, nets, vcpu_hists, blk_hists, .. } = created;
-        let tracker = |_| RunstateTracker::new(VcpuState::Running, clock());
+        let tracker = |_| RunstateTracker::new(RunState::Running, clock());
         let trackers = (0..2).map(tracker).collect();
         let mut writers = Writers {
             dom,
@@ -159,7 +159,7 @@ impl Writers {
         self.dom.write(&memory, now);
         self.causes(round, now);
         for (i, (vcpu, tracker)) in (0u64..).zip(self.vcpus.iter_mut().zip(&mut self.trackers)) {
-            let states = [VcpuState::Running, VcpuState::Runnable, VcpuState::Blocked];
+            let states = [RunState::Running, RunState::Runnable, RunState::Blocked];
             let state = states[usize::try_from((round + i) % 3).unwrap()];
             vcpu.write(tracker.enter(state, now), now);
             let [time_ns, wait_ns, delay_ns, timeslices] = grown(round);

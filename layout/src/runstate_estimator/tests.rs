@@ -27,11 +27,11 @@ fn a_late_wait_is_taken_from_the_time_there_is_to_share_out() {
 #[test]
 fn a_thread_whose_counters_stand_still_waits_for_a_cpu() {
     let mut estimator = RunstateEstimator::new(Ns(0), reading(50, 0, Activity::Wants), Ns(50 * MS));
-    assert_eq!(estimator.state(), VcpuState::Running);
+    assert_eq!(estimator.state(), RunState::Running);
     estimator.advance(reading(50, 0, Activity::Wants), Ns(60 * MS));
     assert_eq!(times(&estimator), [60 * MS, 0, 0, 0], "less than a tick: it may be running");
     estimator.advance(reading(50, 0, Activity::Wants), Ns(260 * MS));
-    assert_eq!(estimator.state(), VcpuState::Runnable);
+    assert_eq!(estimator.state(), RunState::Runnable);
     assert_eq!(times(&estimator), [60 * MS, 200 * MS, 0, 0]);
     // It was given the CPU after 208 ms: nothing is accounted twice.
     estimator.advance(reading(92, 208, Activity::Wants), Ns(300 * MS));
@@ -52,7 +52,7 @@ fn a_sleeper_that_happens_to_be_seen_awake_was_blocked() {
 fn a_stopped_thread_is_offline_and_its_entry_is_not_known() {
     let mut estimator = RunstateEstimator::new(Ns(7), reading(0, 0, Activity::Stopped), Ns(7));
     estimator.advance(reading(0, 0, Activity::Stopped), Ns(7 + MS));
-    assert_eq!(estimator.runstate().vcpu_state(), Some(VcpuState::Offline));
+    assert_eq!(estimator.runstate().run_state(), Some(RunState::Offline));
     assert_eq!(estimator.runstate().offline_ns.value(), Some(MS));
     assert_eq!(estimator.runstate().state_entry_ns, Word::NOT_PRODUCED);
 }

@@ -1,6 +1,6 @@
 //! Runstate times of a vCPU, accounted by the thread that runs it.
 
-use domstat_layout::latest::{Runstate, VcpuState};
+use domstat_layout::latest::{RunState, Runstate};
 use domstat_layout::{Ns, Word};
 
 /// Runstate times of one vCPU, which its own thread keeps as the state changes.
@@ -12,7 +12,7 @@ use domstat_layout::{Ns, Word};
 /// beginning and never decrease.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account {
-    state: VcpuState,
+    state: RunState,
     entered: Ns,
     as_of: Ns,
     times: [u64; 4],
@@ -23,14 +23,14 @@ pub(super) struct Account {
 impl Account {
     /// A vCPU that begins at `began`, offline until its thread runs.
     pub(super) const fn new(began: Ns) -> Self {
-        let state = VcpuState::Offline;
+        let state = RunState::Offline;
         Self { state, entered: began, as_of: began, times: [0; 4], waited: None }
     }
 
     /// The vCPU is in `state` from `now` on. `waited_ns` is the thread's wait for a CPU since it
     /// was created (schedstat's second number) if the host has it; the first number is where
     /// counting starts. Entering the state that is in force brings the times up to date.
-    pub(super) fn enter(&mut self, state: VcpuState, now: Ns, waited_ns: Option<u64>) {
+    pub(super) fn enter(&mut self, state: RunState, now: Ns, waited_ns: Option<u64>) {
         let now = now.max(self.as_of);
         let elapsed = now.since(self.as_of);
         self.as_of = now;
@@ -39,12 +39,12 @@ impl Account {
             let known = *self.waited.get_or_insert(total);
             // Who is offline waits for nothing.
             stolen = match self.state {
-                VcpuState::Offline => 0,
+                RunState::Offline => 0,
                 _ => total.saturating_sub(known).min(elapsed),
             };
             self.waited = Some(known.saturating_add(stolen));
         }
-        self.credit(VcpuState::Runnable, stolen);
+        self.credit(RunState::Runnable, stolen);
         self.credit(self.state, elapsed.saturating_sub(stolen));
         if state != self.state {
             self.state = state;
@@ -52,7 +52,7 @@ impl Account {
         }
     }
 
-    fn credit(&mut self, state: VcpuState, ns: u64) {
+    fn credit(&mut self, state: RunState, ns: u64) {
         if let Some(time) = self.times.get_mut(state as usize) {
             *time = time.saturating_add(ns);
         }
@@ -92,11 +92,11 @@ mod tests {
     #[test]
     fn steal_is_taken_from_the_state_it_happened_in() {
         let mut account = Account::new(Ns(100));
-        account.enter(VcpuState::Running, Ns(110), Some(7));
-        account.enter(VcpuState::Running, Ns(150), Some(12));
+        account.enter(RunState::Running, Ns(110), Some(7));
+        account.enter(RunState::Running, Ns(150), Some(12));
         assert_eq!(account.times, [35, 5, 0, 10]);
-        account.enter(VcpuState::Blocked, Ns(160), Some(12));
-        account.enter(VcpuState::Runnable, Ns(200), Some(20));
+        account.enter(RunState::Blocked, Ns(160), Some(12));
+        account.enter(RunState::Runnable, Ns(200), Some(20));
         assert_eq!(account.times, [45, 13, 32, 10], "it waited when its timer had fired");
         assert_eq!(account.runstate().state_entry_ns.value(), Some(200));
     }
@@ -104,10 +104,10 @@ mod tests {
     #[test]
     fn steal_that_does_not_fit_is_made_up_for_later() {
         let mut account = Account::new(Ns(0));
-        account.enter(VcpuState::Running, Ns(0), Some(0));
-        account.enter(VcpuState::Running, Ns(10), Some(30));
+        account.enter(RunState::Running, Ns(0), Some(0));
+        account.enter(RunState::Running, Ns(10), Some(30));
         assert_eq!(account.times, [0, 10, 0, 0]);
-        account.enter(VcpuState::Running, Ns(50), Some(30));
+        account.enter(RunState::Running, Ns(50), Some(30));
         assert_eq!(account.times, [20, 30, 0, 0]);
     }
 
@@ -122,7 +122,7 @@ mod tests {
             for (state, step, waited) in steps {
                 now += step;
                 let before = account.times;
-                account.enter(VcpuState::from_number(state).unwrap(), Ns(now), waited);
+                account.enter(RunState::from_number(state).unwrap(), Ns(now), waited);
                 prop_assert_eq!(account.runstate().total_ns(), Some(now - began));
                 prop_assert!(before.iter().zip(account.times).all(|(was, is)| is >= *was));
             }

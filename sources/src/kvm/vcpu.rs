@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domstat_layout::latest::{VcpuState, Wait};
+use domstat_layout::latest::{RunState, Wait};
 use domstat_layout::sink::VcpuSink;
 use domstat_layout::{Clock, Ns};
 use kvm_ioctls::VcpuExit;
@@ -66,7 +66,7 @@ impl<V: VcpuSink> VcpuThread<V> {
         }
         let schedstat = File::open("/proc/thread-self/schedstat").ok();
         let result = self.run_until_stopped(schedstat.as_ref());
-        self.enter(VcpuState::Offline, schedstat.as_ref());
+        self.enter(RunState::Offline, schedstat.as_ref());
         let ended = self.account.as_of();
         self.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, ended);
         self.arch.expire();
@@ -86,14 +86,14 @@ impl<V: VcpuSink> VcpuThread<V> {
                 Exit::Halt => {
                     VcpuShared::count(&self.shared.hlt_exits);
                     self.shared.in_guest.store(false, Ordering::Relaxed);
-                    self.enter(VcpuState::Blocked, schedstat);
+                    self.enter(RunState::Blocked, schedstat);
                     self.shared.wait(self.halt);
-                    self.enter(VcpuState::Runnable, schedstat);
+                    self.enter(RunState::Runnable, schedstat);
                     self.enter_guest(schedstat);
                 }
             }
             if now(Clock::Monotonic).since(self.account.as_of()) >= REFRESH_NS {
-                self.enter(VcpuState::Running, schedstat);
+                self.enter(RunState::Running, schedstat);
             }
         }
         Ok(())
@@ -121,18 +121,18 @@ impl<V: VcpuSink> VcpuThread<V> {
 
     fn enter_guest(&mut self, schedstat: Option<&File>) {
         self.shared.in_guest.store(true, Ordering::Relaxed);
-        self.enter(VcpuState::Running, schedstat);
+        self.enter(RunState::Running, schedstat);
     }
 
     /// Publishes the state that the vCPU is in from now on.
-    fn enter(&mut self, state: VcpuState, schedstat: Option<&File>) {
+    fn enter(&mut self, state: RunState, schedstat: Option<&File>) {
         let waited = schedstat.and_then(Schedstat::read);
         let now: Ns = now(Clock::Monotonic);
         self.account.enter(state, now, waited.map(|waited| waited.delay_ns));
         let cpu_ns = thread_cpu_ns();
         let as_of = self.account.as_of();
         self.sink.write(&self.account.runstate(), as_of);
-        if state == VcpuState::Running {
+        if state == RunState::Running {
             let waits = self.waits.take(self.account.runnable_ns(), waited.map(|w| w.timeslices));
             waits.for_each(|ns| self.sink.record::<Wait>(ns, as_of));
         }

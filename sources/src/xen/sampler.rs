@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domstat_layout::latest::{Cpu, Memory, Runstate, Sched, VcpuState};
+use domstat_layout::latest::{Cpu, Memory, RunState, Runstate, Sched};
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns, Word};
 
@@ -139,17 +139,17 @@ impl<V: VcpuSink> Vcpu<V> {
 }
 
 /// The runstate, as Xen's scheduler would choose it from the same flags.
-const fn state(domain: &DomainInfo, info: &VcpuInfo) -> VcpuState {
+const fn state(domain: &DomainInfo, info: &VcpuInfo) -> RunState {
     if info.running != 0 {
-        VcpuState::Running
+        RunState::Running
     } else if info.online == 0 {
-        VcpuState::Offline
+        RunState::Offline
     } else if info.blocked != 0 {
-        VcpuState::Blocked
+        RunState::Blocked
     } else if domain.is_paused() || domain.is_shut_down() {
-        VcpuState::Offline
+        RunState::Offline
     } else {
-        VcpuState::Runnable
+        RunState::Runnable
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use domstat_consumer::fleet::Fleet;
 use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Exits, Memory, NetIdentity, NetIo, Runstate,
-    VcpuState,
+    BlkExtent, BlkIdentity, BlkIo, BlkIoTimes, Exits, Memory, NetIdentity, NetIo, RunState,
+    Runstate,
 };
 use domstat_layout::{Clock, Group, Name, Ns, Word};
 use domstat_producer::{BlkWriter, Created, RegionBuilder};
@@ -64,7 +64,7 @@ fn publish(
     dom.write(&Memory { rss_bytes: many, current_bytes: many, ..Memory::NOT_PRODUCED }, now);
     for vcpu in vcpus.iter_mut().take(2) {
         let runstate = Runstate {
-            state: Word::from(VcpuState::Runnable as u64),
+            state: Word::from(RunState::Runnable as u64),
             state_entry_ns: Word::from(now.0),
             running_ns: many,
             runnable_ns: many,
