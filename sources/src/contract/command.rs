@@ -32,6 +32,22 @@ pub enum Command {
     Stop,
 }
 
+impl Command {
+    /// Answers it with this error, whatever it asks for.
+    pub(crate) fn refuse(self, error: &ControlError) {
+        fn answer<T>(reply: &Reply<T>, error: &ControlError) {
+            let _ = reply.send(Err(error.clone()));
+        }
+        match self {
+            Self::SetThreshold(_, reply) => answer(&reply, error),
+            Self::AbortJob { reply, .. } => answer(&reply, error),
+            Self::Disks(reply) => answer(&reply, error),
+            Self::Jobs(reply) => answer(&reply, error),
+            Self::Stop => {}
+        }
+    }
+}
+
 /// Where an answer goes.
 pub type Reply<T> = Sender<Result<T, ControlError>>;
 

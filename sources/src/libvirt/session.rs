@@ -428,7 +428,7 @@ impl<P: Publisher> Observer<P> {
     }
 
     fn command(&mut self, command: Command) {
-        let Some(vm) = &self.vm else { return answer_all(command, &ControlError::gone()) };
+        let Some(vm) = &self.vm else { return command.refuse(&ControlError::gone()) };
         match command {
             Command::Disks(reply) => {
                 let _ = reply.send(Ok(vm.disks()));
@@ -440,14 +440,14 @@ impl<P: Publisher> Observer<P> {
                 self.queue.push_back(Command::Jobs(reply));
             }
             command if self.target.read_only && !matches!(command, Command::Jobs(_)) => {
-                answer_all(command, &read_only())
+                command.refuse(&read_only())
             }
             command => match self.link {
-                Link::Down => answer_all(command, &not_connected()),
-                Link::Stuck => answer_all(command, &ControlError::stuck()),
+                Link::Down => command.refuse(&not_connected()),
+                Link::Stuck => command.refuse(&ControlError::stuck()),
                 Link::Up if self.queue.len() >= MAX_QUEUE => {
                     let why = "too many requests wait for the domain";
-                    answer_all(command, &ControlError::new(ErrorCode::Busy, why));
+                    command.refuse(&ControlError::new(ErrorCode::Busy, why));
                 }
                 Link::Up => self.queue.push_back(command),
             },
@@ -529,7 +529,7 @@ impl<P: Publisher> Observer<P> {
 
     /// Begins what a command wants.
     fn begin(&mut self, command: Command) {
-        let Some(vm) = &self.vm else { return answer_all(command, &ControlError::gone()) };
+        let Some(vm) = &self.vm else { return command.refuse(&ControlError::gone()) };
         match command {
             Command::SetThreshold(request, reply) => {
                 self.ask(Ask::Arm(request), Doing::Arm(reply));
@@ -604,7 +604,7 @@ impl<P: Publisher> Observer<P> {
     }
 
     fn refuse_all(&mut self, error: &ControlError) {
-        self.queue.drain(..).for_each(|command| answer_all(command, error));
+        self.queue.drain(..).for_each(|command| command.refuse(error));
     }
 
     fn set_link(&mut self, link: Link) {
@@ -641,18 +641,4 @@ fn not_connected() -> ControlError {
 fn read_only() -> ControlError {
     let why = "the daemon runs with --read-only, which changes nothing: no thresholds, no jobs";
     ControlError::new(ErrorCode::Refused, why)
-}
-
-/// Gives a command this error for an answer.
-fn answer_all(command: Command, error: &ControlError) {
-    fn answer<T>(reply: &Reply<T>, error: &ControlError) {
-        let _ = reply.send(Err(error.clone()));
-    }
-    match command {
-        Command::SetThreshold(_, reply) => answer(&reply, error),
-        Command::AbortJob { reply, .. } => answer(&reply, error),
-        Command::Disks(reply) => answer(&reply, error),
-        Command::Jobs(reply) => answer(&reply, error),
-        Command::Stop => {}
-    }
 }

@@ -19,7 +19,7 @@ use super::slots::Slots;
 use super::vm_state::{Drained, Identity, Link, VmState};
 use super::{Names, Options};
 use crate::SourceError;
-use crate::contract::{Command, ControlError, Event, ObserverStatus, Publisher, Reply, Sinks};
+use crate::contract::{Command, ControlError, Event, ObserverStatus, Publisher, Sinks};
 
 /// How long to sleep at most: a safety net, since everything that matters wakes.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -460,7 +460,7 @@ impl<P: Publisher> Observer<P> {
                 Ok(command) => command,
             };
             let Some(domain) = &mut self.domain else {
-                answer_all(command, &ControlError::gone());
+                command.refuse(&ControlError::gone());
                 continue;
             };
             match (command, qmp.as_deref_mut()) {
@@ -476,9 +476,9 @@ impl<P: Publisher> Observer<P> {
                     }
                     let _ = reply.send(Ok(domain.jobs_now()));
                 }
-                (command, None) => answer_all(command, &ControlError::disconnected()),
+                (command, None) => command.refuse(&ControlError::disconnected()),
                 (command, Some(qmp)) if qmp.is_stuck() => {
-                    answer_all(command, &ControlError::stuck());
+                    command.refuse(&ControlError::stuck());
                 }
                 (Command::SetThreshold(request, reply), Some(qmp)) => {
                     domain.set_threshold(qmp, &request, reply, &mut self.publisher)?;
@@ -557,18 +557,4 @@ fn is_libvirts_monitor(path: &Path) -> bool {
 fn give_back<P: Publisher>(domain: &mut VmState<P>, qmp: &mut Connection) {
     qmp.last_words(LAST_WORDS);
     let _ = domain.take_back(qmp);
-}
-
-/// Gives a command this error for an answer.
-fn answer_all(command: Command, error: &ControlError) {
-    fn answer<T>(reply: &Reply<T>, error: &ControlError) {
-        let _ = reply.send(Err(error.clone()));
-    }
-    match command {
-        Command::SetThreshold(_, reply) => answer(&reply, error),
-        Command::AbortJob { reply, .. } => answer(&reply, error),
-        Command::Disks(reply) => answer(&reply, error),
-        Command::Jobs(reply) => answer(&reply, error),
-        Command::Stop => {}
-    }
 }
