@@ -153,9 +153,9 @@ fn one_that_was_replaced_is_reported_as_such() {
 fn one_of_a_vm_that_was_started_again_is_lost() {
     let (events, _) = after(|peer, keeper| {
         threshold(peer, 0);
-        let ArmedThresholds { process, armed } = keeper.get();
-        let (pid, start) = process.unwrap();
-        keeper.set(ArmedThresholds { process: Some((pid, start - 1)), armed });
+        let before = keeper.get();
+        let (pid, start) = before.process.unwrap();
+        keeper.set(ArmedThresholds { process: Some((pid, start - 1)), ..before });
     });
     assert_eq!(events, [lost(LossReason::VmRestarted)]);
     let (events, _) = after(|_, keeper| {
@@ -182,11 +182,97 @@ fn one_of_an_image_that_was_replaced_is_lost() {
     let (events, _) = after(|peer, keeper| {
         // Another file under the node's name.
         threshold(peer, 0);
-        let ArmedThresholds { process, armed } = keeper.get();
-        let before = Armed { source: Some("/before".to_owned()), ..armed[0].clone() };
-        keeper.set(ArmedThresholds { process, armed: vec![before] });
+        edit(keeper, |armed| armed.source = Some("/before".to_owned()));
     });
     assert_eq!(events, [lost(LossReason::DiskChanged)]);
+}
+
+/// Changes the one record that is kept.
+fn edit(keeper: &Keeper, change: impl FnOnce(&mut Armed)) {
+    let mut kept = keeper.get();
+    change(&mut kept.armed[0]);
+    keeper.set(kept);
+}
+
+#[test]
+fn what_a_request_sets_is_kept_before_qemu_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("peer.qmp");
+    let mut peer = peer_of_this_process(&path);
+    peer.held = "block-set-write-threshold";
+    let keeper = Keeper::default();
+    let setup = setup_at(&path, Options::default(), keeper.clone());
+    let vm = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let mut client = peer.accept();
+        while let Some(request) = peer.serve(&mut client) {
+            let kept = keeper.get().armed;
+            seen.push(kept.first().map(|a| (a.threshold_bytes, a.intended_bytes)));
+            let answer = peer.answer(&request);
+            client.say(&json!({ "return": answer, "id": request["id"] }));
+        }
+        seen
+    });
+    assert_eq!(wait(&setup.events), Event::Published);
+    [500, 500, 0].into_iter().for_each(|threshold| arm(&setup.vm, threshold));
+    setup.vm.ask_to_stop();
+    // The second one is disarmed first.
+    let expected =
+        [Some((0, Some(500))), Some((500, Some(0))), Some((0, Some(500))), Some((500, Some(0)))];
+    assert_eq!(vm.join().unwrap(), expected);
+}
+
+/// What the next daemon reports after one died while it set 500, or nothing, to `intended`, and QEMU
+/// has `level`.
+fn interrupted(before: u64, intended: u64, level: u64) -> Vec<Event> {
+    let (events, keeper) = after(|peer, keeper| {
+        threshold(peer, level);
+        edit(keeper, |armed| {
+            (armed.threshold_bytes, armed.intended_bytes) = (before, Some(intended));
+        });
+    });
+    let kept: Vec<_> = keeper.get().armed.iter().map(|a| a.threshold_bytes).collect();
+    assert!(kept.iter().eq([level].iter().filter(|level| **level > 0)), "{kept:?}");
+    events
+}
+
+#[test]
+fn a_daemon_that_died_within_a_request_reports_no_firing() {
+    let replaced = |new_bytes| {
+        let (disk, node) = ("vda".to_owned(), "n".to_owned());
+        Event::ThresholdReplaced { disk, node, threshold_bytes: 500, new_bytes }
+    };
+    let lost_of = |threshold_bytes| {
+        let (disk, node) = ("vda".to_owned(), "n".to_owned());
+        let reason = LossReason::RequestInterrupted;
+        Event::ThresholdLost { disk, node, threshold_bytes, reason }
+    };
+    // Disarmed, or fired just before.
+    assert_eq!(interrupted(500, 0, 0), [lost_of(500)]);
+    // QEMU was not asked.
+    assert_eq!(interrupted(500, 0, 500), []);
+    assert_eq!(interrupted(500, 700, 500), []);
+    assert_eq!(interrupted(0, 700, 700), []);
+    assert_eq!(interrupted(500, 700, 700), [replaced(700)]);
+    assert_eq!(interrupted(500, 700, 0), [lost_of(500)]);
+    assert_eq!(interrupted(0, 700, 0), [lost_of(700)]);
+}
+
+#[test]
+fn what_was_about_to_be_armed_is_lost_with_its_node_and_its_vm() {
+    let intends = |keeper: &Keeper| {
+        edit(keeper, |armed| (armed.threshold_bytes, armed.intended_bytes) = (0, Some(500)));
+    };
+    let (events, _) = after(|peer, keeper| {
+        peer.devices[0]["node-name"] = json!("other");
+        intends(keeper);
+    });
+    assert_eq!(events, [lost(LossReason::NodeRemoved)]);
+    let (events, _) = after(|_, keeper| {
+        intends(keeper);
+        keeper.set(ArmedThresholds { process: None, ..keeper.get() });
+    });
+    assert_eq!(events, [lost(LossReason::VmNotKnown)]);
 }
 
 #[test]

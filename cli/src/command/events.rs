@@ -144,6 +144,11 @@ pub(crate) fn print(out: &mut impl Write, event: &EventLine, as_json: bool) -> s
             text("reason", reason.name())?;
             text("node", node)?;
         }
+        Event::ThresholdsUnreadable { records, address, error } => {
+            text("records", &number(*records))?;
+            text("address", address.as_deref().unwrap_or_default())?;
+            text("error", error)?;
+        }
         Event::Lost { events } => text("events", &number(*events))?,
         Event::State { state, reason, disk } => {
             text("state", state)?;

@@ -1,65 +1,99 @@
 //! File of the thresholds that are armed, which outlives the daemon.
+//!
+//! It has a line of JSON for itself and one for each threshold, so that a line that is damaged costs one
+//! threshold and not all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use domstat_sources::contract::ArmedThresholds;
-use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
+use domstat_sources::contract::{
+    ArmedThresholds, ControlError, ErrorCode, Event, Fleet, LossReason,
+};
 
+use super::Hub;
 use crate::output::printable;
 
-/// The version of the file's format.
-const VERSION: u32 = 1;
-/// Largest file that is read: as many thresholds as a VM may have nodes, for hundreds of VMs.
-const MAX_FILE: u64 = 64 << 20;
-/// Most VMs whose thresholds are kept. VMs that were removed while no daemon ran stay in the file.
+mod format;
+
+use format::{Unreadable, read, to_text};
+
+/// Most VMs whose thresholds are kept: more than a host runs. A request for one more is refused.
 const MAX_VMS: usize = 4096;
+/// Most VMs beyond those: of requests that came at the same time, and of thresholds that other clients
+/// set, which nobody can be refused.
+const SPARE_VMS: usize = 256;
+/// How long the thresholds are kept of a VM that has ended or whose socket was removed: a day, so that one
+/// that is started again in the morning learns of those that it lost.
+const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// How often VMs are looked for that do not return.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Most events about records that cannot be read; the last one counts the others.
+const MAX_UNREADABLE: usize = 64;
 
 /// What is armed in each VM, by the VM's address, in memory and in the file. The file is replaced as a
 /// whole whenever that changes, so it is whole at any moment. It is not synced: after a crash of the host
 /// there is no VM that still has its thresholds.
 pub(crate) struct ArmedFile {
     path: PathBuf,
+    hub: Arc<Hub>,
     state: Mutex<State>,
 }
 
 struct State {
     boot: String,
-    vms: BTreeMap<String, ArmedThresholds>,
-    /// The last failure to write, which is reported once.
+    vms: BTreeMap<String, Kept>,
+    /// The last failure to keep what is armed, which is reported once.
     failed: Option<String>,
+    swept: Option<Instant>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Contents {
-    version: u32,
-    /// The kernel's id of the host's start: process ids of another one mean nothing.
-    boot: String,
-    vms: BTreeMap<String, ArmedThresholds>,
+/// The thresholds of a VM, and since when it is known to be away, in seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    thresholds: ArmedThresholds,
+    away_since: Option<u64>,
 }
 
 impl ArmedFile {
-    /// Reads what the daemon before left at `path`. What cannot be read is reported, and overwritten.
-    pub(crate) fn open(path: PathBuf) -> Self {
+    /// Reads what the daemon before left at `path`. What cannot be read is reported, record by record, and
+    /// overwritten with the next change.
+    pub(crate) fn open(path: PathBuf, hub: Arc<Hub>) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot = boot.trim().to_owned();
-        let vms = match read(&path) {
-            Ok(Some(contents)) => contents.of_this_boot(&boot),
-            Ok(None) => BTreeMap::new(),
-            Err(error) => {
-                let path = printable(&path.display().to_string());
-                eprintln!(
-                    "domstat: thresholds that were armed before are not known: {path}: {error}"
-                );
-                BTreeMap::new()
-            }
-        };
-        Self { path, state: Mutex::new(State { boot, vms, failed: None }) }
+        let found = read(&path);
+        let mut vms = found.vms;
+        if found.boot != boot {
+            // A process that cannot be: it has ended.
+            vms.values_mut().for_each(|vm| vm.thresholds.process = Some((0, 0)));
+        }
+        let state = State { boot, vms, failed: None, swept: None };
+        let file = Self { path, hub, state: Mutex::new(state) };
+        file.report(found.unreadable);
+        file
+    }
+
+    fn report(&self, mut unreadable: Vec<Unreadable>) {
+        if unreadable.len() > MAX_UNREADABLE {
+            let rest = unreadable.split_off(MAX_UNREADABLE - 1);
+            let records: Option<u64> = rest.iter().map(|one| one.records).sum();
+            let error = "these and others cannot be read".to_owned();
+            unreadable.push(Unreadable { records, error, ..Unreadable::default() });
+        }
+        for Unreadable { domain, address, records, error } in unreadable {
+            let path = printable(&self.path.display().to_string());
+            let whose = address.as_ref().map(|of| format!(" of {}", printable(of)));
+            let whose = whose.unwrap_or_default();
+            eprintln!(
+                "domstat: thresholds{whose} that were armed before are not known: {path}: {}",
+                printable(&error)
+            );
+            self.hub.send(&domain, &Event::ThresholdsUnreadable { records, address, error });
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -68,7 +102,24 @@ impl ArmedFile {
 
     /// What is armed in the VM at this address, as far as is known.
     pub(crate) fn recall(&self, address: &Path) -> ArmedThresholds {
-        self.lock().vms.get(&key(address)).cloned().unwrap_or_default()
+        let state = self.lock();
+        state.vms.get(&key(address)).map(|vm| vm.thresholds.clone()).unwrap_or_default()
+    }
+
+    /// Refuses a request to arm a threshold in the VM at this address, if there is no place for another
+    /// VM's.
+    ///
+    /// # Errors
+    /// [`ControlError`] of the code `busy`.
+    pub(crate) fn check_room(&self, address: &Path) -> Result<(), ControlError> {
+        let state = self.lock();
+        if state.vms.len() < MAX_VMS || state.vms.contains_key(&key(address)) {
+            return Ok(());
+        }
+        let why = format!(
+            "thresholds of {MAX_VMS} VMs are kept, which is the most: disarm those of another VM first"
+        );
+        Err(ControlError::new(ErrorCode::Busy, why))
     }
 
     /// Keeps what is armed in the VM at this address.
@@ -76,37 +127,86 @@ impl ArmedFile {
         let mut state = self.lock();
         let key = key(address);
         if armed.armed.is_empty() {
-            state.vms.remove(&key);
-        } else if state.vms.len() < MAX_VMS || state.vms.contains_key(&key) {
-            state.vms.insert(key, armed.clone());
+            if state.vms.remove(&key).is_none() {
+                return;
+            }
+        } else if state.vms.len() < MAX_VMS + SPARE_VMS || state.vms.contains_key(&key) {
+            state.vms.insert(key, Kept { thresholds: armed.clone(), away_since: None });
+        } else {
+            let why = format!("{}: there are those of too many VMs", address.display());
+            self.failed(&mut state, Some(why));
+            return;
         }
-        let contents = Contents {
-            version: VERSION,
-            boot: state.boot.clone(),
-            vms: std::mem::take(&mut state.vms),
-        };
-        let written = write(&self.path, &contents);
-        state.vms = contents.vms;
-        let failed = written.err().map(|error| error.to_string());
-        if let Some(error) = failed.as_ref().filter(|_| failed != state.failed) {
-            let path = printable(&self.path.display().to_string());
+        self.write(&mut state);
+    }
+
+    fn write(&self, state: &mut State) {
+        let written = replace(&self.path, &to_text(&state.boot, &state.vms));
+        let path = || printable(&self.path.display().to_string());
+        let why = written.err().map(|error| format!("{}: {error}", path()));
+        self.failed(state, why);
+    }
+
+    fn failed(&self, state: &mut State, why: Option<String>) {
+        if let Some(why) = why.as_ref().filter(|_| why != state.failed) {
             eprintln!(
-                "domstat: armed thresholds are not kept for the next daemon: {path}: {error}"
+                "domstat: armed thresholds are not kept for the next daemon: {}",
+                printable(why)
             );
         }
-        state.failed = failed;
+        state.failed = why;
+    }
+
+    /// From time to time, gives up the thresholds of VMs that do not return.
+    pub(crate) fn sweep(&self, fleet: &Fleet) {
+        if self.lock().swept.is_some_and(|swept| swept.elapsed() < SWEEP) {
+            return;
+        }
+        let published = |(path, status): (PathBuf, domstat_sources::contract::ObserverStatus)| {
+            status.domain.map(|_| key(&path))
+        };
+        let published = fleet.statuses().into_iter().filter_map(published).collect();
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.sweep_at(&published, since_1970.map_or(0, |time| time.as_secs()));
+    }
+
+    fn sweep_at(&self, published: &BTreeSet<String>, now: u64) {
+        let mut state = self.lock();
+        state.swept = Some(Instant::now());
+        let mut given_up = Vec::new();
+        let mut has_changed = false;
+        state.vms.retain(|address, vm| {
+            let is_there = published.contains(address)
+                || vm.thresholds.is_alive().unwrap_or_else(|| exists(Path::new(address)));
+            // A clock that was set back begins again.
+            let away_since = vm.away_since.filter(|since| *since <= now).unwrap_or(now);
+            let away_since = (!is_there).then_some(away_since);
+            has_changed |= away_since != vm.away_since;
+            vm.away_since = away_since;
+            let stays = away_since.is_none_or(|since| now - since < KEEP.as_secs());
+            if !stays {
+                given_up.push(std::mem::take(&mut vm.thresholds));
+            }
+            stays
+        });
+        if has_changed || !given_up.is_empty() {
+            self.write(&mut state);
+        }
+        drop(state);
+        for ArmedThresholds { domain, armed, .. } in given_up {
+            for armed in armed {
+                let threshold_bytes = armed.at_stake();
+                let (disk, node, reason) = (armed.disk, armed.node, LossReason::GivenUp);
+                self.hub
+                    .send(&domain, &Event::ThresholdLost { disk, node, threshold_bytes, reason });
+            }
+        }
     }
 }
 
-impl Contents {
-    /// What was armed; by processes of no number if these are of another start of the host.
-    fn of_this_boot(mut self, boot: &str) -> BTreeMap<String, ArmedThresholds> {
-        if self.boot != boot {
-            // A process that cannot be: it has ended.
-            self.vms.values_mut().for_each(|vm| vm.process = Some((0, 0)));
-        }
-        self.vms
-    }
+/// Whether there is something at a path, or that cannot be said.
+fn exists(path: &Path) -> bool {
+    !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// The VM at this address, wherever the next daemon is started.
@@ -115,29 +215,8 @@ fn key(address: &Path) -> String {
     absolute.to_string_lossy().into_owned()
 }
 
-/// Reads the file, if it is there and ours.
-fn read(path: &Path) -> io::Result<Option<Contents>> {
-    let mut options = File::options();
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match options.read(true).custom_flags(flags.bits().cast_signed()).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it is not a file of this user"));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut text)?;
-    let contents: Contents = serde_json::from_slice(&text)?;
-    match contents.version {
-        VERSION => Ok(Some(contents)),
-        version => Err(io::Error::other(format!("its version {version} is not known"))),
-    }
-}
-
-fn write(path: &Path, contents: &Contents) -> io::Result<()> {
+/// Replaces the file at `path`.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     // One that a daemon left that died meanwhile.
@@ -146,65 +225,9 @@ fn write(path: &Path, contents: &Contents) -> io::Result<()> {
         _ => {}
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec(contents)?)?;
+    file.write_all(text)?;
     std::fs::rename(&new, path)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use domstat_sources::contract::Armed;
-
-    use super::*;
-
-    fn armed(threshold_bytes: u64) -> ArmedThresholds {
-        let (disk, node) = ("vda".to_owned(), "n".to_owned());
-        let armed = vec![Armed { disk, node, source: None, threshold_bytes }];
-        ArmedThresholds { process: Some((7, 8)), armed }
-    }
-
-    #[test]
-    fn what_is_armed_outlives_the_daemon() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.thresholds");
-        let (a, b) = (Path::new("/run/a.qmp"), Path::new("/run/b.qmp"));
-        let first = ArmedFile::open(path.clone());
-        assert_eq!(first.recall(a), ArmedThresholds::default());
-        first.remember(a, &armed(1));
-        first.remember(b, &armed(2));
-        // What a daemon left that died while it wrote.
-        std::fs::write(path.with_extension("thresholds.new"), "{").unwrap();
-        first.remember(a, &armed(3));
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let second = ArmedFile::open(path.clone());
-        assert_eq!((second.recall(a), second.recall(b)), (armed(3), armed(2)));
-        second.remember(a, &ArmedThresholds::default());
-        assert_eq!(ArmedFile::open(path).recall(a), ArmedThresholds::default());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn process_ids_of_another_start_of_the_host_are_nobodys() {
-        let vms = BTreeMap::from([("a".to_owned(), armed(1))]);
-        let contents = Contents { version: VERSION, boot: "before".to_owned(), vms };
-        let vms = contents.of_this_boot("now");
-        assert_eq!(vms["a"].process, Some((0, 0)));
-    }
-
-    #[test]
-    fn what_is_not_such_a_file_is_refused_and_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t");
-        for text in ["", "{}", r#"{"version":2,"boot":"","vms":{}}"#] {
-            std::fs::write(&path, text).unwrap();
-            assert!(read(&path).is_err(), "{text}");
-        }
-        ArmedFile::open(path.clone()).remember(Path::new("a"), &armed(1));
-        assert!(read(&path).unwrap().is_some());
-        let link = dir.path().join("link");
-        symlink(&path, &link).unwrap();
-        assert!(read(&link).is_err(), "a link may lead anywhere");
-        assert!(read(dir.path()).is_err());
-    }
-}
+mod tests;

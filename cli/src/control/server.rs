@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,9 +21,9 @@ use rustix::net::SocketType;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use super::Hub;
 use super::hub::Next;
 use super::lines::{Lines, send};
+use super::{ArmedFile, Hub};
 use crate::error::Failure;
 
 /// How many clients are served at one time. Each has a thread and a descriptor.
@@ -73,8 +73,16 @@ pub(crate) struct Server {
 struct Shared {
     fleet: Arc<Fleet>,
     hub: Arc<Hub>,
+    armed: Arc<ArmedFile>,
     clients: Mutex<Clients>,
     limits: Limits,
+}
+
+/// A socket that listens and whose clients are not answered yet.
+pub(crate) struct Listening {
+    listener: UnixListener,
+    place: SocketFile,
+    path: PathBuf,
 }
 
 impl Server {
@@ -83,16 +91,8 @@ impl Server {
     /// # Errors
     /// [`Failure`] if another daemon listens there, if what is there is not a dead socket, or if
     /// the host refuses.
-    pub(crate) fn start(
-        path: &Path,
-        group: Option<u32>,
-        fleet: Arc<Fleet>,
-        hub: Arc<Hub>,
-    ) -> Result<Self, Failure> {
-        let os = |action: &str| {
-            let action = format!("{action} the control socket {}", path.display());
-            move |source| Failure::Control { action, source }
-        };
+    pub(crate) fn listen(path: &Path, group: Option<u32>) -> Result<Listening, Failure> {
+        let os = |action: &str| failed(path, action);
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(os("make the directory of"))?;
         }
@@ -100,14 +100,35 @@ impl Server {
         let (listener, place) = listen_at(path, SocketType::STREAM, mode, group)?;
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(false).map_err(os("prepare"))?;
+        Ok(Listening { listener, place, path: path.to_owned() })
+    }
+}
+
+fn failed(path: &Path, action: &str) -> impl FnOnce(io::Error) -> Failure + use<> {
+    let action = format!("{action} the control socket {}", path.display());
+    move |source| Failure::Control { action, source }
+}
+
+impl Listening {
+    /// Answers clients.
+    ///
+    /// # Errors
+    /// [`Failure`] if the host has no thread left.
+    pub(crate) fn serve(
+        self,
+        fleet: Arc<Fleet>,
+        hub: Arc<Hub>,
+        armed: Arc<ArmedFile>,
+    ) -> Result<Server, Failure> {
+        let Self { listener, place, path } = self;
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::of(usize::try_from(files).unwrap_or(usize::MAX));
-        let shared = Arc::new(Shared { fleet, hub, clients: Mutex::default(), limits });
+        let shared = Arc::new(Shared { fleet, hub, armed, clients: Mutex::default(), limits });
         std::thread::Builder::new()
             .name("domstat-control".to_owned())
             .spawn(move || accept(&listener, &shared))
-            .map_err(os("start a thread for"))?;
-        Ok(Self { _place: place })
+            .map_err(failed(&path, "start a thread for"))?;
+        Ok(Server { _place: place })
     }
 }
 
@@ -254,7 +275,7 @@ fn subscribe(
     domain: Option<String>,
     from: Option<&Cursor>,
 ) -> io::Result<()> {
-    let (subscription, next) = hub.subscribe(domain.clone(), from);
+    let (mut subscription, next) = hub.subscribe(domain.clone(), from);
     let answer = Subscribed { subscribed: domain, next: Some(next) };
     send(stream, &line(&Answer::Ok(answer)), SEND)?;
     stream.set_write_timeout(None)?;
@@ -290,6 +311,13 @@ fn answer(request: Request, stream: &UnixStream, client: &Admitted) -> String {
         Request::BlockList { domain } => ask.domain(&domain, Command::Disks),
         Request::BlockJobs { domain } => ask.domain(&domain, Command::Jobs),
         Request::BlockThreshold { domain, disk, threshold, flags } => {
+            // One that is disarmed needs no place.
+            if threshold > 0
+                && let Some(address) = fleet.address_of(&domain)
+                && let Err(error) = client.shared.armed.check_room(&address)
+            {
+                return line(&Answer::<()>::Error(error));
+            }
             let set = SetRequest { disk, threshold, flags };
             ask.domain(&domain, |reply| Command::SetThreshold(set, reply))
         }

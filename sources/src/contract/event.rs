@@ -84,6 +84,16 @@ pub enum Event {
         /// How it was lost.
         reason: LossReason,
     },
+    /// Records of armed thresholds that the daemon before left cannot be read: whether these fired while
+    /// no daemon ran is not known. The domain is empty where the records do not say whose they were.
+    ThresholdsUnreadable {
+        /// How many; `None` if that cannot be said either.
+        records: Option<u64>,
+        /// Where the VM is reached, if the record says so.
+        address: Option<String>,
+        /// What is wrong with them.
+        error: String,
+    },
     /// Events were left out here: because they came faster than the subscriber took them, or because
     /// it continues where the daemon remembers them no more.
     Lost {
@@ -112,6 +122,11 @@ pub enum LossReason {
     VmRestarted,
     /// No daemon ran, and the VM's process is not seen: it may be another one.
     VmNotKnown,
+    /// The daemon died while a request was about to replace or disarm it, and the node has no threshold
+    /// now: it fired, or the request took effect.
+    RequestInterrupted,
+    /// The VM did not return for a day.
+    GivenUp,
     /// A reason of a later version of this program.
     #[serde(other)]
     Unknown,
@@ -126,6 +141,8 @@ impl LossReason {
             Self::DiskChanged => "disk_changed",
             Self::VmRestarted => "vm_restarted",
             Self::VmNotKnown => "vm_not_known",
+            Self::RequestInterrupted => "request_interrupted",
+            Self::GivenUp => "given_up",
             Self::Unknown => "unknown",
         }
     }
@@ -177,6 +194,7 @@ impl Event {
             Self::Connected => "connected",
             Self::ThresholdReplaced { .. } => "threshold_replaced",
             Self::ThresholdLost { .. } => "threshold_lost",
+            Self::ThresholdsUnreadable { .. } => "thresholds_unreadable",
             Self::Lost { .. } => "lost",
             Self::DaemonEnds => "daemon_ends",
             Self::Gone => "gone",

@@ -64,6 +64,15 @@ impl Fleet {
         members.observed.iter().map(|(path, domain)| (path.clone(), domain.status())).collect()
     }
 
+    /// The address of the domain that is published under this name.
+    #[must_use]
+    pub fn address_of(&self, domain: &str) -> Option<PathBuf> {
+        let members = self.lock();
+        let mut observed = members.observed.iter();
+        let found = observed.find(|(_, o)| o.status().domain.as_deref() == Some(domain));
+        found.map(|(address, _)| address.clone())
+    }
+
     /// Hands a command to the domain that is published under this name; gives it back if there is
     /// none.
     ///

@@ -393,9 +393,11 @@ impl<P: Publisher> Vm<P> {
             source: image(&node).and_then(|image| image.path.clone()),
             threshold_bytes,
             node,
+            intended_bytes: None,
         };
         let armed = self.levels.remembered().into_iter().map(armed).collect();
-        let now = ArmedThresholds { process: self.identity.process, armed };
+        let domain = self.name.clone();
+        let now = ArmedThresholds { domain, process: self.identity.process, armed };
         if now != self.remembered && !(now.armed.is_empty() && self.remembered.armed.is_empty()) {
             publisher.remember(&self.address, &now);
         }
@@ -432,7 +434,7 @@ impl<P: Publisher> Vm<P> {
         for (key, threshold_bytes) in self.levels.retain(|key| keys.contains(key)) {
             let known = self.remembered.armed.iter().find(|armed| armed.node == key);
             let disk = known.map_or_else(|| key.clone(), |armed| armed.disk.clone());
-            let armed = Armed { disk, node: key, source: None, threshold_bytes };
+            let armed = Armed { disk, node: key, threshold_bytes, ..Armed::default() };
             self.report_lost(armed, LossReason::NodeRemoved);
         }
         // A disk's counters are those of its device, whatever image it has.

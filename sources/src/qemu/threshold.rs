@@ -153,9 +153,14 @@ impl Thresholds {
         (firing, outcome)
     }
 
-    /// What is armed, by node.
-    pub fn all_armed(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.nodes.iter().filter_map(|(name, node)| Some((name.as_str(), node.armed?)))
+    /// What is armed, and what is about to be, by node: a threshold of 0 where nothing is armed, and what
+    /// a request that is not answered sets.
+    pub fn all_at_stake(&self) -> impl Iterator<Item = (&str, u64, Option<u64>)> {
+        self.nodes.iter().filter_map(|(name, node)| {
+            let intended = node.pending.map(|pending| pending.threshold);
+            let is_at_stake = node.armed.is_some() || intended.is_some_and(|intended| intended > 0);
+            is_at_stake.then_some((name.as_str(), node.armed.unwrap_or(0), intended))
+        })
     }
 
     /// It was armed when this VM was last observed, by whatever daemon.

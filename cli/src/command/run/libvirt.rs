@@ -98,15 +98,16 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     options.pid_dir = args.pid_dir.clone().or(options.pid_dir);
     let fleet = Arc::new(Fleet::new());
     let path = args.control.clone().unwrap_or_else(|| control::path_in(&dir));
-    let server = Server::start(&path, args.group, Arc::clone(&fleet), Arc::clone(&hub))?;
+    let listening = Server::listen(&path, args.group)?;
     // Whoever listens at the control socket owns the file next to it.
-    let armed = Arc::new(ArmedFile::open(control::armed_path(&path)));
-    let events = Arc::clone(&hub);
+    let armed = Arc::new(ArmedFile::open(control::armed_path(&path), Arc::clone(&hub)));
+    let server = listening.serve(Arc::clone(&fleet), Arc::clone(&hub), Arc::clone(&armed))?;
+    let (events, kept) = (Arc::clone(&hub), Arc::clone(&armed));
     let publisher = move || Regions {
         place: place.clone(),
         form: form.clone(),
         hub: Arc::clone(&events),
-        armed: Arc::clone(&armed),
+        armed: Arc::clone(&kept),
     };
     let host = Host::start(options, Arc::clone(&fleet), publisher)?;
     systemd::ready()
@@ -118,8 +119,13 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         path.display()
     ));
     let until = args.time.map(|time| Instant::now() + Duration::from_secs(time));
-    let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-    stop.wait(left);
+    loop {
+        armed.sweep(&fleet);
+        let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+        if stop.wait(left.min(LOOK)) || until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+    }
     drop(host);
     // First requests end, then domains, then subscribers: each learns that its domain has ended.
     drop(server);
@@ -130,6 +136,10 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     hub.close(LAST_EVENTS);
     Ok(ExitCode::SUCCESS)
 }
+
+/// How often the main thread looks after what no domain's thread does.
+#[cfg(feature = "libvirt")]
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How long domains may take to end together with the daemon.
 #[cfg(feature = "libvirt")]

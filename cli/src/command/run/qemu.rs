@@ -119,9 +119,10 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     };
     let fleet = Arc::new(Fleet::new());
     let path = args.control.clone().unwrap_or_else(|| control::path_in(&dir));
-    let server = Server::start(&path, args.group, Arc::clone(&fleet), Arc::clone(&hub))?;
+    let listening = Server::listen(&path, args.group)?;
     // Whoever listens at the control socket owns the file next to it.
-    let armed = Arc::new(ArmedFile::open(control::armed_path(&path)));
+    let armed = Arc::new(ArmedFile::open(control::armed_path(&path), Arc::clone(&hub)));
+    let server = listening.serve(Arc::clone(&fleet), Arc::clone(&hub), Arc::clone(&armed))?;
     let publisher = || Regions {
         place: place.clone(),
         form: form.clone(),
@@ -156,6 +157,7 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             format!("{} not named {pattern}, left alone: see --qmp-pattern", nr(others, "socket"))
         });
         notes.all(failures.iter().map(SourceError::with_causes).chain(others));
+        armed.sweep(&fleet);
         let left = until.map_or(RESCAN, |until| until.saturating_duration_since(Instant::now()));
         if stop.wait(left.min(RESCAN)) || until.is_some_and(|until| Instant::now() >= until) {
             break;

@@ -88,7 +88,7 @@ impl<P: Publisher> VmState<P> {
         reply: Reply<ThresholdSet>,
         publisher: &mut P,
     ) -> Result<(), QmpError> {
-        let (answer, result) = match self.arm(qmp, request) {
+        let (answer, result) = match self.arm(qmp, request, publisher) {
             Ok(plan) => (Ok(plan.answer()), Ok(())),
             Err(ArmError::Refused(error)) => (Err(error), Ok(())),
             Err(ArmError::Qmp(QmpError::Refused { source, .. })) => {
@@ -115,15 +115,20 @@ impl<P: Publisher> VmState<P> {
         result
     }
 
-    fn arm(&mut self, qmp: &mut Connection, request: &SetRequest) -> Result<Plan, ArmError> {
+    fn arm(
+        &mut self,
+        qmp: &mut Connection,
+        request: &SetRequest,
+        publisher: &mut P,
+    ) -> Result<Plan, ArmError> {
         for _ in 0..MAX_ATTEMPTS {
             self.extents(qmp)?;
             let plan = self.plan(request)?;
             let before = self.thresholds.armed(&plan.node);
             if self.thresholds.must_disarm_first(&plan.node, plan.threshold) {
-                self.set_node(qmp, &plan.node, 0)?;
+                self.set_node(qmp, &plan.node, 0, publisher)?;
             }
-            match self.set_node(qmp, &plan.node, plan.threshold) {
+            match self.set_node(qmp, &plan.node, plan.threshold, publisher) {
                 Ok(()) => {}
                 // A job that ended may have removed the node: look again.
                 Err(QmpError::Refused { .. }) if self.is_replaced(qmp, &plan)? => continue,
@@ -138,7 +143,7 @@ impl<P: Publisher> VmState<P> {
             // What was armed by this request is not lost: it is armed again.
             self.reports.retain(|report| !plan.is_loss(report));
             if plan.threshold > 0 {
-                match self.set_node(qmp, &plan.node, 0) {
+                match self.set_node(qmp, &plan.node, 0, publisher) {
                     // A node that was removed has no threshold.
                     Ok(()) | Err(QmpError::Refused { .. }) => {}
                     Err(error) => return Err(error.into()),
@@ -198,14 +203,18 @@ impl<P: Publisher> VmState<P> {
         self.report(Event::ThresholdReplaced { disk, node, threshold_bytes, new_bytes });
     }
 
-    /// Sets the threshold of a node and waits until QEMU has taken it.
+    /// Sets the threshold of a node and waits until QEMU has taken it. What it is about to set is kept
+    /// first: the daemon may die before it has recorded the answer.
     fn set_node(
         &mut self,
         qmp: &mut Connection,
         node: &str,
         threshold: u64,
+        publisher: &mut P,
     ) -> Result<(), QmpError> {
         self.thresholds.sent(node, threshold);
+        self.is_remembered = false;
+        self.remember(publisher);
         let result = queries::set_threshold(qmp, node, threshold);
         self.is_remembered = false;
         // Events that came before the answer are of what was armed before.
@@ -231,8 +240,13 @@ impl<P: Publisher> VmState<P> {
                 armed.node == node.name
                     && (armed.source != node.file || self.disk_of_node(&node.name) != armed.disk)
             });
+            let interrupted = recalled
+                .iter()
+                .find(|armed| armed.node == node.name && armed.intended_bytes.is_some());
             if let (Some(_), Some(armed)) = (firing, foreign) {
                 self.report_lost(armed, LossReason::DiskChanged);
+            } else if let (0, Some(armed)) = (node.threshold, interrupted) {
+                self.report_lost(armed, LossReason::RequestInterrupted);
             } else if let Some(firing) = firing {
                 self.reports.push(Report::Firing(node.name.clone(), firing));
             } else if self.thresholds.armed(&node.name) != before {
@@ -254,9 +268,13 @@ impl<P: Publisher> VmState<P> {
             let known =
                 self.remembered.armed.iter().chain(&recalled).find(|armed| armed.node == node);
             let disk = known.map_or_else(|| node.clone(), |armed| armed.disk.clone());
-            let armed = Armed { disk, node, source: None, threshold_bytes };
+            let armed = Armed { disk, node, threshold_bytes, ..Armed::default() };
             self.report_lost(&armed, LossReason::NodeRemoved);
         }
+        let was_removed =
+            |armed: &&Armed| armed.threshold_bytes == 0 && !self.nodes.contains_key(&armed.node);
+        let removed: Vec<_> = recalled.iter().filter(was_removed).cloned().collect();
+        removed.iter().for_each(|armed| self.report_lost(armed, LossReason::NodeRemoved));
         self.is_remembered = false;
         for (node, before, new_bytes) in replaced {
             self.note_replaced_threshold(&node, before, new_bytes);
@@ -264,7 +282,8 @@ impl<P: Publisher> VmState<P> {
     }
 
     fn report_lost(&mut self, armed: &Armed, reason: LossReason) {
-        let Armed { disk, node, threshold_bytes, .. } = armed.clone();
+        let threshold_bytes = armed.at_stake();
+        let Armed { disk, node, .. } = armed.clone();
         self.report(Event::ThresholdLost { disk, node, threshold_bytes, reason });
     }
 
@@ -280,7 +299,9 @@ impl<P: Publisher> VmState<P> {
         self.is_remembered = before.armed.is_empty();
         for armed in before.armed.into_iter().take(MAX_NODES) {
             if is_same {
-                self.thresholds.recall(&armed.node, armed.threshold_bytes);
+                if armed.threshold_bytes > 0 {
+                    self.thresholds.recall(&armed.node, armed.threshold_bytes);
+                }
                 self.recalled.push(armed);
             } else {
                 self.report_lost(&armed, reason);
@@ -293,7 +314,11 @@ impl<P: Publisher> VmState<P> {
         if std::mem::replace(&mut self.is_remembered, true) {
             return;
         }
-        let now = ArmedThresholds { process: self.identity.process, armed: self.armed_now() };
+        let now = ArmedThresholds {
+            domain: self.identity.name.clone(),
+            process: self.identity.process,
+            armed: self.armed_now(),
+        };
         if now != self.remembered && !(now.armed.is_empty() && self.remembered.armed.is_empty()) {
             publisher.remember(&self.address, &now);
         }
@@ -308,7 +333,7 @@ impl<P: Publisher> VmState<P> {
     }
 
     fn armed_now(&self) -> Vec<Armed> {
-        let mut all = self.thresholds.all_armed().peekable();
+        let mut all = self.thresholds.all_at_stake().peekable();
         if all.peek().is_none() {
             return Vec::new();
         }
@@ -320,11 +345,12 @@ impl<P: Publisher> VmState<P> {
                 disks.entry(node).or_insert(disk);
             }
         }
-        all.map(|(node, threshold_bytes)| Armed {
+        all.map(|(node, threshold_bytes, intended_bytes)| Armed {
             disk: disks.get(node).copied().unwrap_or(node).to_owned(),
             node: node.to_owned(),
             source: self.nodes.get(node).and_then(|node| node.file.clone()),
             threshold_bytes,
+            intended_bytes,
         })
         .collect()
     }
