@@ -48,6 +48,14 @@ impl<T> Reading<T> {
         }
     }
 
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Self::Active(value) => Reading::Active(f(value)),
+            Self::Inactive => Reading::Inactive,
+            Self::Unknown => Reading::Unknown,
+        }
+    }
+
     /// What one field says; [`Stat::GroupInactive`] unless the group is produced.
     pub fn stat(&self, field: impl FnOnce(&T) -> Word) -> Stat {
         match self {

@@ -3,8 +3,7 @@
 //! Between two writes the number of requests in flight stands still, so that both times are known at
 //! any moment. They end with staleness, as the times of vCPUs do, and never decrease.
 
-use domstat_consumer::{Reading, Sample, Snapshot};
-use domstat_layout::Ns;
+use domstat_consumer::{Sample, Snapshot};
 use domstat_layout::latest::BlkQueue;
 
 /// Busy and queued time of a device, in nanoseconds.
@@ -28,18 +27,21 @@ impl QueueTimes {
         self.0.resize(snapshot.nr_blks() as usize, Slot::default());
         let until = snapshot.taken().filter(|_| is_live);
         queues.extend((0..).zip(&mut self.0).map(|(index, slot)| {
-            let queue = snapshot.blk(index).and_then(|blk| blk.blk_group::<BlkQueue>().ok());
-            queue.and_then(Reading::active).map_or([None; 2], |queue| slot.times(&queue, until))
+            let queue = snapshot.blk(index).and_then(|blk| match until {
+                Some(until) => blk.queue_at(until).ok()?.active(),
+                None => blk.blk_group::<BlkQueue>().ok()?.active(),
+            });
+            queue.map_or([None; 2], |queue| slot.times(&queue))
         }));
     }
 }
 
 impl Slot {
-    fn times(&mut self, queue: &Sample<BlkQueue>, until: Option<Ns>) -> Times {
+    fn times(&mut self, queue: &Sample<BlkQueue>) -> Times {
         if self.generation != queue.generation {
             *self = Self { generation: queue.generation, shown: [0; 2] };
         }
-        let mut times = at(queue, until);
+        let mut times = [queue.busy_ns.value(), queue.queued_ns.value()];
         for (time, shown) in times.iter_mut().zip(&mut self.shown) {
             if let Some(time) = time {
                 *time = (*time).max(*shown);
@@ -50,41 +52,28 @@ impl Slot {
     }
 }
 
-/// The times as of `until`, or as written.
-fn at(queue: &Sample<BlkQueue>, until: Option<Ns>) -> Times {
-    let queue = until.map_or(queue.group, |until| queue.at(until));
-    [queue.busy_ns.value(), queue.queued_ns.value()]
-}
-
 #[cfg(test)]
 mod tests {
-    use domstat_layout::{Group, Word};
+    use domstat_layout::{Group, Ns, Word};
 
     use super::*;
 
-    fn queue(submitted: u64, updated: u64) -> Sample<BlkQueue> {
-        let group = BlkQueue {
-            busy_ns: Word::from(100),
-            queued_ns: Word::from(150),
-            submitted: Word::from(submitted),
-            completed: Word::from(5),
-        };
-        Sample { group, updated: Ns(updated), seq: 2, generation: 0 }
+    fn queue(busy: u64, queued: u64) -> Sample<BlkQueue> {
+        let [busy_ns, queued_ns] = [busy, queued].map(Word::from);
+        let group = BlkQueue { busy_ns, queued_ns, ..BlkQueue::NOT_PRODUCED };
+        Sample { group, updated: Ns(10), seq: 2, generation: 0 }
     }
 
     #[test]
-    fn both_times_grow_with_the_requests_in_flight_while_the_domain_lives() {
+    fn both_times_never_decrease_while_the_device_is_the_same() {
         let mut slot = Slot::default();
-        assert_eq!(slot.times(&queue(5, 10), Some(Ns(30))), [Some(100), Some(150)], "idle");
-        assert_eq!(slot.times(&queue(8, 10), Some(Ns(30))), [Some(120), Some(210)], "3 in flight");
-        assert_eq!(slot.times(&queue(8, 10), None), [Some(120), Some(210)], "never back");
-        assert_eq!(Slot::default().times(&queue(8, 10), None), [Some(100), Some(150)], "stale");
-        let mut absent = queue(8, 10);
-        absent.group = BlkQueue { submitted: Word::NOT_PRODUCED, ..absent.group };
-        assert_eq!(at(&absent, Some(Ns(30))), [Some(100), Some(150)], "in flight is not known");
-        absent.group = BlkQueue { queued_ns: Word::from(7), ..BlkQueue::NOT_PRODUCED };
-        assert_eq!(at(&absent, Some(Ns(30))), [None, Some(7)]);
-        let other = Sample { generation: 1, ..queue(5, 10) };
-        assert_eq!(slot.times(&other, None), [Some(100), Some(150)], "another device starts over");
+        assert_eq!(slot.times(&queue(100, 150)), [Some(100), Some(150)]);
+        assert_eq!(slot.times(&queue(120, 210)), [Some(120), Some(210)], "up to now");
+        assert_eq!(slot.times(&queue(100, 220)), [Some(120), Some(220)], "never back");
+        let mut absent = queue(130, 0);
+        absent.group.queued_ns = Word::NOT_PRODUCED;
+        assert_eq!(slot.times(&absent), [Some(130), None]);
+        let other = Sample { generation: 1, ..queue(1, 2) };
+        assert_eq!(slot.times(&other), [Some(1), Some(2)], "another device starts over");
     }
 }

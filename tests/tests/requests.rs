@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domstat_consumer::distribution::{Bounds, Distribution};
-use domstat_consumer::{Reading, Region, Sample};
+use domstat_consumer::{Reading, Region, Sample, Snapshot};
 use domstat_layout::histogram::{HistogramGroup, bucket_of};
 use domstat_layout::latest::{
     BlkDiscards, BlkFailures, BlkIo, BlkIoTimes, BlkIoTwin, BlkQueue, BlkQueueOf, FlLatency,
@@ -286,13 +286,24 @@ proptest! {
         let latency: RdLatency = active(blk.read_summed().unwrap()).group;
         let reads = model.of(BlkOp::Read).chain(other.of(BlkOp::Read));
         Model::hold(reads.map(|(_, ns)| ns), &latency);
-        // Both are brought to the time of the later one before they are added.
+        // As written, and both brought to a later time.
         let newest = written.max(later);
         let queue: Sample<BlkQueue> = active(blk.read_summed().unwrap());
-        let (a, b) = (model.queue(newest), other.queue(newest));
         prop_assert_eq!(queue.updated, Ns(newest));
-        prop_assert_eq!(queue.group.busy_ns, Word::new(a.0 + b.0));
-        prop_assert_eq!(queue.group.queued_ns, Word::new(a.1 + b.1));
+        let mut snapshot = Snapshot::new();
+        region.snapshot(&mut snapshot);
+        let then = Ns(newest + 7);
+        let brought: Sample<BlkQueue> = active(region.shares().queue_at(0, then).unwrap());
+        let copied = active(snapshot.blk(0).unwrap().queue_at(then).unwrap());
+        prop_assert_eq!(copied.group, brought.group);
+        let sums = [
+            (queue.group, model.queue(written), other.queue(later)),
+            (brought.group, model.queue(then.0), other.queue(then.0)),
+        ];
+        for (sum, a, b) in sums {
+            prop_assert_eq!(sum.busy_ns, Word::new(a.0 + b.0));
+            prop_assert_eq!(sum.queued_ns, Word::new(a.1 + b.1));
+        }
         let nr = (model.requests.len() + other.requests.len()) as u64;
         prop_assert_eq!(queue.group.submitted, Word::new(nr));
     }

@@ -15,6 +15,7 @@ use domstat_layout::latest::{
 use domstat_layout::share::{Share, Whole};
 use domstat_layout::{BlkGroup, BlkQueueGroup, Clock, Group, Ns, RecordKind, Schema, Stat, Word};
 use domstat_producer::{BlkOp, BlkQueueWriter, Created, RegionBuilder, RequestTracker};
+use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 const WRITERS: usize = 4;
@@ -253,26 +254,97 @@ fn a_device_is_the_sum_of_its_shares_in_every_way_of_reading() {
 }
 
 #[test]
-fn queues_are_added_as_of_the_newest() {
+fn queues_are_added_as_written_and_brought_to_now_from_their_own_writes() {
     let builder = RegionBuilder::new("queues").blks(1).blk_queues(3);
-    let Created { unpublished, mut blk_queues, .. } = builder.create_memfd().unwrap();
+    let Created { unpublished, mut blks, mut blk_queues, .. } = builder.create_memfd().unwrap();
     let (_producer, region) = attached(unpublished);
-    let queue = |submitted, completed| BlkQueue {
-        busy_ns: Word::new(10),
-        queued_ns: Word::new(20),
+    let queue = |submitted, completed, busy, queued| BlkQueue {
+        busy_ns: Word::new(busy),
+        queued_ns: Word::new(queued),
         submitted: Word::new(submitted),
         completed: Word::new(completed),
     };
-    let written = [(queue(7, 4), 100), (queue(5, 5), 130), (queue(2, 1), 120)];
-    for (writer, (queue, at)) in blk_queues.iter_mut().zip(written) {
-        writer.write(&BlkQueueQueue::share(queue), Ns(at));
+    let at = |now| {
+        let direct = region.shares().queue_at(0, Ns(now)).unwrap();
+        let mut snapshot = Snapshot::new();
+        region.snapshot(&mut snapshot);
+        assert_eq!(snapshot.blk(0).unwrap().queue_at(Ns(now)).unwrap(), direct);
+        direct.active().map(|queue| queue.group)
+    };
+    assert_eq!(at(7), None);
+    blks[0].write(&queue(3, 1, 10, 20), Ns(100));
+    assert_eq!(at(110), Some(queue(3, 1, 20, 40)), "one writer: busy is the clock's time");
+    let written = [((7, 4), 100), ((5, 5), 130), ((2, 1), 120)];
+    for (writer, ((submitted, completed), at)) in blk_queues.iter_mut().zip(written) {
+        writer.write(&BlkQueueQueue::share(queue(submitted, completed, 10, 20)), Ns(at));
         writer.write(&of(0, 0), Ns(at));
     }
-    let (sum, updated) = in_every_way::<BlkQueue>(&region);
-    // 3 requests in flight for 30 ns, none, and one for 10 ns.
-    let busy_ns = Word::new(3 * 10 + 30 + 10);
-    let sum_of_queues = BlkQueue { busy_ns, queued_ns: Word::new(60 + 90 + 10), ..queue(14, 10) };
-    assert_eq!((sum, updated), (Reading::Active(sum_of_queues), Some(130)));
+    let sum = in_every_way::<BlkQueue>(&region);
+    assert_eq!(sum, (Reading::Active(queue(14, 10, 30, 60)), Some(130)));
+    // 3 requests in flight since 100, none, and one since 120.
+    assert_eq!(at(150), Some(queue(14, 10, 30 + 50 + 30, 60 + 150 + 30)));
+}
+
+/// One step of a device with three queues: which of them, how much later, what its thread does. It takes
+/// the time first and may write later: until then a reader finds what it wrote before.
+fn steps() -> impl Strategy<Value = Vec<(usize, u64, u8)>> {
+    prop::collection::vec((0..3usize, 0..1_000u64, 0..4u8), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_sum_is_never_smaller_than_before_and_never_larger_than_what_was_written(steps in steps()) {
+        let builder = RegionBuilder::new("late").blks(1).blk_queues(3);
+        let Created { unpublished, mut blk_queues, .. } = builder.create_memfd().unwrap();
+        let (_producer, region) = attached(unpublished);
+        let none = BlkQueue {
+            busy_ns: Word::new(0),
+            queued_ns: Word::new(0),
+            submitted: Word::new(0),
+            completed: Word::new(0),
+        };
+        let mut queues = [none; 3];
+        let mut stamps = [0; 3];
+        for writer in &mut blk_queues {
+            writer.write(&BlkQueueQueue::share(none), Ns(0));
+            writer.write(&of(0, 0), Ns(0));
+        }
+        let (mut now, mut last, mut late) = (0, [0; 4], [false; 3]);
+        for (i, passed, what) in steps {
+            now += passed;
+            let (queue, stamp) = (&mut queues[i], &mut stamps[i]);
+            let value = |word: Word| word.value().unwrap();
+            let in_flight = value(queue.submitted) - value(queue.completed);
+            let since = now - *stamp;
+            let one = Word::new(1);
+            if what < 3 {
+                queue.busy_ns = queue.busy_ns.plus(Word::new(since * in_flight.min(1)));
+                queue.queued_ns = queue.queued_ns.plus(Word::new(since * in_flight));
+                match what {
+                    0 => queue.submitted = queue.submitted.plus(one),
+                    _ if in_flight > 0 => queue.completed = queue.completed.plus(one),
+                    _ => {}
+                }
+                *stamp = now;
+            }
+            // Its thread is interrupted between the clock and the write.
+            late[i] = what == 2;
+            for (i, writer) in blk_queues.iter_mut().enumerate().filter(|(i, _)| !late[*i]) {
+                writer.write(&BlkQueueQueue::share(queues[i]), Ns(stamps[i]));
+            }
+            let sum = region.shares().blk::<BlkQueue>(0).unwrap().active().unwrap().group;
+            let most = queues.map(|q| [q.busy_ns, q.queued_ns, q.submitted, q.completed].map(value));
+            let words = [sum.busy_ns, sum.queued_ns, sum.submitted, sum.completed].map(value);
+            for (i, (now, last)) in words.into_iter().zip(last).enumerate() {
+                prop_assert!(last <= now, "word {i} went back from {last} to {now}");
+                let most: u64 = most.iter().map(|words| words[i]).sum();
+                prop_assert!(now <= most, "word {i} is {now}, {most} were written");
+            }
+            last = words;
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Queue, failures and limits of a disk.
 
+use domstat_layout::Word;
 use domstat_layout::latest::{BlkFailures, BlkLimits, BlkQueue};
-use domstat_layout::{Ns, Word};
 
 use super::Interval;
-use domstat_consumer::Sample;
+use domstat_consumer::Snapshot;
 
 /// What a disk's numbers of revision 5 say; all absent for a producer of an earlier one.
 #[derive(Default)]
@@ -27,10 +27,11 @@ fn in_flight(queue: &BlkQueue) -> Option<u64> {
     Some(queue.submitted.value()?.saturating_sub(queue.completed.value()?))
 }
 
-/// Busy and queued time as of a moment, if it is known what is in flight until then.
-fn at(queue: &Sample<BlkQueue>, now: Ns) -> Option<[Option<u64>; 2]> {
-    in_flight(queue)?;
-    let queue = queue.at(now);
+/// Busy and queued time of a device when a snapshot was taken, if it is known what was in flight
+/// until then.
+fn times(snapshot: &Snapshot, index: u32) -> Option<[Option<u64>; 2]> {
+    let queue = snapshot.blk(index)?.queue_at(snapshot.taken()?).ok()?.active()?;
+    in_flight(&queue)?;
     Some([queue.busy_ns.value(), queue.queued_ns.value()])
 }
 
@@ -47,10 +48,10 @@ impl Interval<'_> {
         let [busy, length] = queue
             .as_ref()
             .and_then(|queue| {
-                let then = (queue.then.as_ref()?, self.then?.taken()?);
-                let now = (&queue.now, self.now.taken()?);
-                let passed = now.1.since(then.1);
-                let (before, after) = (at(then.0, then.1)?, at(now.0, now.1)?);
+                // Of the same tenant of the slot.
+                queue.then.as_ref()?;
+                let passed = self.now.taken()?.since(self.then?.taken()?);
+                let (before, after) = (times(self.then?, index)?, times(self.now, index)?);
                 let grown = |i: usize| {
                     let grown = after.get(i)?.as_ref()?.checked_sub((*before.get(i)?)?)?;
                     (passed > 0).then(|| grown as f64 / passed as f64)

@@ -4,14 +4,27 @@
 //! its own generation has a group active, the truth is the sum over its shares; the device's own
 //! group is that sum as of when it was written, for readers that know no shares.
 //!
+//! # What a sum promises
+//!
+//! A sum adds what was written, and nothing else: each share is read whole, and none is brought to
+//! another time. So counters, times, buckets and peaks of a sum are never smaller than in an earlier
+//! read, and never larger than what was written, for as long as the device's generation lasts, its
+//! shares stay active and their writers never decrease them. A share whose writer stopped in an update
+//! makes the read an error, not the sum smaller.
+//!
+//! The times of a queue grow between two writes, too. What they are up to now is an estimate, for which
+//! [`Shares::queue_at`] brings each share to now from its own last write. An estimate may be larger than
+//! the next one: a writer that is late says afterwards that a request had ended.
+//!
 //! [`Region::shares`] finds the shares of all devices in one pass; a [`Snapshot`](super::Snapshot)
 //! and [`SchemaReader`](crate::schema::SchemaReader) have the sums already.
 
+use domstat_layout::latest::BlkQueue;
 use domstat_layout::share::Whole;
 use domstat_layout::{Ns, RecordKind};
 use zerocopy::FromBytes;
 
-use self::sum::{Index, Pass, pass};
+use self::sum::{Index, Pass, Pending, pass};
 use super::patience::Waiting;
 use super::{Blk, Copied, Net, Reading, Record, Sample};
 use crate::error::{ReadError, StalledWriter};
@@ -57,11 +70,13 @@ pub struct Shares<'r> {
     blks: Option<Index>,
     nets: Option<Index>,
     passes: u32,
+    /// What the last sum lacks, if it is of queues; `None`: it was not a sum.
+    pending: Option<Pending>,
 }
 
 impl<'r> Shares<'r> {
     const fn new(region: &'r Region, only: Option<u32>) -> Self {
-        Self { region, only, blks: None, nets: None, passes: 0 }
+        Self { region, only, blks: None, nets: None, passes: 0, pending: None }
     }
 
     /// A group of a block device, or of its distributions: what its shares sum to, or its own if none
@@ -88,6 +103,25 @@ impl<'r> Shares<'r> {
         G::Share: domstat_layout::NetQueueGroup,
     {
         self.read(index)
+    }
+
+    /// The queue of a block device as of `now`, on the region's clock: each share is brought there from
+    /// its own last write, as [`Sample::at`] does it for one writer, so that `busy_ns` grows with every
+    /// share that has a request in flight. An estimate ([what a sum promises](self#what-a-sum-promises)).
+    ///
+    /// # Errors
+    /// [`ReadError`] when patience is at its end, or the memory went away.
+    pub fn queue_at(
+        &mut self,
+        index: u32,
+        now: Ns,
+    ) -> Result<Reading<Sample<BlkQueue>>, ReadError> {
+        let read = self.blk::<BlkQueue>(index)?;
+        Ok(read.map(|queue| {
+            let group =
+                self.pending.map_or_else(|| queue.at(now), |pending| pending.at(&queue, now));
+            Sample { group, ..queue }
+        }))
     }
 
     /// Reads of groups of shares so far: the work that it was.
@@ -127,7 +161,9 @@ impl<'r> Shares<'r> {
         sum: &mut [u64],
         waiting: &mut Waiting,
     ) -> Result<Option<Reading<Copied>>, ReadError> {
-        let Self { region, only, blks, nets, passes } = self;
+        let Self { region, only, blks, nets, passes, pending } = self;
+        *pending = None;
+        let mut found = Pending::NONE;
         if kind.share_records(region) == 0 {
             return Ok(None);
         }
@@ -141,8 +177,11 @@ impl<'r> Shares<'r> {
                     index
                 }
             };
-            match pass(region, kind, group, index.of(device), sum, waiting)? {
-                Pass::Sum(reading) => return Ok(Some(reading)),
+            match pass(region, kind, group, index.of(device), sum, &mut found, waiting)? {
+                Pass::Sum(reading) => {
+                    *pending = Some(found);
+                    return Ok(Some(reading));
+                }
                 Pass::NoShare => return Ok(None),
                 // Not for each device: a region may do nothing but give out its slots.
                 Pass::Again if *passes < MOST_PASSES => {

@@ -2,6 +2,7 @@
 
 use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
 use domstat_layout::geometry::Array;
+use domstat_layout::latest::BlkQueue;
 use domstat_layout::{
     BlkGroup, CopiedGroups, DomGroup, Group, GroupDesc, NetGroup, Ns, RecordArray, RecordKind,
     VcpuGroup, Word, latest,
@@ -367,6 +368,18 @@ impl SnapshotRecord<'_> {
     /// [`ReadError`] if it could not be copied.
     pub fn blk_group<G: BlkGroup>(&self) -> Result<Reading<Sample<G>>, ReadError> {
         self.read()
+    }
+
+    /// The queue of a block device as of `now`, as [`Shares::queue_at`](super::Shares::queue_at).
+    ///
+    /// # Errors
+    /// [`ReadError`] if it could not be copied.
+    pub fn queue_at(&self, now: Ns) -> Result<Reading<Sample<BlkQueue>>, ReadError> {
+        let pending = self.sums.and_then(|sums| sums.pending(BlkQueue::DESC));
+        Ok(self.blk_group::<BlkQueue>()?.map(|queue| {
+            let group = pending.map_or_else(|| queue.at(now), |pending| pending.at(&queue, now));
+            Sample { group, ..queue }
+        }))
     }
 
     /// A group of a network interface's record.

@@ -189,10 +189,12 @@ pub(crate) enum Pass {
 
 impl Sample<Queue> {
     /// The queue as of `now` (on the region's clock): until the next write the requests in flight
-    /// stand still, and both times grow as they say. Of a sum of shares, the busy time is that of its
-    /// shares, which were brought to the same time before they were added.
+    /// stand still, and both times grow as they say. This is an estimate: the next write may say that a
+    /// request ended before `now`, and then says less.
     ///
-    /// Unchanged if `now` is earlier than the write.
+    /// Unchanged if `now` is earlier than the write. Of a sum of shares it is a lower bound, since the
+    /// sample does not have the time of each of them: [`Shares::queue_at`](super::Shares::queue_at) and
+    /// [`SnapshotRecord::queue_at`](crate::SnapshotRecord::queue_at) do.
     #[must_use]
     pub fn at(&self, now: Ns) -> Queue {
         let (mut queue, passed) = (self.group, now.since(self.updated));
@@ -212,40 +214,67 @@ fn grow(queue: &mut Queue, passed: u64, busy: u64, in_flight: u64) {
     queue.queued_ns = queue.queued_ns.plus(Word::new(passed.saturating_mul(in_flight)));
 }
 
-/// Queues that have been added: how many of them are busy, and with how much, so that their sum can
-/// be brought to a later time.
-#[derive(Default)]
-struct Added {
+/// Queues of several shares: what their sum lacks up to the newest of them, and how it grows from
+/// then on. A sum has neither in it: a share that is read late, or whose writer is late, would take
+/// back what was added for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    busy_ns: u64,
+    queued_ns: u64,
+    /// Shares with a request in flight.
     busy: u64,
     in_flight: u64,
 }
 
-impl Added {
-    /// Brings the sum of queues and the next one to the time of the later of both.
-    fn align(&mut self, sum: &mut [u64], sum_at: u64, share: &mut [u64], share_at: u64) {
-        let queues = [sum, share].map(|words| Queue::mut_from_bytes(words.as_mut_bytes()));
-        let [Ok(sum), Ok(share)] = queues else { return };
-        grow(sum, share_at.saturating_sub(sum_at), self.busy, self.in_flight);
-        if let Some(in_flight) = in_flight(share) {
-            let busy = in_flight.min(1);
-            grow(share, sum_at.saturating_sub(share_at), busy, in_flight);
-            self.busy = self.busy.saturating_add(busy);
-            self.in_flight = self.in_flight.saturating_add(in_flight);
-        }
+impl Pending {
+    pub(crate) const NONE: Self = Self { busy_ns: 0, queued_ns: 0, busy: 0, in_flight: 0 };
+
+    /// Adds the share of `words`, written at `share_at`, to those of which the newest was written at
+    /// `newest`.
+    fn add(&mut self, newest: u64, words: &[u64], share_at: u64) {
+        *self = self.after(share_at.saturating_sub(newest));
+        let Some(in_flight) =
+            Queue::read_from_bytes(words.as_bytes()).ok().as_ref().and_then(in_flight)
+        else {
+            return;
+        };
+        let share = Self { busy: in_flight.min(1), in_flight, ..Self::NONE };
+        let share = share.after(newest.saturating_sub(share_at));
+        self.busy_ns = self.busy_ns.saturating_add(share.busy_ns);
+        self.queued_ns = self.queued_ns.saturating_add(share.queued_ns);
+        self.busy = self.busy.saturating_add(share.busy);
+        self.in_flight = self.in_flight.saturating_add(share.in_flight);
+    }
+
+    const fn after(mut self, ns: u64) -> Self {
+        self.busy_ns = self.busy_ns.saturating_add(ns.saturating_mul(self.busy));
+        self.queued_ns = self.queued_ns.saturating_add(ns.saturating_mul(self.in_flight));
+        self
+    }
+
+    /// The sum as of `now`, or of its newest share if that is later.
+    pub(crate) fn at(self, sum: &Sample<Queue>, now: Ns) -> Queue {
+        let (mut queue, pending) = (sum.group, self.after(now.since(sum.updated)));
+        queue.busy_ns = queue.busy_ns.plus(Word::new(pending.busy_ns));
+        queue.queued_ns = queue.queued_ns.plus(Word::new(pending.queued_ns));
+        queue
     }
 }
 
-/// Adds up the shares of a device into `sum`. Looks at each of them once.
+/// Adds up the shares of a device into `sum`, as they were written; of queues, `pending` is what
+/// that lacks. Looks at each of them once.
 pub(crate) fn pass(
     region: &Region,
     kind: &'static Kind,
     group: Shared,
     entries: &[Entry],
     sum: &mut [u64],
+    pending: &mut Pending,
     waiting: &mut Waiting,
 ) -> Result<Pass, ReadError> {
     let is_queue = (group.whole.record, group.whole.bit) == (Queue::DESC.record, Queue::DESC.bit);
-    let (mut whole, mut lacks, mut added) = (None::<Copied>, false, Added::default());
+    let (mut whole, mut lacks) = (None::<Copied>, false);
+    *pending = Pending::NONE;
     for entry in entries {
         let Some(record) = region.record(kind.share, entry.slot) else { continue };
         let mut words = [0; MOST_WORDS];
@@ -266,8 +295,7 @@ pub(crate) fn pass(
         }
         let (before, so_far) = (whole, whole.get_or_insert(copied));
         if is_queue {
-            // To the sum of none nothing is added.
-            added.align(sum, so_far.updated_ns, share, copied.updated_ns);
+            pending.add(so_far.updated_ns, share, copied.updated_ns);
         }
         if before.is_some() {
             add(group.whole, sum, share);
@@ -307,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_added_as_of_one_time_whatever_their_order() {
+    fn queues_are_brought_to_one_time_whatever_their_order() {
         let queue = |submitted, completed| Queue {
             busy_ns: Word::new(10),
             queued_ns: Word::new(20),
@@ -316,24 +344,27 @@ mod tests {
         };
         let shares = [(queue(7, 4), 100), (queue(5, 5), 130), (queue(2, 1), 120)];
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]] {
-            let (mut added, mut sum, mut sum_at) = (Added::default(), None::<Queue>, 0);
-            for (mut share, share_at) in order.map(|i: usize| shares[i]) {
-                let mut none = Queue::NOT_PRODUCED;
-                let before = sum.as_mut().unwrap_or(&mut none);
-                let words = <[u64]>::mut_from_bytes(before.as_mut_bytes()).unwrap();
-                let words_of_share = <[u64]>::mut_from_bytes(share.as_mut_bytes()).unwrap();
-                let at = if sum_at == 0 { share_at } else { sum_at };
-                added.align(words, at, words_of_share, share_at);
+            let (mut pending, mut sum, mut newest) = (Pending::NONE, None::<Queue>, 0);
+            for (share, share_at) in order.map(|i: usize| shares[i]) {
+                newest = if newest == 0 { share_at } else { newest };
+                pending.add(newest, <[u64]>::ref_from_bytes(share.as_bytes()).unwrap(), share_at);
                 match &mut sum {
                     Some(sum) => BlkQueueQueue::share(share).add_to(sum),
                     None => sum = Some(share),
                 }
-                sum_at = sum_at.max(share_at);
+                newest = newest.max(share_at);
             }
+            let group = sum.unwrap();
+            assert_eq!([group.busy_ns, group.queued_ns], [30, 60].map(Word::new), "as written");
+            let sum = Sample { group, updated: Ns(newest), seq: 6, generation: 0 };
+            let at = |now| {
+                let queue = pending.at(&sum, Ns(now));
+                [queue.busy_ns, queue.queued_ns].map(|word| word.value().unwrap())
+            };
             // 3 in flight for 30 ns, none, 1 for 10 ns.
-            let expected = [30 + 30 + 10, 60 + 90 + 10].map(Word::new);
-            let sum = sum.unwrap();
-            assert_eq!([sum.busy_ns, sum.queued_ns], expected, "{order:?}");
+            let at_130 = [30 + 30 + 10, 60 + 90 + 10];
+            assert_eq!((at(130), at(90)), (at_130, at_130), "{order:?}");
+            assert_eq!(at(135), [at_130[0] + 2 * 5, at_130[1] + 4 * 5], "two are busy");
         }
     }
 }

@@ -5,7 +5,7 @@ use domstat_layout::GroupDesc;
 use super::Meta;
 use crate::error::ReadError;
 use crate::read::patience::Waiting;
-use crate::read::shares::sum::{Index, MOST_WORDS, Pass, pass};
+use crate::read::shares::sum::{Index, MOST_WORDS, Pass, Pending, pass};
 use crate::read::shares::{Kind, restless};
 use crate::read::{Copied, Reading};
 use crate::region::Region;
@@ -29,6 +29,8 @@ struct Group {
     meta: Meta,
     /// Where its words begin.
     start: usize,
+    /// Of a queue.
+    pending: Pending,
 }
 
 /// Groups of one device.
@@ -73,7 +75,9 @@ impl Summed {
                 let mut sum = [0; MOST_WORDS];
                 let sum = sum.get_mut(..shared.whole.payload_words()).unwrap_or_default();
                 *reads = reads.saturating_add(shares.len() as u64);
-                let found = match pass(region, kind, *shared, shares, sum, waiting) {
+                let mut pending = Pending::NONE;
+                let found = pass(region, kind, *shared, shares, sum, &mut pending, waiting);
+                let found = match found {
                     Ok(found) if is_copied => Ok(found),
                     Ok(_) => Ok(Pass::Again),
                     Err(error) => Err(error),
@@ -85,7 +89,7 @@ impl Summed {
                     Ok(Pass::Again) => Meta::Failed(restless(*shared, first.device)),
                     Err(error) => Meta::Failed(error),
                 };
-                groups.push(Group { bit: shared.whole.bit, meta, start: words.len() });
+                groups.push(Group { bit: shared.whole.bit, meta, start: words.len(), pending });
                 words.extend_from_slice(sum);
             }
         }
@@ -118,6 +122,11 @@ impl<'a> SummedGroups<'a> {
         let group = self.groups.iter().find(|group| group.bit == desc.bit)?;
         let words = self.words.get(group.start..)?.get(..desc.payload_words())?;
         Some((group.meta, words))
+    }
+
+    /// What the sum of a queue lacks; `None` if no share has the group.
+    pub(super) fn pending(&self, desc: &GroupDesc) -> Option<Pending> {
+        self.groups.iter().find(|group| group.bit == desc.bit).map(|group| group.pending)
     }
 }
 
