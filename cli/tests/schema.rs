@@ -170,3 +170,53 @@ fn private_kinds_of_records_are_shown_as_far_as_they_are_described() {
     assert!(!output.status.success() && stdout(&output).is_empty(), "{}", stdout(&output));
     assert!(stderr(&output).contains("expected 1 to 255 bytes"), "{}", stderr(&output));
 }
+
+/// A copy of a region without the description of the last group that it has. Names are further on, and
+/// referred to by their place among the others.
+fn without_last_group(path: &Path) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(*bytes[at..].first_chunk::<4>().unwrap()) as usize
+    };
+    let schema = word(&bytes, dom::SCHEMA_OFFS);
+    let groups =
+        schema + schema::HEADER_LEN + word(&bytes, schema + head::NR_RECORDS) * schema::record::LEN;
+    let nr = [head::NR_GROUPS, head::NR_FIELDS].map(|at| word(&bytes, schema + at));
+    let fields = groups + nr[0] * schema::group::LEN;
+    let last = fields - schema::group::LEN;
+    let nr_last = word(&bytes, last + schema::group::NR_FIELDS);
+    let strings = fields + nr[1] * schema::field::LEN;
+    let end = strings + word(&bytes, schema + head::STRINGS_LEN);
+    let text = bytes[strings..end].to_vec();
+    let kept = bytes[fields..strings - nr_last * schema::field::LEN].to_vec();
+    bytes[last..end].fill(0);
+    bytes[last..last + kept.len()].copy_from_slice(&kept);
+    let strings = last + kept.len();
+    bytes[strings..strings + text.len()].copy_from_slice(&text);
+    for (at, nr) in [(head::NR_GROUPS, nr[0] - 1), (head::NR_FIELDS, nr[1] - nr_last)] {
+        bytes[schema + at..schema + at + 4]
+            .copy_from_slice(&u32::try_from(nr).unwrap().to_le_bytes());
+    }
+    let copy = path.with_extension("less");
+    std::fs::write(&copy, bytes).unwrap();
+    copy
+}
+
+#[test]
+fn private_kinds_of_records_that_nobody_describes_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("described");
+    let _region = numbers(&path, true);
+    // Of a registered kind the groups are known from the revision; of a private one they are not.
+    let less = without_last_group(&path);
+    let registered = show_all(&less, &[]);
+    assert!(registered.contains("not described: 1 record of labels"), "{registered}");
+    let private = with_private_kind(&path, b"notice");
+    assert!(!show_all(&private, &[]).contains("not described"));
+    let private = without_last_group(&private);
+    let text = show_all(&private, &[]);
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("not described")).collect();
+    assert_eq!(lines, ["not described: 1 record of notice"], "{text}");
+    assert!(!text.contains("tenant=acme") && text.contains("runstate"), "{text}");
+    assert!(records(&private).as_object().unwrap().keys().all(|key| !key.contains("notice")));
+}
