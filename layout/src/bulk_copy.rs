@@ -25,6 +25,11 @@ pub struct RecordArray {
 #[derive(Clone, Copy, Debug)]
 pub struct CopiedGroups<const N: usize> {
     groups: [&'static GroupDesc; N],
+    /// Where each begins and ends, and its bit as a mask: in tables of their own, which are read in a
+    /// row.
+    offsets: [usize; N],
+    ends: [usize; N],
+    masks: [u64; N],
     /// Whether there are other groups between them.
     gaps: bool,
 }
@@ -55,25 +60,38 @@ impl<const N: usize> CopiedGroups<N> {
     pub const fn of(groups: &[&'static GroupDesc]) -> Self {
         assert!(N == CopiedGroups::count(groups) && N > 0);
         let mut found = [groups[0]; N];
+        let (mut offsets, mut ends, mut masks) = ([0; N], [0; N], [0; N]);
         let mut end = groups[0].record.header_len();
         let (mut n, mut i, mut gaps) = (0, 0, false);
         while i < groups.len() {
             let group = groups[i];
             if group.twin_of.is_none() {
+                assert!(group.offset >= end, "groups are in order of their places");
                 gaps |= group.offset != end;
                 end = group.end();
                 found[n] = group;
+                (offsets[n], ends[n], masks[n]) = (group.offset, end, group.mask());
                 n += 1;
             }
             i += 1;
         }
-        Self { groups: found, gaps }
+        Self { groups: found, offsets, ends, masks, gaps }
     }
 
     /// The groups, in order.
     #[must_use]
     pub const fn groups(&self) -> &[&'static GroupDesc; N] {
         &self.groups
+    }
+
+    /// How many of them end within `len` bytes of the record: the first ones.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing, reason = "there is one at least")]
+    fn inside(&self, len: usize) -> usize {
+        if self.ends[N - 1] <= len {
+            return N;
+        }
+        self.ends.iter().take_while(|end| **end <= len).count()
     }
 
     /// Words up to the end of the last of them.
@@ -94,7 +112,8 @@ impl ReadMem<'_> {
     /// In each record that is not given to `odd`, each of
     /// them whose bit is set in the copied `stats_active`, and that ends inside the producer's
     /// record, is whole, and `generation` is that of all such groups.
-    #[inline]
+    // Inlined, so that the places of all groups are constants where it is called.
+    #[inline(always)]
     pub fn copy_records<const RECORD: usize, const GROUPS: usize>(
         self,
         array: RecordArray,
@@ -110,7 +129,7 @@ impl ReadMem<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy_records_in<const FORM: u8, const RECORD: usize, const GROUPS: usize>(
         self,
         array: RecordArray,
@@ -201,13 +220,14 @@ impl<'a> Records<'a> {
         groups: &'static CopiedGroups<GROUPS>,
         to: &mut [[u64; RECORD]],
     ) -> bool {
+        let inside = groups.inside(self.words * 8);
         if groups.gaps {
-            self.copy_runs(form, groups, to)
-        } else if self.words < RECORD {
-            self.copy_words::<false, _, _>(self.words, form, groups, to)
+            self.copy_runs(inside, form, groups, to)
+        } else if self.words < RECORD || inside < GROUPS {
+            self.copy_words::<false, _, _>(self.words, inside, form, groups, to)
         } else {
-            // The usual case, with a length that the compiler knows.
-            self.copy_words::<false, _, _>(RECORD, form, groups, to)
+            // The usual case, with numbers that the compiler knows.
+            self.copy_words::<false, _, _>(RECORD, GROUPS, form, groups, to)
         }
     }
 
@@ -216,33 +236,37 @@ impl<'a> Records<'a> {
     #[inline(never)]
     fn copy_runs<const RECORD: usize, const GROUPS: usize>(
         self,
+        inside: usize,
         form: CopyWidth,
         groups: &'static CopiedGroups<GROUPS>,
         to: &mut [[u64; RECORD]],
     ) -> bool {
-        self.copy_words::<true, _, _>(self.words, form, groups, to)
+        self.copy_words::<true, _, _>(self.words, inside, form, groups, to)
     }
 
     #[inline(always)]
     fn copy_words<const GAPS: bool, const RECORD: usize, const GROUPS: usize>(
         self,
         words: usize,
+        inside: usize,
         form: CopyWidth,
         groups: &'static CopiedGroups<GROUPS>,
         to: &mut [[u64; RECORD]],
     ) -> bool {
-        let groups = &groups.groups;
+        let CopiedGroups { groups, offsets, masks: of, .. } = groups;
         let active_at = self.kind.active_offset();
         let mut looks = SeqBatch::default();
         for (start, to) in self.starts().zip(to) {
-            let seqs = groups.map(|group| {
-                // What lies past the record's end is not looked at; its magic never changes.
-                let offset = if group.end() <= words * 8 { group.offset } else { 0 };
+            // SAFETY: the record's first word lies inside memory that `ReadMem` vouches for; it is
+            // aligned, and holds two u32 that everyone reaches as such.
+            let mut seqs = [unsafe { &*start.cast::<AtomicU32>() }; GROUPS];
+            // What lies past the record's end is not looked at; its magic never changes.
+            for (seq, offset) in seqs.iter_mut().zip(offsets).take(inside) {
                 // SAFETY: inside the record, which lies inside memory that `ReadMem` vouches for;
-                // record starts and group offsets are multiples of 8, so aligned; seq is a u32
-                // that everyone reaches as such.
-                unsafe { &*start.wrapping_add(offset).cast::<AtomicU32>() }
-            });
+                // record starts and group offsets are multiples of 8, so aligned; seq is a u32 that
+                // everyone reaches as such.
+                *seq = unsafe { &*start.wrapping_add(*offset).cast::<AtomicU32>() };
+            }
             // SAFETY: the record's words lie inside memory that `ReadMem` vouches for; record
             // starts are multiples of 8, so aligned.
             let from = unsafe { core::slice::from_raw_parts(start.cast::<AtomicU64>(), words) };
@@ -267,10 +291,10 @@ impl<'a> Records<'a> {
                 *copied = active;
             }
             let active = u64::from_le(active);
-            let masks = groups.map(|group| {
-                let inside = group.end() <= words * 8;
-                u32::from(inside && active & group.mask() != 0).to_le()
-            });
+            let mut masks = [0; GROUPS];
+            for (mask, of) in masks.iter_mut().zip(of).take(inside) {
+                *mask = u32::from(active & of != 0).to_le();
+            }
             looks.read_end_each(seqs, begins, masks);
         }
         looks.whole()
