@@ -4,6 +4,8 @@
 source "$(dirname "$0")/common.sh"
 target=x86_64-unknown-linux-gnu
 export RUSTC_BOOTSTRAP=1
+# With line tables only, functions have other names than those that are looked for below.
+export CARGO_PROFILE_DEV_DEBUG=full
 export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg domstat_portable"
 # The tool knows no fences. The protocol needs none to be free of data races, since all its accesses
 # are atomic; in the standard library, Arc does when it is dropped, and so does the channel on which
@@ -20,7 +22,7 @@ test() { cargo test --locked --target "$target" "$@"; }
 race=$(test -p domstat-tests --test torn -- --ignored 2>&1) &&
     fail "the data race was not found"
 grep -q '^WARNING: ThreadSanitizer: data race' <<< "$race" &&
-    grep -Eq '^ *#0 (core::ptr::)?read_volatile' <<< "$race" ||
+    grep -q '^ *#0 core::ptr::read_volatile' <<< "$race" ||
     fail "the data race was not found: $race"
 echo "a data race that is there is found"
 
