@@ -220,7 +220,7 @@ fn percentiles_in_c_are_those_in_rust() {
 fn the_headers_are_cpp_too() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("headers.cc");
-    let headers = ["r5.h", "read.h", "region.h", "block_stats.h"];
+    let headers = ["r5.h", "read.h", "region.h", "shares.h", "block_stats.h"];
     let text: String = headers.iter().map(|name| format!("#include \"{name}\"\n")).collect();
     std::fs::write(&source, text).unwrap();
     let output = std::process::Command::new("c++")
