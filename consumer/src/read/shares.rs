@@ -4,18 +4,6 @@
 //! its own generation has a group active, the truth is the sum over its shares; the device's own
 //! group is that sum as of when it was written, for readers that know no shares.
 //!
-//! # What a sum promises
-//!
-//! A sum adds what was written, and nothing else: each share is read whole, and none is brought to
-//! another time. So counters, times, buckets and peaks of a sum are never smaller than in an earlier
-//! read, and never larger than what was written, for as long as the device's generation lasts, its
-//! shares stay active and their writers never decrease them. A share whose writer stopped in an update
-//! makes the read an error, not the sum smaller.
-//!
-//! The times of a queue grow between two writes, too. What they are up to now is an estimate, for which
-//! [`Shares::queue_at`] brings each share to now from its own last write. An estimate may be larger than
-//! the next one: a writer that is late says afterwards that a request had ended.
-//!
 //! [`Region::shares`] finds the shares of all devices in one pass; a [`Snapshot`](super::Snapshot)
 //! and [`SchemaReader`](crate::schema::SchemaReader) have the sums already.
 
@@ -50,6 +38,18 @@ pub(crate) fn restless(group: Shared, device: u32) -> ReadError {
 /// The shares are found at the first sum, and again if a slot was given to another since: make one of
 /// these for each pass over the devices. All shares are looked at once and sorted; a sum looks at those
 /// of its device only.
+///
+/// # What a sum promises
+///
+/// A sum adds what was written, and nothing else: each share is read whole, and none is brought to
+/// another time. So counters, times, buckets and peaks of a sum are never smaller than in an earlier
+/// read, and never larger than what was written, for as long as the device's generation lasts, its
+/// shares stay active and their writers never decrease them. A share whose writer stopped in an update
+/// makes the read an error, not the sum smaller.
+///
+/// The times of a queue grow between two writes, too. What they are up to now is an estimate, for which
+/// [`Self::queue_at`] brings each share to now from its own last write. An estimate may be larger than
+/// the next one: a writer that is late says afterwards that a request had ended.
 ///
 /// ```no_run
 /// use domstat_consumer::Region;
@@ -107,7 +107,7 @@ impl<'r> Shares<'r> {
 
     /// The queue of a block device as of `now`, on the region's clock: each share is brought there from
     /// its own last write, as [`Sample::at`] does it for one writer, so that `busy_ns` grows with every
-    /// share that has a request in flight. An estimate ([what a sum promises](self#what-a-sum-promises)).
+    /// share that has a request in flight. An estimate ([what a sum promises](Shares#what-a-sum-promises)).
     ///
     /// # Errors
     /// [`ReadError`] when patience is at its end, or the memory went away.
