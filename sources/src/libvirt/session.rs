@@ -4,20 +4,22 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use self::link::{End, Link};
+use self::requests::{Current, Doing};
+use super::Options;
 use super::sys::VirEvent;
-use super::vm::{Identity, Report, Vm};
-use super::worker::{Ask, Found, Look, LookFor, Message, Target, Told, find_disk};
-use super::{Options, process_of};
-use crate::SourceError;
+use super::vm::{Report, Vm};
+use super::worker::{Ask, Look, LookFor, Message, Target, Told};
 use crate::contract::{
-    Command, ControlError, ErrorCode, Event, JobAborted, JobFlags, JobStatus, ObserverStatus,
-    Publisher, Reply, ThresholdSet, check_flags,
+    Command, ControlError, Event, ObserverStatus, Publisher, Reply, ThresholdSet,
 };
-use crate::qemu::publishable;
 use crate::qemu::schedule::jittered;
+
+mod link;
+mod requests;
 
 /// How long to sleep at most: a safety net, since everything that matters wakes.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -25,46 +27,6 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 const ENDING_INTERVAL: Duration = Duration::from_millis(250);
 /// Memory, vCPUs and the jobs of all disks are asked for in every look of this many.
 const REST: u32 = 5;
-/// Most commands that wait for their turn; more are refused.
-const MAX_QUEUE: usize = 256;
-/// The pause before a region is made again that could not be.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// How libvirt is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    /// It is not connected.
-    Down,
-    /// It answers.
-    Up,
-    /// It is connected and owes an answer.
-    Stuck,
-}
-
-/// What the worker was asked for and has not done.
-struct Current {
-    deadline: Instant,
-    doing: Doing,
-}
-
-enum Doing {
-    Look,
-    /// A look before a cancellation.
-    BeforeAbort(Cancel),
-    Arm(Reply<ThresholdSet>),
-    Abort,
-    /// A look before jobs are listed: libvirt does not report that one begins.
-    BeforeJobs(Reply<Vec<JobStatus>>),
-    /// Its caller was answered that it takes too long.
-    Answered,
-}
-
-struct Cancel {
-    disk: String,
-    flags: u32,
-    timeout: Option<Duration>,
-    reply: Reply<JobAborted>,
-}
 
 /// What the thread of a domain is given by its owner.
 pub(super) struct Channels {
@@ -251,107 +213,6 @@ impl<P: Publisher> Observer<P> {
         }
     }
 
-    /// The caller of the request that is under way.
-    fn take_arm(&mut self) -> Option<Reply<ThresholdSet>> {
-        let current = self.current.as_mut()?;
-        match std::mem::replace(&mut current.doing, Doing::Answered) {
-            Doing::Arm(reply) => Some(reply),
-            doing => {
-                current.doing = doing;
-                None
-            }
-        }
-    }
-
-    /// The worker has done what it was asked for.
-    fn done(&mut self) {
-        if self.link == Link::Stuck {
-            self.set_link(Link::Up);
-            self.report(Event::Connected);
-            self.noted.clear();
-            self.look_soon();
-        }
-        let Some(current) = self.current.take() else { return };
-        match (current.doing, &mut self.vm) {
-            (Doing::BeforeAbort(cancel), Some(vm)) => {
-                vm.abort(&cancel.disk, cancel.flags, cancel.timeout, cancel.reply);
-            }
-            (Doing::BeforeJobs(reply), Some(vm)) => {
-                let _ = reply.send(Ok(vm.jobs.list()));
-            }
-            _ => {}
-        }
-    }
-
-    /// The request that is under way is not waited for any longer: its caller is answered.
-    fn give_up(&mut self, unsent: &ControlError, sent: &ControlError) {
-        let Some(current) = &mut self.current else { return };
-        match std::mem::replace(&mut current.doing, Doing::Answered) {
-            Doing::Arm(reply) => {
-                let _ = reply.send(Err(sent.clone()));
-            }
-            Doing::BeforeAbort(cancel) => {
-                let _ = cancel.reply.send(Err(unsent.clone()));
-            }
-            Doing::BeforeJobs(reply) => {
-                let list = self.vm.as_ref().map(|vm| vm.jobs.list());
-                let _ = reply.send(list.ok_or_else(ControlError::gone));
-            }
-            Doing::Look | Doing::Abort | Doing::Answered => {}
-        }
-    }
-
-    fn connected(&mut self, found: Found) {
-        let was_up = self.link != Link::Down;
-        self.noted.clear();
-        self.current = None;
-        let process = process_of(&self.options, &found.name, &self.target.uuid);
-        let identity = Identity::new(&found, process.as_ref());
-        if self.vm.as_ref().is_some_and(|vm| vm.identity() != identity) {
-            self.end_vm(End::Domain);
-        }
-        self.set_link(Link::Up);
-        match &mut self.vm {
-            Some(vm) => {
-                vm.jobs_reconnected(&found.look);
-                self.look(&found.look);
-                self.answer_lost();
-                if !was_up {
-                    self.report(Event::Connected);
-                }
-            }
-            None => self.create(&found),
-        }
-    }
-
-    /// Makes a region for the domain that was found, and has everything asked for.
-    fn create(&mut self, found: &Found) {
-        let process = process_of(&self.options, &found.name, &self.target.uuid);
-        if process.is_none() && self.options.pid_dir.is_some() {
-            self.note(
-                "its process is not seen through libvirt's pid file: no runstates, and CPU time, \
-                 memory and interfaces as libvirt has them",
-            );
-        }
-        let name = publishable(&found.name);
-        let mut vm = Vm::new(name, self.target.uuid, found, process, self.address.clone());
-        match vm.create(&mut self.publisher, &found.look) {
-            Ok(()) => {
-                vm.recall(&mut self.publisher);
-                self.vm = Some(vm);
-                self.look_soon();
-            }
-            Err(error) => self.not_published(&error),
-        }
-    }
-
-    /// Nobody sees the domain: it is found again in a while.
-    fn not_published(&mut self, error: &SourceError) {
-        self.note(&error.with_causes());
-        self.end_vm(End::Daemon);
-        self.find_at = Some(Instant::now() + RETRY);
-    }
-
     /// Takes what libvirt says; a region with too few slots is replaced.
     fn look(&mut self, look: &Look) {
         let Some(vm) = &mut self.vm else { return };
@@ -388,72 +249,6 @@ impl<P: Publisher> Observer<P> {
         vm.remember(&mut self.publisher);
     }
 
-    fn down(&mut self, why: &str) {
-        self.note(why);
-        let was_up = self.link == Link::Up;
-        self.set_link(Link::Down);
-        // A request that was not even sent is refused; one that was is decided by the level.
-        self.give_up(&not_connected(), &not_connected());
-        self.current = None;
-        if let Some(vm) = &mut self.vm {
-            vm.levels.cut();
-            vm.fall_silent();
-            if was_up {
-                self.report(Event::Disconnected);
-            }
-        }
-        self.refuse_all(&not_connected());
-    }
-
-    /// Answers requests whose answers were lost: libvirt's next answer shows what is armed.
-    fn answer_lost(&mut self) {
-        let Some(vm) = &self.vm else { return };
-        for (set, reply) in self.lost.drain(..) {
-            let is_own = vm.images().iter().any(|i| i.name == set.disk && i.key() == set.node);
-            let level = vm.levels.armed(&set.node).unwrap_or(0);
-            let answer = match is_own && level == set.threshold_bytes {
-                true => Ok(set),
-                false => Err(ControlError::new(
-                    ErrorCode::UnknownOutcome,
-                    format!(
-                        "the connection broke before libvirt answered, and {} has no such \
-                         threshold now: either the request never arrived, or it did and fired; set \
-                         it again",
-                        set.disk
-                    ),
-                )),
-            };
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn command(&mut self, command: Command) {
-        let Some(vm) = &self.vm else { return command.refuse(&ControlError::gone()) };
-        match command {
-            Command::Disks(reply) => {
-                let _ = reply.send(Ok(vm.disks()));
-            }
-            Command::Jobs(reply) if self.link != Link::Up => {
-                let _ = reply.send(Ok(vm.jobs.list()));
-            }
-            Command::Jobs(reply) if self.queue.len() < MAX_QUEUE => {
-                self.queue.push_back(Command::Jobs(reply));
-            }
-            command if self.target.read_only && !matches!(command, Command::Jobs(_)) => {
-                command.refuse(&read_only())
-            }
-            command => match self.link {
-                Link::Down => command.refuse(&not_connected()),
-                Link::Stuck => command.refuse(&ControlError::stuck()),
-                Link::Up if self.queue.len() >= MAX_QUEUE => {
-                    let why = "too many requests wait for the domain";
-                    command.refuse(&ControlError::new(ErrorCode::Busy, why));
-                }
-                Link::Up => self.queue.push_back(command),
-            },
-        }
-    }
-
     /// What is due, after every message.
     fn step(&mut self) {
         let now = Instant::now();
@@ -474,25 +269,6 @@ impl<P: Publisher> Observer<P> {
         self.check_deadline(now);
         self.ask_next(now);
         self.deliver();
-    }
-
-    /// A worker that takes too long is not waited for.
-    fn check_deadline(&mut self, now: Instant) {
-        let is_over = self.current.as_ref().is_some_and(|current| current.deadline <= now);
-        if !is_over || self.link != Link::Up {
-            return;
-        }
-        self.set_link(Link::Stuck);
-        self.note(&format!("libvirt does not answer for it within {:?}", self.options.limit));
-        let why = "libvirt does not answer for the domain: whether the threshold is armed shows when \
-                   it does";
-        let unknown = ControlError::new(ErrorCode::UnknownOutcome, why);
-        self.give_up(&ControlError::stuck(), &unknown);
-        self.refuse_all(&ControlError::stuck());
-        if let Some(vm) = &mut self.vm {
-            vm.fall_silent();
-        }
-        self.report(Event::Disconnected);
     }
 
     /// Gives the worker something to do, if it has nothing.
@@ -527,38 +303,6 @@ impl<P: Publisher> Observer<P> {
         }
     }
 
-    /// Begins what a command wants.
-    fn begin(&mut self, command: Command) {
-        let Some(vm) = &self.vm else { return command.refuse(&ControlError::gone()) };
-        match command {
-            Command::SetThreshold(request, reply) => {
-                self.ask(Ask::Arm(request), Doing::Arm(reply));
-            }
-            Command::AbortJob { disk, flags, timeout, reply } => {
-                let disks = vm.disks();
-                let found = check_flags(flags, JobFlags::ALL)
-                    .and_then(|()| find_disk(&disks, vm.images(), &disk));
-                match found {
-                    Err(error) => {
-                        let _ = reply.send(Err(error));
-                    }
-                    Ok(found) => {
-                        let disk = found.name.clone();
-                        // A job that began just now is to be known.
-                        let want = LookFor { jobs: vec![disk.clone()], ..LookFor::default() };
-                        let cancel = Cancel { disk, flags, timeout, reply };
-                        self.ask(Ask::Look(want), Doing::BeforeAbort(cancel));
-                    }
-                }
-            }
-            Command::Jobs(reply) => {
-                let want = LookFor { all_jobs: true, ..LookFor::default() };
-                self.ask(Ask::Look(want), Doing::BeforeJobs(reply));
-            }
-            command => self.command(command),
-        }
-    }
-
     fn deliver(&mut self) {
         let Some(vm) = &mut self.vm else { return };
         if vm.reports.is_empty() || !vm.is_published() {
@@ -575,46 +319,6 @@ impl<P: Publisher> Observer<P> {
         }
     }
 
-    fn end_vm(&mut self, end: End) {
-        self.find_at = None;
-        if let Some(mut vm) = self.vm.take() {
-            vm.reconcile();
-            vm.jobs_gone();
-            if vm.was_published() {
-                vm.reports.push(Report::Event(Event::Gone));
-                vm.deliver(&mut self.publisher);
-            }
-            match end {
-                End::Domain => vm.forget(&mut self.publisher),
-                End::Daemon => vm.remember(&mut self.publisher),
-            }
-            let name = vm.was_published().then(|| vm.name.clone());
-            // Retired before the note.
-            drop(vm);
-            if let Some(name) = name {
-                self.publisher.note(&format!("{name} is no longer published"));
-            }
-        }
-        for (_, reply) in self.lost.drain(..) {
-            let _ = reply.send(Err(ControlError::gone()));
-        }
-        self.give_up(&ControlError::gone(), &ControlError::gone());
-        self.refuse_all(&ControlError::gone());
-        self.set_link(self.link);
-    }
-
-    fn refuse_all(&mut self, error: &ControlError) {
-        self.queue.drain(..).for_each(|command| command.refuse(error));
-    }
-
-    fn set_link(&mut self, link: Link) {
-        self.link = link;
-        let published = self.vm.as_ref().filter(|vm| vm.was_published());
-        let domain = published.map(|vm| vm.name.clone());
-        *self.channels.status.lock().unwrap_or_else(PoisonError::into_inner) =
-            ObserverStatus { domain, connected: link == Link::Up };
-    }
-
     fn note(&mut self, text: &str) {
         if self.noted != text {
             let name = self.vm.as_ref().map_or("a domain", |vm| &vm.name);
@@ -623,22 +327,4 @@ impl<P: Publisher> Observer<P> {
             text.clone_into(&mut self.noted);
         }
     }
-}
-
-/// Why a domain is no longer published.
-#[derive(Clone, Copy)]
-enum End {
-    /// It has ended.
-    Domain,
-    /// It is no longer observed.
-    Daemon,
-}
-
-fn not_connected() -> ControlError {
-    ControlError::new(ErrorCode::Disconnected, "libvirt is not connected now: try again")
-}
-
-fn read_only() -> ControlError {
-    let why = "the daemon runs with --read-only, which changes nothing: no thresholds, no jobs";
-    ControlError::new(ErrorCode::Refused, why)
 }
