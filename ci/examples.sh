@@ -3,7 +3,9 @@
 # read in Rust and in C, and removed when its producer ends.
 source "$(dirname "$0")/common.sh"
 cargo build --quiet --locked --examples -p domstat-producer -p domstat-consumer
+cargo build --quiet --locked -p domstat
 bin=${CARGO_TARGET_DIR:-target}/debug/examples
+domstat=${CARGO_TARGET_DIR:-target}/debug/domstat
 DOMSTAT_DIR=$(mktemp -d)
 export DOMSTAT_DIR
 entry=$DOMSTAT_DIR/hello.domstat
@@ -49,3 +51,20 @@ kill -INT $producer
 wait $producer
 [ ! -L "$entry" ] || fail "the entry outlives its producer in C"
 echo "after Ctrl-C the entries are removed"
+
+# A disk that another process serves: it is killed, and the next one goes on.
+"$bin/device" > "$DOMSTAT_DIR/log" &
+producer=$!
+socket=$DOMSTAT_DIR/hello-device.sock
+for _ in $(seq 100); do [ -e "$socket" ] && break; sleep 0.1; done
+reads() { "$domstat" show hello-device --json | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["blks"][0]["groups"]["io"]["fields"]["rd_req"])'; }
+before=$(reads)
+kill -KILL "$(pgrep -P $producer)"
+sleep 0.5
+after=$(reads)
+[ "$after" -gt "$before" ] || fail "reads of the device: $before, then $after"
+kill -INT $producer
+wait $producer
+echo "a device process was killed, and the next one went on: $before reads, then $after"

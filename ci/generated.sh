@@ -27,9 +27,8 @@ for n in $revisions; do
 done
 xtask c-groups | hold layout/include/domstat/groups.h
 { xtask commands && xtask metrics-table; } | hold docs/reference.md
-for page in README.md docs/tutorial.md docs/c-authors.md; do
+for page in README.md docs/tutorial.md docs/c-authors.md docs/devices.md; do
     xtask embed "$page" | hold "$page"
 done
 xtask limits docs/trust.md | hold docs/trust.md
-xtask specification docs/spec.md | hold docs/spec.md
 cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg

@@ -10,8 +10,10 @@ use crate::header::{
 use crate::record::RecordKind;
 use crate::rule::Rule;
 
+mod frames;
 mod record_table;
 
+pub use frames::{Frame, FrameError, FramePart, Frames};
 pub use record_table::{RecordTable, RecordTableError};
 
 /// The validated shape of a region.

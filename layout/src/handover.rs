@@ -34,7 +34,8 @@
 //! *domain* with its descriptors, and as many *frames* as are needed for the rest. With the flag
 //! *follow* it goes on after *end*: a *domain* for each that is added, which may be sent twice, *gone*
 //! for each that is taken away. A domain has one descriptor, of a memfd, or, if its records have frames of their
-//! own, that of the dom record, one for each vCPU, and one for what follows them.
+//! own, one for each of the region's frames ([`crate::Geometry::frames`]), in order. A consumer also takes that of
+//! the dom record, one for each vCPU, and one for what follows them, which earlier producers have.
 //!
 //! As long as the connection stands the daemon lives; that it closes is how its end is noticed.
 //!

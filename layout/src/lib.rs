@@ -35,7 +35,8 @@
 //! * *packed*: `vcpu_offs` and `vcpu_stride` are the sizes rounded up to `align`;
 //! * *page-granular*: both are multiples of the page size, and each record may have frames of its
 //!   own, which a consumer maps side by side: the dom record's with the domain's arch slot, one
-//!   for each vcpu record, and one for all that follows them.
+//!   for each record of every array, and the schema's ([`Geometry::frames`]). A frame can be written by
+//!   another process ([`frame`]).
 //!
 //! A consumer that follows the header cannot tell them apart. All parts but the vCPUs' arch slots
 //! may stand in any order; they do not overlap.
@@ -140,6 +141,7 @@ mod bulk_copy;
 mod copy;
 pub mod descriptor;
 pub mod directory;
+pub mod frame;
 pub mod geometry;
 pub mod handover;
 pub mod header;

@@ -7,7 +7,7 @@ use domstat_layout::header::RECORD_HEADER_LEN;
 use domstat_layout::schema::{
     FieldKind, FieldShape, FieldSpec, GroupSpec, MAX_NAME_LEN, MAX_RECORD_LEN,
 };
-use domstat_layout::{GroupSpan, Ns, RecordKind, Word};
+use domstat_layout::{GroupSpan, Ns, RecordKind, Schema, Word};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::PlanError;
@@ -96,6 +96,38 @@ impl ArchLayout {
     }
 }
 
+/// The groups of arch slots of `size` bytes that a schema describes, in order of their bits; `None` if they are not
+/// what a producer lays out.
+pub(crate) fn spans_of(
+    schema: &Schema<'_>,
+    kind: RecordKind,
+    size: usize,
+) -> Option<Arc<[ArchSpan]>> {
+    let mut spans = Vec::new();
+    let record = schema.records().find(|record| record.kind == kind.number())?;
+    let mut groups: Vec<_> = schema.groups_of(&record).collect();
+    groups.sort_by_key(|group| group.bit);
+    for (bit, group) in (0..64).zip(groups) {
+        let end = group.offset.checked_add(group.size)?;
+        let is_legal = group.bit == bit
+            && group.offset >= RECORD_HEADER_LEN
+            && group.offset.is_multiple_of(GROUP_ALIGN)
+            && group.size > GROUP_HEADER_LEN
+            && end <= size;
+        if !is_legal {
+            return None;
+        }
+        let fields = schema.fields(&group).filter_map(|f| f.offset.checked_add(f.width)).max()?;
+        let words = fields.checked_sub(group.offset + GROUP_HEADER_LEN)?.div_ceil(8);
+        if words > (group.size - GROUP_HEADER_LEN) / 8 {
+            return None;
+        }
+        let span = GroupSpan { offset: group.offset, size: group.size, mask: 1 << bit };
+        spans.push(ArchSpan { span, words });
+    }
+    Some(spans.into())
+}
+
 /// Writes one arch slot.
 pub(crate) struct ArchWriter {
     record: RecordCore,
@@ -106,6 +138,19 @@ impl ArchWriter {
     /// Takes a slot whose header is in place.
     pub(crate) fn new(piece: Piece, kind: RecordKind, groups: Arc<[ArchSpan]>) -> Self {
         let record = RecordCore::new(piece, kind, groups.iter().map(|group| group.span));
+        Self { record, groups }
+    }
+
+    /// Takes a slot that another process wrote. A group that it left in mid-update is not produced until it is
+    /// written again.
+    pub(crate) fn adopt(piece: Piece, kind: RecordKind, groups: Arc<[ArchSpan]>) -> Self {
+        let mut record = RecordCore::adopt(piece, kind, groups.iter().map(|group| group.span));
+        for ArchSpan { span, .. } in groups.iter() {
+            let word = record.mem().as_read().load_u32(span.offset).unwrap_or(1);
+            if record.is_active(*span) && word & 1 == 1 {
+                record.deactivate((*span).into());
+            }
+        }
         Self { record, groups }
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domstat_layout::directory::{FRAME_PREFIX, MEMFD_PREFIX};
+use domstat_layout::directory::MEMFD_PREFIX;
 use domstat_layout::header::dom;
 use domstat_layout::labels::{LabelError, LabelText};
 use domstat_layout::latest::{Identity, Labels};
@@ -16,8 +16,9 @@ use domstat_layout::{Clock, Group, Name, Ns, RecordKind, State, Uuid, Word, Writ
 use rustix::fs::SealFlags;
 
 use crate::arch::{ArchLayout, ArchWriter};
+use crate::frame::FrameFiles;
 use crate::memfd::{allocate, map, map_guarded, memfd, os, random};
-use crate::pieces::{Pages, Piece, RegionMemory, frame_lens};
+use crate::pieces::{Pages, Piece, RegionMemory, caller_frames};
 use crate::plan::LayoutOptions;
 use crate::region::Storage;
 use crate::writer::write_once;
@@ -340,7 +341,8 @@ impl RegionBuilder {
         let plan = self.plan()?;
         let file = memfd(MEMFD_PREFIX, &self.name, plan.total_len(), self.mode)?;
         let whole = map(&file, plan.total_len(), "map the region")?;
-        self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
+        let memory = RegionMemory::whole(whole, plan.geometry());
+        self.create(plan, &memory, Storage::Memfd(OwnedFd::from(file)))
     }
 
     /// As [`RegionBuilder::create_memfd`], in a memfd that a launcher made and passed to this process:
@@ -360,31 +362,22 @@ impl RegionBuilder {
         let (file, len) = (File::from(memfd), plan.total_len());
         allocate(&file, len).map_err(os(|| format!("allocate {len} bytes of memory")))?;
         let whole = map(&file, len, "map the region")?;
-        self.create(plan, whole, &[], Storage::Memfd(OwnedFd::from(file)))
+        let memory = RegionMemory::whole(whole, plan.geometry());
+        self.create(plan, &memory, Storage::Memfd(OwnedFd::from(file)))
     }
 
-    /// Creates the region in one memfd for the dom record, one for each vCPU record, and one for
-    /// what follows them, if anything does; consumers map them side by side. Page-granular
-    /// placement only.
+    /// Creates the region in one memfd for each record, with what belongs to it, and one for the schema;
+    /// consumers map them side by side. A record can then be written by another process
+    /// ([`Unpublished::hand_over`]). Page-granular placement only.
     ///
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
     pub fn create_memfd_frames(mut self) -> Result<Created, CreateError> {
         self.options.placement = Placement::PageGranular;
         let plan = self.plan()?;
-        let geometry = plan.geometry();
-        let dom_len = geometry.vcpu_offs();
-        let dom_file = memfd(FRAME_PREFIX, &self.name, dom_len, self.mode)?;
-        let whole = map(&dom_file, dom_len, "map the dom record")?;
-        let mut files = vec![OwnedFd::from(dom_file)];
-        let mut frames = Vec::new();
-        for len in frame_lens(&geometry) {
-            let len = len.next_multiple_of(rustix::param::page_size());
-            let file = memfd(FRAME_PREFIX, &self.name, len, self.mode)?;
-            frames.push(map(&file, len, "map a frame")?);
-            files.push(OwnedFd::from(file));
-        }
-        self.create(plan, whole, &frames, Storage::Frames(files))
+        let files = FrameFiles::create(&plan.geometry(), &self.name, self.mode)?;
+        let memory = RegionMemory { runs: files.runs(), geometry: plan.geometry() };
+        self.create(plan, &memory, Storage::Frames(files))
     }
 
     /// Creates the region in a file that appears at `path`, whole, when it is published, and
@@ -413,7 +406,8 @@ impl RegionBuilder {
         let in_dir = || format!("allocate {} bytes in {}", plan.total_len(), dir.display());
         allocate(file, plan.total_len()).map_err(os(in_dir))?;
         let (whole, map) = map_guarded(file)?;
-        self.create(plan, whole, &[], Storage::File { temp: Some(temp), path, map })
+        let memory = RegionMemory::whole(whole, plan.geometry());
+        self.create(plan, &memory, Storage::File { temp: Some(temp), path, map })
     }
 
     /// Creates the region in pages that the caller owns: `dom` holds the dom record and, if
@@ -436,45 +430,48 @@ impl RegionBuilder {
             let fits = found >= expected && pages.is_aligned();
             if fits { Ok(()) } else { Err(CreateError::Pages { what, found, expected }) }
         };
-        let frames: Vec<Piece> = if others.is_empty() {
+        let whole = Piece::of_pages(dom, Arc::clone(&owner));
+        let memory = if others.is_empty() {
             check("the region".into(), &dom, g.end())?;
-            Vec::new()
+            RegionMemory::whole(whole, g)
         } else {
             check("the dom record".into(), &dom, g.vcpu_offs())?;
-            let lens: Vec<usize> = frame_lens(&g).collect();
-            if others.len() != lens.len() {
+            let frames = caller_frames(&g);
+            if others.len() + 1 != frames.len() {
                 let what = format!("the list of frames for {} vCPUs", g.nr_vcpus());
-                let (found, expected) = (others.len(), lens.len());
+                let (found, expected) = (others.len(), frames.len() - 1);
                 return Err(CreateError::Pages { what, found, expected });
             }
-            for (i, (pages, len)) in others.iter().zip(lens).enumerate() {
+            let mut runs = vec![(0, whole)];
+            for (i, (pages, (offs, len))) in
+                others.iter().zip(frames.into_iter().skip(1)).enumerate()
+            {
                 check(format!("frame {i}"), pages, len)?;
+                runs.push((offs, Piece::of_pages(*pages, Arc::clone(&owner))));
             }
-            others.iter().map(|p| Piece::of_pages(*p, Arc::clone(&owner))).collect()
+            RegionMemory { runs, geometry: g }
         };
-        self.create(plan, Piece::of_pages(dom, owner), &frames, Storage::Caller)
+        self.create(plan, &memory, Storage::Caller)
     }
 
-    /// Fills in headers and schema and hands out writers. `whole` holds the dom record, and all
-    /// that follows it too unless `frames` do.
+    /// Fills in headers and schema and hands out writers.
     fn create(
         self,
         plan: Plan,
-        whole: Piece,
-        frames: &[Piece],
-        storage: Storage,
+        memory: &RegionMemory,
+        mut storage: Storage,
     ) -> Result<Created, CreateError> {
         let g = plan.geometry();
         let misfit =
             || CreateError::Pages { what: "the region".into(), found: 0, expected: g.end() };
-        let memory = RegionMemory { whole, frames, geometry: g };
         memory.clear().ok_or_else(misfit)?;
         let dom_piece = memory.at(0, g.vcpu_offs()).ok_or_else(misfit)?;
         let incarnation = random()?;
         fill_header(dom_piece.mem(), &plan, incarnation, self.clock).ok_or_else(misfit)?;
+        let mut schema = Vec::new();
         if g.schema().size > 0 {
             let piece = memory.at(g.schema().offs, g.schema().size).ok_or_else(misfit)?;
-            let schema = self.encode_schema(&plan);
+            schema = self.encode_schema(&plan);
             let (words, _) = schema.as_chunks::<4>();
             for (i, bytes) in words.iter().enumerate() {
                 let word = u32::from_le_bytes(*bytes);
@@ -526,6 +523,9 @@ impl RegionBuilder {
         dom.write(&self.identity, as_of);
         if let Some((text, (_, piece))) = self.labels.zip(records(RecordKind::Labels)?.next()) {
             write_once(piece, &Labels { text }, as_of);
+        }
+        if let Storage::Frames(files) = &mut storage {
+            files.describe(dom_piece.mem(), &schema);
         }
         let unpublished = Unpublished::new(dom_piece, storage, plan, incarnation);
         Ok(Created {

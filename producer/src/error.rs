@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use domstat_layout::RecordKind;
 use domstat_layout::directory::NAME_RULE;
+use domstat_layout::frame::DescriptionError;
 
 /// Why a region of the wanted shape cannot be laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,9 @@ pub enum PlanError {
         /// Why.
         why: &'static str,
     },
+    /// Records would share frames.
+    #[error(transparent)]
+    Frames(domstat_layout::geometry::FrameError),
     /// Longer than [`domstat_layout::MAX_REGION_LEN`].
     #[error(
         "the region would be longer than {} bytes: use a smaller alignment or stride",
@@ -108,6 +113,14 @@ pub enum CreateError {
         "the descriptor is not a writable memfd that can be sealed: make it with MFD_ALLOW_SEALING"
     )]
     NotSealable,
+    /// Another process did to the frame that it was handed what it must not.
+    #[error("{what} cannot be published: {why}; take it back, and do not trust that process")]
+    Frame {
+        /// Which frame.
+        what: String,
+        /// What was done.
+        why: &'static str,
+    },
     /// The caller's pages do not fit the plan.
     #[error("{what} has {found} bytes, {expected} are needed and a start at a multiple of 8")]
     Pages {
@@ -117,6 +130,144 @@ pub enum CreateError {
         found: usize,
         /// How long it should be.
         expected: usize,
+    },
+}
+
+/// Why a record cannot be handed to another process, or taken back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandOverError {
+    /// The region's records have no frames of their own.
+    #[error(
+        "the region's records have no memory of their own: create it with create_memfd_frames, or have the other \
+         program publish a region of its own, named after the domain and a dot"
+    )]
+    NotInFrames,
+    /// There is no such record, or it lies in the frame of another.
+    #[error("the region has no frame of {} {index}", .kind.name())]
+    NoSuchFrame {
+        /// The kind of the record.
+        kind: RecordKind,
+        /// Its index.
+        index: u32,
+    },
+    /// Another record with a writer lies in the same frame.
+    #[error(
+        "the frame of {} {index} holds its {} record, too: hand both writers over together, as a pair",
+        .kind.name(), .with.name()
+    )]
+    Shared {
+        /// The kind of the record.
+        kind: RecordKind,
+        /// Its index.
+        index: u32,
+        /// The kind of the other.
+        with: RecordKind,
+    },
+    /// A writer of a single group lives in this process, or two writers are of different records.
+    #[error("a group of {} {index} has a writer of its own here, or the writers are of two records", .kind.name())]
+    GroupTaken {
+        /// The kind of the record.
+        kind: RecordKind,
+        /// Its index.
+        index: u32,
+    },
+    /// The record was not handed out, or was taken back.
+    #[error("{} {index} is not handed out: its writer is in this process", .kind.name())]
+    NotHandedOut {
+        /// The kind of the record.
+        kind: RecordKind,
+        /// Its index.
+        index: u32,
+    },
+    /// The dom record of a published region, whose header this process writes.
+    #[error("the dom record can be handed over before the region is published only")]
+    DomIsLive,
+    /// The record as its process left it cannot be used.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// No memory for it.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The operating system refused.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Why a frame that was handed over cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The description cannot be used.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    /// The schema does not describe the arch slots.
+    #[error("the description of the frame has no schema that describes its arch slot")]
+    Schema,
+    /// The description is of a record of another kind.
+    #[error("the frame is that of {} {index}, not of a {} record", .found.name(), .expected.name())]
+    OtherRecord {
+        /// The kind of its record.
+        found: RecordKind,
+        /// Its index.
+        index: u32,
+        /// What was expected.
+        expected: RecordKind,
+    },
+    /// The frame does not hold such a record.
+    #[error("the frame of {} {index} holds no {} record", .of.name(), .kind.name())]
+    NoSuchRecord {
+        /// What was looked for.
+        kind: RecordKind,
+        /// The kind of the frame's record.
+        of: RecordKind,
+        /// Its index.
+        index: u32,
+    },
+    /// Not a memfd that is sealed against shrinking.
+    #[error("the descriptor is not that of a frame: a memfd, sealed against shrinking")]
+    NotMemory,
+    /// It was sealed before this process mapped it.
+    #[error(
+        "the frame is sealed against writers already: the region was published before this process had mapped \
+         it; the owner has to hand the record over again"
+    )]
+    Sealed,
+    /// Another length than that of the frame in the region.
+    #[error("the frame's memory has {found} bytes, not {expected}")]
+    Length {
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there should be.
+        expected: u64,
+    },
+    /// Memory with holes: a write could find no page.
+    #[error("the frame's memory is not allocated to its end")]
+    NotAllocated,
+    /// A record's header is not what it must be.
+    #[error("the {} record in the frame has {field} {found:#x}, not {expected:#x}", .kind.name())]
+    Record {
+        /// The kind of the record.
+        kind: RecordKind,
+        /// Which word.
+        field: &'static str,
+        /// What it is.
+        found: u32,
+        /// What it must be.
+        expected: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {action}: {source}")]
+    Os {
+        /// What was tried.
+        action: String,
+        /// What it said.
+        source: io::Error,
     },
 }
 

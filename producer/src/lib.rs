@@ -44,6 +44,7 @@ mod clock;
 mod default_dir;
 mod dir_lock;
 mod error;
+mod frame;
 mod memfd;
 mod monotonic;
 mod pieces;
@@ -63,7 +64,10 @@ pub use announce::{Announcement, remove_stale_entries};
 pub use builder::{Created, RegionBuilder};
 pub use clock::now;
 pub use default_dir::default_dir;
-pub use error::{AnnounceError, CreateError, PlanError, RegionTruncated};
+pub use error::{
+    AnnounceError, CreateError, FrameError, HandOverError, PlanError, RegionTruncated,
+};
+pub use frame::Frame;
 pub use monotonic::MonotonicSink;
 pub use pieces::Pages;
 pub use plan::{Placement, Plan};
@@ -71,9 +75,9 @@ pub use region::{Region, Retirer, Unpublished};
 pub use runstate::RunstateTracker;
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
 pub use thread_times::{KvmExits, ThreadSample, ThreadTimes};
-pub use writer::GroupWriter;
 pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 pub use writer::{
     BlkHistWriter, BlkQueueWriter, BlkWriter, DomWriter, NetQueueWriter, NetWriter, VcpuHistWriter,
     VcpuWriter,
 };
+pub use writer::{FrameWriters, GroupWriter};

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use domstat_layout::header::record;
 use domstat_layout::{Geometry, RecordKind, WriteMem};
@@ -110,6 +111,19 @@ impl Piece {
         Ok(Some((Self { mem, owner: Arc::clone(&owner) as Owner }, owner)))
     }
 
+    /// Memory of this process alone: a copy of these bytes, up to the last multiple of 8.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        let words: Arc<Vec<AtomicU64>> =
+            Arc::new(words.iter().map(|word| AtomicU64::new(u64::from_ne_bytes(*word))).collect());
+        // The pointer of a vector dangles if that is empty, and is aligned.
+        let base = NonNull::from(words.as_slice()).cast::<u8>();
+        // SAFETY: so many bytes of a vector of atomics, which neither grows nor moves its words and lives
+        // while `owner` below does; it is reached through atomics only.
+        let mem = unsafe { WriteMem::new(base, words.len() * 8) };
+        Self { mem, owner: words }
+    }
+
     /// Pages of the caller's.
     pub(crate) fn of_pages(pages: Pages, owner: Owner) -> Self {
         // SAFETY: the promise made to `Pages::new` is the one asked for here, for as long as
@@ -130,44 +144,41 @@ impl Piece {
     }
 }
 
-/// Lengths of the frames that follow the dom record's: one for each vCPU record, and one for what
-/// follows them, if anything does.
-pub(crate) fn frame_lens(g: &Geometry) -> impl Iterator<Item = usize> {
+/// Where the pages of a caller go: the dom record's, one run for each vCPU record, and one for what follows
+/// them, if anything does; each as offset and length.
+pub(crate) fn caller_frames(g: &Geometry) -> Vec<(usize, usize)> {
     let vcpus = g.array(RecordKind::Vcpu);
     let rest = g.end().saturating_sub(vcpus.end());
-    (0..vcpus.nr).map(move |_| vcpus.stride).chain((rest > 0).then_some(rest))
+    let first = std::iter::once((0, vcpus.offs));
+    let each = (0..vcpus.nr).filter_map(|index| Some((vcpus.offset(index)?, vcpus.stride)));
+    first.chain(each).chain((rest > 0).then_some((vcpus.end(), rest))).collect()
 }
 
-/// `whole` holds the dom record and, unless there are frames, all that follows it.
-pub(crate) struct RegionMemory<'a> {
-    pub(crate) whole: Piece,
-    pub(crate) frames: &'a [Piece],
+/// The memory of a region: runs of it with the offsets at which they begin, in order.
+pub(crate) struct RegionMemory {
+    pub(crate) runs: Vec<(usize, Piece)>,
     pub(crate) geometry: Geometry,
 }
 
-impl RegionMemory<'_> {
+impl RegionMemory {
+    /// A region that lies in one run.
+    pub(crate) fn whole(piece: Piece, geometry: Geometry) -> Self {
+        Self { runs: vec![(0, piece)], geometry }
+    }
+
     /// `len` bytes of the region from `offset` on; `None` if they are not in one run.
     pub(crate) fn at(&self, offset: usize, len: usize) -> Option<Piece> {
-        let vcpus = self.geometry.array(RecordKind::Vcpu);
-        if self.frames.is_empty() || offset < vcpus.offs {
-            return self.whole.sub(offset, len);
-        }
-        if offset >= vcpus.end() {
-            return self.frames.get(vcpus.nr as usize)?.sub(offset - vcpus.end(), len);
-        }
-        let in_array = offset - vcpus.offs;
-        self.frames.get(in_array.checked_div(vcpus.stride)?)?.sub(in_array % vcpus.stride, len)
+        let after = self.runs.partition_point(|(start, _)| *start <= offset);
+        let (start, piece) = self.runs.get(after.checked_sub(1)?)?;
+        piece.sub(offset - start, len)
     }
 
     /// Stores zero everywhere.
     pub(crate) fn clear(&self) -> Option<()> {
-        let g = &self.geometry;
-        if self.frames.is_empty() {
-            return self.whole.mem().clear(0, g.end().next_multiple_of(8));
-        }
-        self.whole.mem().clear(0, g.vcpu_offs())?;
-        for (frame, len) in self.frames.iter().zip(frame_lens(g)) {
-            frame.mem().clear(0, len.next_multiple_of(8))?;
+        let end = self.geometry.end().next_multiple_of(8);
+        let ends = self.runs.iter().skip(1).map(|(start, _)| *start).chain([end]);
+        for ((start, piece), end) in self.runs.iter().zip(ends) {
+            piece.mem().clear(0, end.checked_sub(*start)?)?;
         }
         Some(())
     }

@@ -8,7 +8,7 @@ use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS, 
 use domstat_layout::header::{DOM_HEADER_LEN, dom, record};
 use domstat_layout::labels::LabelText;
 use domstat_layout::latest::{Identity, Labels};
-use domstat_layout::{DOM_MAGIC, Group, GroupDesc, RecordKind, State, Word, histogram};
+use domstat_layout::{DOM_MAGIC, Group, GroupDesc, ReadMem, RecordKind, State, Word, histogram};
 
 use crate::memfd::os;
 use crate::{CreateError, Created, Plan, RegionBuilder};
@@ -39,6 +39,23 @@ impl Predecessor {
         let mut bytes = vec![0; plan.total_len()];
         file.read_exact(&mut bytes)?;
         Ok(Some(Self { bytes }))
+    }
+
+    /// A record that another process wrote.
+    pub(crate) fn of_record(mem: ReadMem<'_>) -> Self {
+        let words = (0..mem.len() / 8).map(|i| mem.load_u64(i * 8).unwrap_or(0).to_le_bytes());
+        Self { bytes: words.flatten().collect() }
+    }
+
+    /// Whether a copy of a group was left in mid-update.
+    pub(crate) fn is_odd(&self, desc: &GroupDesc) -> bool {
+        self.u32(desc.offset) & 1 == 1
+    }
+
+    /// Whether no update of a group ever ended.
+    pub(crate) fn was_never_written(&self, desc: &GroupDesc) -> bool {
+        // Odd since the record was made, and the next odd number in the first update.
+        matches!(self.u32(desc.offset), 1 | 3)
     }
 
     fn u32(&self, at: usize) -> u32 {

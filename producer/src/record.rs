@@ -1,7 +1,7 @@
 //! One record of a region, for its one writer.
 
 use domstat_layout::header::record;
-use domstat_layout::{GroupSpan, RecordKind, TwinSpans};
+use domstat_layout::{GroupSpan, RecordKind, TwinSpans, WriteMem};
 
 use crate::pieces::Piece;
 
@@ -32,6 +32,30 @@ impl RecordCore {
             }
         }
         Self { piece, kind, active: 0, taken: 0 }
+    }
+
+    /// Takes a record that another writer wrote: what is active stays, and the rest is left in mid-update.
+    pub(crate) fn adopt(
+        piece: Piece,
+        kind: RecordKind,
+        groups: impl IntoIterator<Item = GroupSpan>,
+    ) -> Self {
+        let mem = piece.mem();
+        let bits = mem.as_read().load_u64(kind.active_offset()).unwrap_or(0);
+        let mut active = 0;
+        for span in groups {
+            match mem.group(span.offset, span.size) {
+                Some(_) if bits & span.mask != 0 => active |= span.mask,
+                Some(mut group) => group.suspend(),
+                None => {}
+            }
+        }
+        Self { piece, kind, active, taken: 0 }
+    }
+
+    /// The record's memory.
+    pub(crate) fn mem(&self) -> WriteMem<'_> {
+        self.piece.mem()
     }
 
     #[inline(always)]

@@ -11,14 +11,18 @@ use rustix::fs::SealFlags;
 use rustix::thread::futex;
 use tempfile::NamedTempFile;
 
+use crate::frame::FrameFiles;
 use crate::pieces::{GuardedMap, Piece};
 use crate::region_file::{self, same_file};
-use crate::{AnnounceError, Announcement, CreateError, Plan, RegionTruncated};
+use crate::{
+    AnnounceError, Announcement, CreateError, Frame, FrameWriters, HandOverError, Plan,
+    RegionTruncated,
+};
 
 /// Where a region's bytes are.
 pub(crate) enum Storage {
     Memfd(OwnedFd),
-    Frames(Vec<OwnedFd>),
+    Frames(FrameFiles),
     /// `temp` until it is published; then the file at `path`.
     File {
         temp: Option<NamedTempFile>,
@@ -71,6 +75,34 @@ impl Unpublished {
         (self.incarnation, self.continues) = (incarnation, true);
     }
 
+    /// Hands a record to another process, which from here on is its only writer: consumes its writers, and
+    /// returns what that process needs to make them again ([`FrameWriters::from_frame`]). What was written here
+    /// stays in the record. Where a record's frame holds its distributions, too, their writers go with it, as a pair.
+    ///
+    /// Publish when every process has mapped what it was handed: publishing seals the memory, and what is sealed
+    /// cannot be mapped writable any more. The process can harm its own record and no other; who gets the
+    /// dom record gets the region's header.
+    ///
+    /// # Errors
+    /// [`HandOverError`]; the writers are dropped, [`Unpublished::take_back`] does not have them.
+    pub fn hand_over<W: FrameWriters>(&mut self, writers: W) -> Result<Frame, HandOverError> {
+        match &mut self.storage {
+            Storage::Frames(files) => files.hand_over(writers),
+            _ => Err(HandOverError::NotInFrames),
+        }
+    }
+
+    /// As [`Region::take_back`], before the region is published.
+    ///
+    /// # Errors
+    /// [`HandOverError`].
+    pub fn take_back<W: FrameWriters>(&mut self, index: u32) -> Result<W, HandOverError> {
+        match &mut self.storage {
+            Storage::Frames(files) => files.take_back(index),
+            _ => Err(HandOverError::NotInFrames),
+        }
+    }
+
     /// Makes the region visible: seals a memfd, stores `state` and then `magic`, and puts a file
     /// in its place.
     ///
@@ -88,11 +120,7 @@ impl Unpublished {
             Storage::Memfd(fd) => {
                 rustix::fs::fcntl_add_seals(fd, seals).map_err(os("seal the memfd"))?
             }
-            Storage::Frames(fds) => {
-                for fd in fds {
-                    rustix::fs::fcntl_add_seals(fd, seals).map_err(os("seal a frame"))?;
-                }
-            }
+            Storage::Frames(files) => files.seal()?,
             Storage::File { .. } | Storage::Caller => {}
         }
         let mem = dom.mem();
@@ -192,14 +220,60 @@ impl Region {
         }
     }
 
-    /// The memfds that hold the region if each record has its own: the dom record's, then one
-    /// for each vCPU, then one for what follows. Empty otherwise.
+    /// The memfds that hold the region if each record has its own, in the order of the region: the dom
+    /// record's, then one for each record of every array, then the schema's. Empty otherwise.
     #[must_use]
     pub fn frame_fds(&self) -> Vec<BorrowedFd<'_>> {
         match &self.storage {
-            Storage::Frames(fds) => fds.iter().map(AsFd::as_fd).collect(),
+            Storage::Frames(files) => files.fds(),
             _ => Vec::new(),
         }
+    }
+
+    /// Takes back record `index` that was handed to another process, after that has exited: this process has the
+    /// memory mapped, and goes on with it. What was left in mid-update is made whole: of a group with a twin
+    /// the write before it, of one without its counters; other words are not produced until they are written
+    /// again. [`last`](crate::BlkWriter::last) has the values.
+    ///
+    /// Counters go on, with the same generation. If something else is in the slot from here on,
+    /// [`renew`](crate::BlkWriter::renew) it. The share of a device stays for as long as the device does: leave it as it is, or hand
+    /// it to the next process, which goes on from it.
+    ///
+    /// # Errors
+    /// [`HandOverError`], for example if the record was not handed out.
+    pub fn take_back<W: FrameWriters>(&mut self, index: u32) -> Result<W, HandOverError> {
+        match &mut self.storage {
+            Storage::Frames(files) => files.take_back(index),
+            _ => Err(HandOverError::NotInFrames),
+        }
+    }
+
+    /// Hands a record to another process, as [`Unpublished::hand_over`] does, in new memory, since sealed
+    /// memory cannot be mapped writable again. When the process has mapped it, call [`Region::replace_frames`].
+    /// Until then consumers see the record as its writers leave it here.
+    ///
+    /// # Errors
+    /// [`HandOverError`]; the writers are dropped, and so the record is not written any more.
+    pub fn hand_over<W: FrameWriters>(&mut self, writers: W) -> Result<Frame, HandOverError> {
+        match &mut self.storage {
+            Storage::Frames(files) => files.hand_over_anew(writers),
+            _ => Err(HandOverError::NotInFrames),
+        }
+    }
+
+    /// Seals the memory of the records that were handed over since the region was published, puts it in the
+    /// place of the old, and notifies. Returns how many there are. Consumers that attach from here on get the new
+    /// memory, once [`Served::update`](crate::Served::update) was called; those that are attached see the record as
+    /// stalled, and reattach.
+    ///
+    /// # Errors
+    /// [`CreateError::Frame`] if a process did to its frame what it must not: take the record back. Frames before
+    /// it are replaced.
+    pub fn replace_frames(&mut self) -> Result<usize, CreateError> {
+        let Storage::Frames(files) = &mut self.storage else { return Ok(0) };
+        let replaced = files.replace();
+        self.notify();
+        replaced
     }
 
     /// Bytes of the whole region: whole pages.

@@ -320,9 +320,38 @@ impl Server {
 /// The same memory behind a description of its own, opened for reading: what is handed out can
 /// neither be written through nor mapped writable, in any process.
 fn for_reading(fd: BorrowedFd<'_>) -> Result<OwnedFd, ServeError> {
+    if rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY) {
+        return fd
+            .try_clone_to_owned()
+            .map_err(|source| ServeError::Os { action: "duplicate a descriptor".into(), source });
+    }
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(os(format!("open {path} for reading")))
+}
+
+impl Served {
+    /// Serves what the region's memory is now: after [`Region::replace_frames`]. Who is attached stays so, and finds
+    /// the new memory when it asks again.
+    ///
+    /// # Errors
+    /// [`ServeError`]; the memory that was served before is.
+    pub fn update(&mut self, region: &Region) -> Result<(), ServeError> {
+        let fds = match region.as_fd() {
+            Some(fd) => vec![fd],
+            None => region.frame_fds(),
+        };
+        let fds: Vec<_> = fds.into_iter().map(for_reading).collect::<Result<_, _>>()?;
+        let brief = self.entry.brief.clone();
+        if fds.len() as u64 != u64::from(brief.nr_fds) || region.incarnation() != brief.incarnation
+        {
+            return Err(ServeError::NoDescriptor);
+        }
+        self.entry = Arc::new(Entry { brief, fds });
+        let mut state = self.shared.state();
+        state.entries.insert(self.entry.brief.name.to_string(), Arc::clone(&self.entry));
+        Ok(())
+    }
 }
 
 impl Drop for Served {

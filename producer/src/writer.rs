@@ -15,9 +15,11 @@ use crate::predecessor::LastGroup;
 use crate::record::RecordCore;
 
 mod distribution;
+mod from_frame;
 mod group;
 mod requests;
 
+pub use from_frame::FrameWriters;
 pub use group::GroupWriter;
 pub use requests::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 
@@ -32,6 +34,8 @@ struct RecordWriter {
     last: Vec<LastGroup>,
     /// The groups that have writers of their own.
     taken: Vec<group::Taken>,
+    /// The record's position in its array.
+    index: u32,
 }
 
 impl RecordWriter {
@@ -41,8 +45,9 @@ impl RecordWriter {
         groups: &'static [&'static GroupDesc],
         arch: Option<ArchWriter>,
     ) -> Self {
+        let index = from_frame::index_of(&piece, kind);
         let record = RecordCore::new(piece, kind, groups.iter().map(|group| group.span()));
-        Self { record, groups, generation: 0, arch, last: Vec::new(), taken: Vec::new() }
+        Self { record, groups, generation: 0, arch, last: Vec::new(), taken: Vec::new(), index }
     }
 
     /// Takes over what an earlier process left of the record.
@@ -140,6 +145,12 @@ impl DomWriter {
         std::mem::take(&mut self.0.last)
     }
 
+    /// What an earlier process left of a group, as [`BlkWriter::last`].
+    #[must_use]
+    pub fn last<G: DomGroup>(&self) -> Option<G> {
+        self.0.last()
+    }
+
     /// Publishes the group that was described at position `index` of the domain's arch slot
     /// ([`crate::RegionBuilder::arch_dom`]), a word for each of its words. False if there is no such
     /// group, or it has another number of words.
@@ -213,6 +224,13 @@ macro_rules! array_writer {
             /// Marks the group as no longer produced, for example of what was unplugged.
             pub fn deactivate<G: $group>(&mut self) {
                 self.0.deactivate(G::DESC);
+            }
+
+            /// What an earlier process left of a group in the memory that this one took over, for counters to
+            /// go on from; `None` if it left nothing, or nothing was taken over.
+            #[must_use]
+            pub fn last<G: $group>(&self) -> Option<G> {
+                self.0.last()
             }
 
             /// Which tenant of the slot is written.

@@ -1,6 +1,5 @@
 //! Files behind regions: kind, length, seals and locks.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -96,7 +95,7 @@ pub(crate) fn is_same_file(path: &Path, file: BorrowedFd<'_>) -> bool {
 }
 
 /// Length of a file that can be mapped.
-pub(crate) fn length(file: &File, what: &str) -> Result<u64, AttachError> {
+pub(crate) fn length(file: impl AsFd, what: &str) -> Result<u64, AttachError> {
     let stat =
         rustix::fs::fstat(file).map_err(|e| AttachError::os(format!("look at {what}"), e))?;
     let found = match FileType::from_raw_mode(stat.st_mode) {
@@ -112,6 +111,8 @@ pub(crate) fn length(file: &File, what: &str) -> Result<u64, AttachError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use rustix::fs::{Mode, OFlags};
 
     use super::*;

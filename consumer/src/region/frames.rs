@@ -17,9 +17,9 @@ const MAX_FRAMES: usize = 32_768;
 
 impl Region {
     /// Attaches to a page-granular region whose records have frames of their own: `dom` holds the
-    /// dom record and the domain's arch slot, `others` one vCPU record each, in order, and last,
-    /// if the region has more than these, a frame with all that follows. They are mapped side by
-    /// side.
+    /// dom record and what belongs to it, `others` one record each and last the schema, in the order of the
+    /// region; or, as of earlier producers, one vCPU record each, and last a frame with all that follows. They are
+    /// mapped side by side.
     ///
     /// # Errors
     /// [`AttachError`], which says what to do.
@@ -48,19 +48,7 @@ impl Region {
         if !whole_pages || dom_len < vcpus.offs as u64 {
             return Err(frame(0, dom_len, vcpus.offs.next_multiple_of(page) as u64));
         }
-        // Where each frame goes, and how much of it is looked at.
-        let mut places = (0..vcpus.nr)
-            .filter_map(|i| Some((vcpus.offset(i)?, vcpus.stride)))
-            .collect::<Vec<_>>();
-        if geometry.end() > vcpus.end() {
-            places.push((vcpus.end(), geometry.end() - vcpus.end()));
-        }
-        if places.len() > MAX_FRAMES {
-            return Err(AttachError::TooManyFrames { found: places.len(), most: MAX_FRAMES });
-        }
-        if others.len() != places.len() {
-            return Err(frame(others.len(), 0, vcpus.stride as u64));
-        }
+        let places = places(&geometry, others, page)?;
         let os = |e| AttachError::os("map the frames", e);
         let mut range = Reserved::new(geometry.end().next_multiple_of(page)).map_err(os)?;
         range.map(0, vcpus.offs, &file).map_err(os)?;
@@ -82,4 +70,46 @@ impl Region {
         let shrinkable = if lasting { None } else { mapping.shrinkable(lens)? };
         Self::validate(mapping, shrinkable, backing, files, what)
     }
+}
+
+/// Where each of the frames after the dom record's goes, and how much of it is looked at.
+fn places(
+    geometry: &Geometry,
+    others: &[impl AsFd],
+    page: usize,
+) -> Result<Vec<(usize, usize)>, AttachError> {
+    let vcpus = geometry.array(RecordKind::Vcpu);
+    let rest = geometry.end().saturating_sub(vcpus.end());
+    let nr = vcpus.nr as usize + usize::from(rest > 0);
+    let found = nr.max(others.len());
+    if found > MAX_FRAMES {
+        return Err(AttachError::TooManyFrames { found, most: MAX_FRAMES });
+    }
+    if others.len() < nr {
+        let (index, expected) = (others.len(), vcpus.stride as u64);
+        return Err(AttachError::Frame { index, found: 0, expected });
+    }
+    let each = (0..vcpus.nr).filter_map(|i| Some((vcpus.offset(i)?, vcpus.stride)));
+    if others.len() == nr {
+        return Ok(each.chain((rest > 0).then_some((vcpus.end(), rest))).collect());
+    }
+    // What follows the vCPUs is cut further: the frames lie side by side, each as long as it is. Only the
+    // schema, which is in the last, says where all of the records are.
+    let mut places: Vec<_> = each.collect();
+    let mut at = vcpus.end();
+    for (i, fd) in others.iter().enumerate().skip(places.len()) {
+        let found = length(fd, "a record's frame")?;
+        let left = geometry.end().next_multiple_of(page).saturating_sub(at);
+        let is_last = i + 1 == others.len();
+        let len = usize::try_from(found).ok().filter(|len| {
+            let fits = if is_last { *len >= left } else { *len < left };
+            *len > 0 && len.is_multiple_of(page) && fits
+        });
+        let Some(len) = len else {
+            return Err(AttachError::Frame { index: i + 1, found, expected: left as u64 });
+        };
+        places.push((at, len.min(left)));
+        at += len.min(left);
+    }
+    Ok(places)
 }
