@@ -31,4 +31,5 @@ for page in README.md docs/tutorial.md docs/c-authors.md docs/devices.md; do
     xtask embed "$page" | hold "$page"
 done
 xtask limits docs/trust.md | hold docs/trust.md
+xtask specification docs/spec.md | hold docs/spec.md
 cargo run --quiet --locked -p domstat -- abi show --svg | hold docs/region.svg

@@ -1,5 +1,6 @@
 //! What the cross-crate tests share.
 
+pub mod answers;
 pub mod daemon;
 pub mod faults;
 pub mod golden;
@@ -9,6 +10,7 @@ mod readme;
 pub mod sandbox;
 pub mod skip;
 pub mod unguarded;
+pub mod vectors;
 
 use domstat_layout::latest::{Memory, Runstate};
 use domstat_layout::{Group, Ns, Word};

@@ -8,6 +8,7 @@ mod embed;
 mod limits;
 mod metrics_table;
 mod rules_table;
+mod specification;
 
 use std::error::Error;
 
@@ -22,6 +23,7 @@ usage: xtask NAME
   commands         first part of docs/reference.md: the help of every command
   embed PAGE       the page, with every program in it as its file stands
   limits PAGE      the page, with the table of limits
+  specification PAGE  the page, with its tables of words, limits and clauses
   metrics-table    second part of docs/reference.md: the exporter's series";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,6 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["commands"] => commands::print()?,
         ["embed", page] => print!("{}", embed::embed(&std::fs::read_to_string(page)?)?),
         ["limits", page] => print!("{}", limits::page(&std::fs::read_to_string(page)?)?),
+        ["specification", page] => {
+            print!("{}", specification::page(&std::fs::read_to_string(page)?)?);
+        }
         ["metrics-table"] => metrics_table::print(),
         _ => return Err(USAGE.into()),
     }
