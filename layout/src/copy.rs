@@ -218,7 +218,9 @@ mod x86_64 {
     use core::arch::asm;
     use core::arch::x86_64::{__m128i, _MM_HINT_T0, _mm_prefetch};
 
+    #[cfg(feature = "wide-copy")]
     cpufeatures::new!(avx, "avx");
+    #[cfg(feature = "wide-copy")]
     cpufeatures::new!(avx512, "avx512f");
 
     pub(super) const HAS_16_BYTE: bool = true;
@@ -227,12 +229,26 @@ mod x86_64 {
     /// (XCR0) means nothing to code that runs below an operating system.
     const OS: bool = cfg!(not(target_os = "none"));
 
+    #[cfg(feature = "wide-copy")]
     pub(super) fn has_32_byte() -> bool {
         OS && avx::get()
     }
 
+    #[cfg(feature = "wide-copy")]
     pub(super) fn has_64_byte() -> bool {
         OS && avx512::get()
+    }
+
+    /// What the target promises, without asking the CPU.
+    #[cfg(not(feature = "wide-copy"))]
+    pub(super) fn has_32_byte() -> bool {
+        OS && cfg!(target_feature = "avx")
+    }
+
+    /// As above.
+    #[cfg(not(feature = "wide-copy"))]
+    pub(super) fn has_64_byte() -> bool {
+        OS && cfg!(target_feature = "avx512f")
     }
 
     /// Asks the CPU to fetch `len` bytes from `at` on into its cache: a hint about an address, which

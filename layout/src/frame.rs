@@ -31,6 +31,8 @@
 //!   leaves the groups of the old one in mid-update, but for those that say which device a share is of, and
 //!   hands the new one to consumers; the region's incarnation stays.
 
+use core::fmt;
+
 use crate::geometry::{Frame, FrameError, Geometry, GeometryError, RecordTable, RecordTableError};
 use crate::geometry::{FramePart, Section};
 use crate::header::{DOM_HEADER_LEN, DomHeader, MAX_REGION_LEN, dom};
@@ -68,17 +70,15 @@ pub struct Description {
 }
 
 /// A description that cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DescriptionError {
     /// Fewer bytes than a header, or more than the longest schema.
-    #[error("a frame's description has {SCHEMA_AT} to {MAX_LEN} bytes, not {found}")]
     Length {
         /// Bytes there are.
         found: usize,
     },
     /// A word of the description itself is wrong.
-    #[error("a frame's description: {field} at byte {offset} is {found:#x}")]
     Word {
         /// Name of the word.
         field: &'static str,
@@ -88,22 +88,68 @@ pub enum DescriptionError {
         found: u64,
     },
     /// The header does not describe a usable region.
-    #[error("a frame's description: {0}")]
-    Geometry(#[from] GeometryError),
+    Geometry(GeometryError),
     /// The table of records cannot be used.
-    #[error("a frame's description: {0}")]
-    Records(#[from] RecordTableError),
+    Records(RecordTableError),
     /// The region has no frames.
-    #[error("a frame's description: {0}")]
-    Frames(#[from] FrameError),
+    Frames(FrameError),
     /// There is no such record, or it lies in the frame of another.
-    #[error("a frame's description: the region has no frame of {} {index}", .kind.name())]
     NoSuchRecord {
         /// The kind.
         kind: RecordKind,
         /// The index.
         index: u32,
     },
+}
+
+impl fmt::Display for DescriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { found } => {
+                write!(f, "a frame's description has {SCHEMA_AT} to {MAX_LEN} bytes, not {found}")
+            }
+            Self::Word { field, offset, found } => {
+                write!(f, "a frame's description: {field} at byte {offset} is {found:#x}")
+            }
+            Self::Geometry(n) => write!(f, "a frame's description: {n}"),
+            Self::Records(n) => write!(f, "a frame's description: {n}"),
+            Self::Frames(n) => write!(f, "a frame's description: {n}"),
+            Self::NoSuchRecord { kind, index } => write!(
+                f,
+                "a frame's description: the region has no frame of {} {index}",
+                kind.name()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for DescriptionError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Geometry(e) => Some(e),
+            Self::Records(e) => Some(e),
+            Self::Frames(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<GeometryError> for DescriptionError {
+    fn from(e: GeometryError) -> Self {
+        Self::Geometry(e)
+    }
+}
+
+impl From<RecordTableError> for DescriptionError {
+    fn from(e: RecordTableError) -> Self {
+        Self::Records(e)
+    }
+}
+
+impl From<FrameError> for DescriptionError {
+    fn from(e: FrameError) -> Self {
+        Self::Frames(e)
+    }
 }
 
 impl Description {

@@ -83,29 +83,24 @@ impl Section {
 }
 
 /// A header that cannot be used, and what a reader would have to see instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GeometryError {
     /// Fewer bytes than a dom header.
-    #[error("the region has {mapped_len} bytes, fewer than the {DOM_HEADER_LEN} of a header")]
     TooShort {
         /// Bytes there are.
         mapped_len: usize,
     },
     /// `magic` is zero: the producer has not published yet.
-    #[error("the region is not published yet (magic is 0)")]
     NotReady,
     /// The magic of a producer with the other byte order.
-    #[error("the region is big-endian: its producer does not follow the layout")]
     WrongEndian,
     /// Not a region, or one of an incompatible ABI.
-    #[error("not a domstat region: magic at byte 0 is {found:#010x}, expected {DOM_MAGIC:#010x}")]
     WrongMagic {
         /// The word found.
         found: u32,
     },
     /// A header word is out of its bounds.
-    #[error("header word {field} at byte {offset} is {found}, expected {expected} (rule {rule})")]
     Word {
         /// The rule of the ABI that it breaks.
         rule: Rule,
@@ -119,6 +114,31 @@ pub enum GeometryError {
         found: u64,
     },
 }
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { mapped_len } => write!(
+                f,
+                "the region has {mapped_len} bytes, fewer than the {DOM_HEADER_LEN} of a header"
+            ),
+            Self::NotReady => write!(f, "the region is not published yet (magic is 0)"),
+            Self::WrongEndian => {
+                write!(f, "the region is big-endian: its producer does not follow the layout")
+            }
+            Self::WrongMagic { found } => write!(
+                f,
+                "not a domstat region: magic at byte 0 is {found:#010x}, expected {DOM_MAGIC:#010x}"
+            ),
+            Self::Word { rule, field, offset, expected, found } => write!(
+                f,
+                "header word {field} at byte {offset} is {found}, expected {expected} (rule {rule})"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for GeometryError {}
 
 /// What a header word should have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

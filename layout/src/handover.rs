@@ -50,6 +50,8 @@
 //! * Bodies grow at their end only, and who receives a longer one uses what it knows. Reserved
 //!   words are sent as 0 and not looked at. An incompatible change would be a new magic.
 
+use core::fmt;
+
 use crate::header::MAX_VCPUS;
 
 mod codec;
@@ -136,25 +138,34 @@ pub struct Domain<'a> {
 }
 
 /// Why a daemon refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// 1: no domain of that name and incarnation is served.
-    #[error("no such domain is served there")]
     NoSuchDomain,
     /// 2: the peer is not among those who may read.
-    #[error("this user is not admitted")]
     NotAdmitted,
     /// 3: the daemon does not know this kind of request.
-    #[error("it does not know such requests")]
     UnknownRequest,
     /// 4: the daemon has as many clients as it takes.
-    #[error("it has too many clients: try again later")]
     Busy,
     /// A number that this build does not know.
-    #[error("it refused, for reason {0}")]
     Other(u32),
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchDomain => write!(f, "no such domain is served there"),
+            Self::NotAdmitted => write!(f, "this user is not admitted"),
+            Self::UnknownRequest => write!(f, "it does not know such requests"),
+            Self::Busy => write!(f, "it has too many clients: try again later"),
+            Self::Other(n) => write!(f, "it refused, for reason {n}"),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
 
 impl Refusal {
     const fn number(self) -> u32 {
@@ -179,11 +190,10 @@ impl Refusal {
 }
 
 /// Why a packet is not a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
     /// Shorter than its kind is.
-    #[error("the message has {found} bytes and needs {needed}")]
     TooShort {
         /// Bytes there are.
         found: usize,
@@ -191,13 +201,11 @@ pub enum MessageError {
         needed: usize,
     },
     /// Another protocol, or an incompatible version of this one.
-    #[error("not the hand-over protocol: magic {found:#010x}, expected {MAGIC:#010x}")]
     Magic {
         /// The word found.
         found: u32,
     },
     /// `len` is not the packet's length.
-    #[error("the message says that it has {stated} bytes, and has {found}")]
     Length {
         /// What it says.
         stated: u32,
@@ -205,7 +213,6 @@ pub enum MessageError {
         found: usize,
     },
     /// Not one that this side is sent; answered, not punished.
-    #[error("unknown kind of message {kind} (request {id})")]
     Kind {
         /// The kind.
         kind: u16,
@@ -213,15 +220,34 @@ pub enum MessageError {
         id: u32,
     },
     /// A name that is empty, too long, or no text.
-    #[error("a domain's name is 1 to {MAX_NAME} bytes of text")]
     Name,
     /// A number of descriptors that no domain has.
-    #[error("a domain with {found} descriptors")]
     Descriptors {
         /// How many.
         found: u32,
     },
 }
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { found, needed } => {
+                write!(f, "the message has {found} bytes and needs {needed}")
+            }
+            Self::Magic { found } => {
+                write!(f, "not the hand-over protocol: magic {found:#010x}, expected {MAGIC:#010x}")
+            }
+            Self::Length { stated, found } => {
+                write!(f, "the message says that it has {stated} bytes, and has {found}")
+            }
+            Self::Kind { kind, id } => write!(f, "unknown kind of message {kind} (request {id})"),
+            Self::Name => write!(f, "a domain's name is 1 to {MAX_NAME} bytes of text"),
+            Self::Descriptors { found } => write!(f, "a domain with {found} descriptors"),
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
 
 /// Whether a domain of this name can be handed over.
 #[must_use]

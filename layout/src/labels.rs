@@ -18,43 +18,56 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct LabelText(pub [u8; 1024]);
 
 /// Why a text is not one of labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LabelError {
     /// It is not terminated, or not UTF-8.
-    #[error("the labels are not UTF-8 terminated within 1024 bytes")]
     Text,
     /// The labels need more room than there is.
-    #[error("the labels need {len} bytes, more than {}", LabelText::MAX_LEN)]
     TooLong {
         /// Bytes that they need.
         len: usize,
     },
     /// A line has no `=`, or the last has no end.
-    #[error("label {index} is not a line of key=value")]
     Line {
         /// Which label, from 0 on.
         index: usize,
     },
     /// A key is empty or has other characters than a-z, 0-9, `_` and `.`.
-    #[error("label {index}: a key has 1 or more of a-z, 0-9, _ and .")]
     Key {
         /// Which label, from 0 on.
         index: usize,
     },
     /// A value has a control character: it could not be told from the end of the line.
-    #[error("label {index}: a value has no control characters")]
     Value {
         /// Which label, from 0 on.
         index: usize,
     },
     /// Two labels have the same key.
-    #[error("label {index} has the key of an earlier one")]
     Twice {
         /// Which label, from 0 on.
         index: usize,
     },
 }
+
+impl fmt::Display for LabelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => write!(f, "the labels are not UTF-8 terminated within 1024 bytes"),
+            Self::TooLong { len } => {
+                write!(f, "the labels need {len} bytes, more than {}", LabelText::MAX_LEN)
+            }
+            Self::Line { index } => write!(f, "label {index} is not a line of key=value"),
+            Self::Key { index } => {
+                write!(f, "label {index}: a key has 1 or more of a-z, 0-9, _ and .")
+            }
+            Self::Value { index } => write!(f, "label {index}: a value has no control characters"),
+            Self::Twice { index } => write!(f, "label {index} has the key of an earlier one"),
+        }
+    }
+}
+
+impl core::error::Error for LabelError {}
 
 impl LabelText {
     /// No labels are produced: every bit is set.

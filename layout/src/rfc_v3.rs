@@ -28,6 +28,8 @@
 //! The patches as mailed scale the stride by the record's size, so that vCPU `n` is record
 //! `n * size` and all but the first few lie outside the page: [`is_scaled`] recognizes it.
 
+use core::fmt;
+
 use crate::geometry::Expected;
 use crate::header::MAX_VCPUS;
 use crate::mem::ReadMem;
@@ -119,26 +121,22 @@ pub struct Geometry {
 }
 
 /// Why a header cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GeometryError {
     /// Fewer bytes than a header.
-    #[error("the region has {mapped_len} bytes, fewer than the {HEADER_LEN} of an RFC v3 header")]
     TooShort {
         /// Bytes there are.
         mapped_len: usize,
     },
     /// The magic of a producer with the other byte order.
-    #[error("the RFC v3 region is big-endian, which is not supported")]
     WrongEndian,
     /// Another layout, or none.
-    #[error("not an RFC v3 region: magic at byte 0 is {found:#010x}, expected {MAGIC:#010x}")]
     WrongMagic {
         /// The word found.
         found: u32,
     },
     /// A header word is out of its bounds.
-    #[error("RFC v3 header word {field} at byte {offset} is {found}, expected {expected}")]
     Word {
         /// The checker's rule that it breaks, for example `R02`.
         rule: &'static str,
@@ -152,6 +150,30 @@ pub enum GeometryError {
         found: u32,
     },
 }
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { mapped_len } => write!(
+                f,
+                "the region has {mapped_len} bytes, fewer than the {HEADER_LEN} of an RFC v3 header"
+            ),
+            Self::WrongEndian => {
+                write!(f, "the RFC v3 region is big-endian, which is not supported")
+            }
+            Self::WrongMagic { found } => write!(
+                f,
+                "not an RFC v3 region: magic at byte 0 is {found:#010x}, expected {MAGIC:#010x}"
+            ),
+            Self::Word { field, offset, expected, found, .. } => write!(
+                f,
+                "RFC v3 header word {field} at byte {offset} is {found}, expected {expected}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for GeometryError {}
 
 impl Geometry {
     /// Validates a copy of the header against the bytes that are mapped.

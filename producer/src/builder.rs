@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "file")]
+use std::path::Path;
 use std::sync::Arc;
 
 use domstat_layout::directory::MEMFD_PREFIX;
@@ -17,15 +18,16 @@ use rustix::fs::SealFlags;
 
 use crate::arch::{ArchLayout, ArchWriter};
 use crate::frame::FrameFiles;
-use crate::memfd::{allocate, map, map_guarded, memfd, os, random};
+use crate::memfd::{allocate, map, memfd, os, random};
 use crate::pieces::{Pages, Piece, RegionMemory, caller_frames};
 use crate::plan::LayoutOptions;
 use crate::region::Storage;
+#[cfg(feature = "file")]
+use crate::region_file::RegionFile;
 use crate::writer::write_once;
 use crate::{
     BlkHistWriter, BlkQueueWriter, BlkWriter, CreateError, DomWriter, NetQueueWriter, NetWriter,
-    Placement, Plan, PlanError, Unpublished, VcpuHistWriter, VcpuWriter, region_file,
-    schema_writer,
+    Placement, Plan, PlanError, Unpublished, VcpuHistWriter, VcpuWriter, schema_writer,
 };
 
 /// Says what a region is for and how it is laid out, then creates it.
@@ -392,22 +394,12 @@ impl RegionBuilder {
     ///
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
+    #[cfg(feature = "file")]
     pub fn create_file(self, path: impl AsRef<Path>) -> Result<Created, CreateError> {
         let plan = self.plan()?;
-        let path: PathBuf = path.as_ref().to_owned();
-        region_file::refuse_to_replace(&path)?;
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        region_file::sweep(dir);
-        let temp = region_file::temporary(dir)?;
-        let file = temp.as_file();
-        let in_dir = || format!("allocate {} bytes in {}", plan.total_len(), dir.display());
-        allocate(file, plan.total_len()).map_err(os(in_dir))?;
-        let (whole, map) = map_guarded(file)?;
+        let (whole, file) = RegionFile::create(path.as_ref(), plan.total_len())?;
         let memory = RegionMemory::whole(whole, plan.geometry());
-        self.create(plan, &memory, Storage::File { temp: Some(temp), path, map })
+        self.create(plan, &memory, Storage::File(file))
     }
 
     /// Creates the region in pages that the caller owns: `dom` holds the dom record and, if

@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use crate::region_file::same_file;
-
 /// Name of the lock's file, which is there only while somebody has it or waits for it.
 const NAME: &str = ".lock";
 /// How long the lock is waited for: its owners make one entry and are done.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// Whether `path` is a name of `file`.
+pub(crate) fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
 
 /// The lock; dropping it gives it up.
 ///

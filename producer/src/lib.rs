@@ -36,6 +36,18 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! All are on by default. Without any, this crate and what it needs are 6 crates and the 5 that run in
+//! the compiler: `default-features = false`.
+//!
+//! | feature | for | crates |
+//! |---|---|---|
+//! | `file` | `RegionBuilder::create_file` | domstat-sigbus, libc, tempfile |
+//! | `server` | `Server`, `listen_at` | nix, thiserror |
+//! | `systemd` | the module `systemd` | sd-notify |
+//! | `thread-clock` | [`ThreadTimes`] where `/proc` is missing | nix |
 
 mod announce;
 mod arch;
@@ -52,10 +64,13 @@ mod plan;
 mod predecessor;
 mod record;
 mod region;
+#[cfg(feature = "file")]
 mod region_file;
 mod runstate;
 mod schema_writer;
+#[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "systemd")]
 pub mod systemd;
 mod thread_times;
 mod writer;
@@ -73,6 +88,7 @@ pub use pieces::Pages;
 pub use plan::{Placement, Plan};
 pub use region::{Region, Retirer, Unpublished};
 pub use runstate::RunstateTracker;
+#[cfg(feature = "server")]
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
 pub use thread_times::{KvmExits, ThreadSample, ThreadTimes};
 pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};

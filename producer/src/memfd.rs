@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 
 use domstat_layout::directory::MAX_NAME_LEN;
-use memmap2::MmapOptions;
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode};
 
 use crate::CreateError;
-use crate::pieces::{GuardedMap, Piece};
+use crate::pieces::{Mapping, Piece};
 
 pub(crate) fn os(action: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> CreateError {
     move |source| CreateError::Os { action: action(), source }
@@ -51,21 +49,7 @@ pub(crate) fn allocate(file: &File, len: usize) -> io::Result<()> {
 
 /// Maps the file, which has `len` bytes.
 pub(crate) fn map(file: &File, len: usize, action: &str) -> Result<Piece, CreateError> {
-    let map = MmapOptions::new().len(len).map_raw(file).map_err(os(|| action.to_owned()))?;
-    Piece::of_map(map).ok_or(CreateError::Pages {
-        what: action.to_owned(),
-        found: len,
-        expected: len,
-    })
-}
-
-/// As [`map`], of a file that others can truncate.
-pub(crate) fn map_guarded(file: &File) -> Result<(Piece, Arc<GuardedMap>), CreateError> {
-    let action = || "map the region".to_owned();
-    let map = MmapOptions::new().map_raw(file).map_err(os(action))?;
-    let len = map.len();
-    let misfit = || CreateError::Pages { what: action(), found: len, expected: len };
-    Piece::of_file(map).map_err(os(action))?.ok_or_else(misfit)
+    Mapping::new(file, len).map(Piece::of_map).map_err(os(|| action.to_owned()))
 }
 
 pub(crate) fn random() -> Result<u64, CreateError> {

@@ -3,14 +3,16 @@
 
 use std::any::Any;
 use std::io;
-use std::ptr::NonNull;
+use std::os::fd::AsFd;
+use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use domstat_layout::header::record;
 use domstat_layout::{Geometry, RecordKind, WriteMem};
+#[cfg(feature = "file")]
 use domstat_sigbus::{Access, Guard};
-use memmap2::MmapRaw;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Pages that the caller owns: a hypervisor's own, or memory shared in some other way.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +58,44 @@ impl Pages {
 /// What keeps a region's memory alive.
 type Owner = Arc<dyn Any + Send + Sync>;
 
+/// A whole file, mapped readable and writable, shared with whoever else maps it.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: an address and a length, to be unmapped once, which any thread may do.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; nothing is reached through a reference to it.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the `len` bytes of `file`.
+    pub(crate) fn new(file: impl AsFd, len: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, at an address that the kernel chooses: nothing lies there.
+        let base = unsafe { mmap(null_mut(), len, access, MapFlags::SHARED, file, 0) }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { base, len })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: a mapping of ours, and nothing of it is used any more: it lives as long as the pieces do.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
 /// The mapping of a file that others can truncate.
+#[cfg(feature = "file")]
 pub(crate) struct GuardedMap {
     // Before the mapping, so that it is dropped first.
     guard: Guard,
-    _map: MmapRaw,
+    _map: Mapping,
 }
 
+#[cfg(feature = "file")]
 impl GuardedMap {
     pub(crate) fn is_lost(&self) -> bool {
         self.guard.is_lost()
@@ -79,22 +112,20 @@ pub(crate) struct Piece {
 
 impl Piece {
     /// A whole mapping of ours.
-    pub(crate) fn of_map(map: MmapRaw) -> Option<Self> {
-        let base = NonNull::new(map.as_mut_ptr())?;
-        let len = map.len();
-        // SAFETY: the mapping is readable, writable, page-aligned and `len` long, and stays so
-        // while `owner` below lives; MmapRaw gives out no references to its bytes; the file
+    pub(crate) fn of_map(map: Mapping) -> Self {
+        // SAFETY: the mapping is readable, writable, page-aligned and so long, and stays so
+        // while `owner` below lives; Mapping gives out no references to its bytes; the file
         // behind it was allocated to its full length by us. The memory is reached through
         // WriteMem only.
-        let mem = unsafe { WriteMem::new(base, len) };
-        Some(Self { mem, owner: Arc::new(map) })
+        let mem = unsafe { WriteMem::new(map.base, map.len) };
+        Self { mem, owner: Arc::new(map) }
     }
 
     /// As [`Piece::of_map`], of a file that others can truncate: an access past its end does not
     /// kill the process, and [`GuardedMap::is_lost`] says so.
-    pub(crate) fn of_file(map: MmapRaw) -> io::Result<Option<(Self, Arc<GuardedMap>)>> {
-        let Some(base) = NonNull::new(map.as_mut_ptr()) else { return Ok(None) };
-        let len = map.len();
+    #[cfg(feature = "file")]
+    pub(crate) fn of_file(map: Mapping) -> io::Result<(Self, Arc<GuardedMap>)> {
+        let (base, len) = (map.base, map.len);
         // SAFETY: a mapping of ours, in whole pages, since a region's file is; it is reached through
         // atomics only, and that what is written to a lost mapping goes nowhere harms nobody. The
         // guard is dropped before the mapping is.
@@ -108,7 +139,7 @@ impl Piece {
         let owner = Arc::new(GuardedMap { guard, _map: map });
         // SAFETY: as in `of_map`; an access that fails is made good by the guard.
         let mem = unsafe { WriteMem::new(base, len) };
-        Ok(Some((Self { mem, owner: Arc::clone(&owner) as Owner }, owner)))
+        Ok((Self { mem, owner: Arc::clone(&owner) as Owner }, owner))
     }
 
     /// Memory of this process alone: a copy of these bytes, up to the last multiple of 8.

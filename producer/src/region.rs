@@ -1,19 +1,17 @@
 //! A region's life: unpublished, live, retired.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use domstat_layout::header::{DOM_HEADER_LEN, dom};
 use domstat_layout::{Geometry, State};
 use rustix::fs::SealFlags;
 use rustix::thread::futex;
-use tempfile::NamedTempFile;
 
 use crate::frame::FrameFiles;
-use crate::pieces::{GuardedMap, Piece};
-use crate::region_file::{self, same_file};
+use crate::pieces::Piece;
+#[cfg(feature = "file")]
+use crate::region_file::RegionFile;
 use crate::{
     AnnounceError, Announcement, CreateError, Frame, FrameWriters, HandOverError, Plan,
     RegionTruncated,
@@ -23,12 +21,8 @@ use crate::{
 pub(crate) enum Storage {
     Memfd(OwnedFd),
     Frames(FrameFiles),
-    /// `temp` until it is published; then the file at `path`.
-    File {
-        temp: Option<NamedTempFile>,
-        path: PathBuf,
-        map: Arc<GuardedMap>,
-    },
+    #[cfg(feature = "file")]
+    File(RegionFile),
     Caller,
 }
 
@@ -109,7 +103,7 @@ impl Unpublished {
     /// # Errors
     /// [`CreateError`]; nothing is left behind.
     pub fn publish(self) -> Result<Region, CreateError> {
-        let Self { dom, mut storage, plan, incarnation, .. } = self;
+        let Self { dom, storage, plan, incarnation, .. } = self;
         let os = |action: &str| {
             let action = action.to_owned();
             move |e: rustix::io::Errno| CreateError::Os { action, source: e.into() }
@@ -121,7 +115,9 @@ impl Unpublished {
                 rustix::fs::fcntl_add_seals(fd, seals).map_err(os("seal the memfd"))?
             }
             Storage::Frames(files) => files.seal()?,
-            Storage::File { .. } | Storage::Caller => {}
+            #[cfg(feature = "file")]
+            Storage::File(_) => {}
+            Storage::Caller => {}
         }
         let mem = dom.mem();
         let visible = || {
@@ -133,13 +129,13 @@ impl Unpublished {
             found: mem.len(),
             expected: domstat_layout::header::DOM_HEADER_LEN,
         })?;
-        let mut file = None;
-        if let Storage::File { temp, path, .. } = &mut storage
-            && let Some(temp) = temp.take()
-        {
-            file = Some(region_file::put(temp, path)?);
+        #[cfg_attr(not(feature = "file"), expect(unused_mut))]
+        let mut region = Region { dom, storage, plan, incarnation, retired: false };
+        #[cfg(feature = "file")]
+        if let Storage::File(file) = &mut region.storage {
+            file.publish()?;
         }
-        Ok(Region { dom, storage, file, plan, incarnation, retired: false })
+        Ok(region)
     }
 }
 
@@ -148,8 +144,6 @@ impl Unpublished {
 pub struct Region {
     dom: Piece,
     storage: Storage,
-    /// The published file, locked for as long as this producer lives.
-    file: Option<File>,
     plan: Plan,
     incarnation: u64,
     retired: bool,
@@ -163,15 +157,11 @@ impl Region {
     /// # Errors
     /// [`RegionTruncated`]; publish the domain again.
     pub fn check(&self) -> Result<(), RegionTruncated> {
-        let (Some(file), Storage::File { path, map, .. }) = (&self.file, &self.storage) else {
-            return Ok(());
-        };
-        let mapped_len = self.len() as u64;
-        let file_len = file.metadata().map_or(0, |meta| meta.len());
-        if file_len < mapped_len || map.is_lost() {
-            return Err(RegionTruncated { path: path.clone(), mapped_len, file_len });
+        match &self.storage {
+            #[cfg(feature = "file")]
+            Storage::File(file) => file.check(self.len() as u64),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Reports that the domain has ended: `state` becomes retired, waiters are woken, a file is
@@ -198,10 +188,9 @@ impl Region {
         }
         self.retired = true;
         retire(&self.dom);
-        if let (Some(file), Storage::File { path, .. }) = (&self.file, &self.storage)
-            && same_file(file, path)
-        {
-            let _ = std::fs::remove_file(path);
+        #[cfg(feature = "file")]
+        if let Storage::File(file) = &self.storage {
+            file.remove();
         }
     }
 

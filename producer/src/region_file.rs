@@ -7,7 +7,8 @@
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domstat_layout::DOM_MAGIC;
@@ -15,8 +16,10 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tempfile::NamedTempFile;
 
-use crate::CreateError;
-use crate::memfd::os;
+use crate::dir_lock::same_file;
+use crate::memfd::{allocate, os};
+use crate::pieces::{GuardedMap, Mapping, Piece};
+use crate::{CreateError, RegionTruncated};
 
 /// What temporary names start with, and how long they are: as nobody else names a file.
 const PREFIX: &str = ".domstat-region-";
@@ -32,16 +35,61 @@ const ATTEMPTS: u32 = 10;
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
-/// Whether `path` is a name of `file`.
-pub(crate) fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
+/// A region's file: under a temporary name until it is published, then at its path, and locked for as
+/// long as this producer lives.
+pub(crate) struct RegionFile {
+    temp: Option<NamedTempFile>,
+    published: Option<File>,
+    path: PathBuf,
+    map: Arc<GuardedMap>,
+}
+
+impl RegionFile {
+    /// A file of `len` bytes for `path`, mapped.
+    pub(crate) fn create(path: &Path, len: usize) -> Result<(Piece, Self), CreateError> {
+        refuse_to_replace(path)?;
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        sweep(dir);
+        let temp = temporary(dir)?;
+        let in_dir = || format!("allocate {len} bytes in {}", dir.display());
+        allocate(temp.as_file(), len).map_err(os(in_dir))?;
+        let (whole, map) = Mapping::new(temp.as_file(), len)
+            .and_then(Piece::of_file)
+            .map_err(os(|| "map the region".to_owned()))?;
+        Ok((whole, Self { temp: Some(temp), published: None, path: path.to_owned(), map }))
+    }
+
+    /// Puts the file at its path.
+    pub(crate) fn publish(&mut self) -> Result<(), CreateError> {
+        if let Some(temp) = self.temp.take() {
+            self.published = Some(put(temp, &self.path)?);
+        }
+        Ok(())
+    }
+
+    /// Checks that the file has all of the `mapped_len` bytes that are written.
+    pub(crate) fn check(&self, mapped_len: u64) -> Result<(), RegionTruncated> {
+        let Some(file) = &self.published else { return Ok(()) };
+        let file_len = file.metadata().map_or(0, |meta| meta.len());
+        if file_len < mapped_len || self.map.is_lost() {
+            return Err(RegionTruncated { path: self.path.clone(), mapped_len, file_len });
+        }
+        Ok(())
+    }
+
+    /// Removes the published file, unless its path names another one by now.
+    pub(crate) fn remove(&self) {
+        if self.published.as_ref().is_some_and(|file| same_file(file, &self.path)) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 /// A new file in `dir` under a temporary name, locked.
-pub(crate) fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
+fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
     let action = || format!("create a region in {}", dir.display());
     for _ in 0..ATTEMPTS {
         let temp = tempfile::Builder::new()
@@ -66,7 +114,7 @@ pub(crate) fn temporary(dir: &Path) -> Result<NamedTempFile, CreateError> {
 }
 
 /// Removes files under temporary names whose producers have exited. What cannot be removed stays.
-pub(crate) fn sweep(dir: &Path) {
+fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -100,7 +148,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Fails if `path` holds anything but a region whose producer has exited.
-pub(crate) fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
+fn refuse_to_replace(path: &Path) -> Result<(), CreateError> {
     claim(path).map(|_| ())
 }
 
@@ -147,7 +195,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
 
 /// Puts the file at `path`: where nothing is, or in place of a region whose producer has exited. Of
 /// several that try, one gets the path, and the others find it in use.
-pub(crate) fn put(mut temp: NamedTempFile, path: &Path) -> Result<File, CreateError> {
+fn put(mut temp: NamedTempFile, path: &Path) -> Result<File, CreateError> {
     let action = || format!("put the region at {}", path.display());
     for _ in 0..ATTEMPTS {
         let Some(left) = claim(path)? else {

@@ -7,9 +7,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+#[cfg(feature = "thread-clock")]
+use domstat_layout::Word;
 use domstat_layout::latest::{Runstate, Sched};
 use domstat_layout::runstate_estimator::{Activity, Reading, RunstateEstimator};
-use domstat_layout::{Clock, Group, Ns, Word};
+use domstat_layout::{Clock, Group, Ns};
+#[cfg(feature = "thread-clock")]
 use nix::time::{ClockId, clock_gettime};
 
 use crate::now;
@@ -23,6 +26,7 @@ pub use kvm_exits::KvmExits;
 /// Bytes that are read of a file in `/proc`: as many as the part that is used can take. Three numbers of
 /// 64 bits, or a number, a name of at most 63 bytes and a letter.
 const READ_LEN: usize = 128;
+#[cfg(feature = "thread-clock")]
 /// Largest id of a thread (PID_MAX_LIMIT of 64-bit kernels): a larger one would be another clock's.
 const MAX_TID: u32 = 1 << 22;
 
@@ -31,7 +35,7 @@ const MAX_TID: u32 = 1 << 22;
 /// Descriptors are opened once, before a sandbox forbids it; a sample reads each with one `pread64`
 /// and allocates nothing. Times count from [`ThreadTimes::open`] on, never decrease, and sum to the time
 /// since then. Where `/proc` is missing, as in a jail, the thread's CPU clock remains: it says how long the
-/// thread ran, and everything else is not produced.
+/// thread ran, and everything else is not produced (feature `thread-clock`; without it, an error).
 ///
 /// ```
 /// use domstat_layout::Clock;
@@ -72,6 +76,7 @@ enum Books {
     /// The scheduler's statistics and the thread's state.
     Scheduler { files: Files, at_open: Reading, estimator: RunstateEstimator },
     /// The time on a CPU alone: of which clock, and what it said at first.
+    #[cfg(feature = "thread-clock")]
     CpuClock { id: ClockId, at_open: u64 },
 }
 
@@ -105,6 +110,7 @@ impl ThreadTimes {
     ///
     /// # Errors
     /// As for [`ThreadTimes::open`].
+    #[cfg(feature = "thread-clock")]
     pub fn of_cpu_clock(tid: u32, clock: Clock) -> io::Result<Self> {
         let _ = now(clock).ok_or_else(unknown_clock)?;
         if tid > MAX_TID {
@@ -124,7 +130,18 @@ impl ThreadTimes {
             let estimator = RunstateEstimator::new(now, since(at_open, at_open), now);
             return Ok(Self { clock, books: Books::Scheduler { files, at_open, estimator } });
         }
+        Self::without_proc(tid, clock)
+    }
+
+    #[cfg(feature = "thread-clock")]
+    fn without_proc(tid: u32, clock: Clock) -> io::Result<Self> {
         Self::of_cpu_clock(tid, clock)
+    }
+
+    #[cfg(not(feature = "thread-clock"))]
+    fn without_proc(_: u32, _: Clock) -> io::Result<Self> {
+        let why = "/proc has no scheduler statistics of the thread";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
     /// Whether waiting and blocked time are known, and not only how long the thread ran.
@@ -152,6 +169,7 @@ impl ThreadTimes {
                 };
                 Ok(ThreadSample { runstate: estimator.runstate(), sched, now })
             }
+            #[cfg(feature = "thread-clock")]
             Books::CpuClock { id, at_open } => {
                 let ran = read_clock(*id)?;
                 let now = now(self.clock).unwrap_or_default();
@@ -211,10 +229,12 @@ const fn since(reading: Reading, earlier: Reading) -> Reading {
 
 /// The clock of a thread's time on a CPU, as the kernel encodes it: the complement of its id, and bits
 /// for "of one thread" and "as the scheduler counts".
+#[cfg(feature = "thread-clock")]
 const fn cpu_clock(tid: u32) -> ClockId {
     ClockId::from_raw((!tid.cast_signed() << 3) | 0b110)
 }
 
+#[cfg(feature = "thread-clock")]
 fn read_clock(id: ClockId) -> io::Result<u64> {
     let time = clock_gettime(id).map_err(io::Error::from)?;
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);

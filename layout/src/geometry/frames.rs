@@ -1,5 +1,7 @@
 //! Frames: the runs of pages of a page-granular region, each of which holds one record.
 
+use core::fmt;
+
 use super::{Array, Geometry};
 use crate::record::RecordKind;
 
@@ -30,15 +32,10 @@ pub enum FramePart {
 }
 
 /// Why a region cannot be cut into frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
     /// Records share pages.
-    #[error(
-        "{} records are {stride} bytes apart from byte {offs} on, and so share pages of {page} bytes with others: \
-         a record can have frames of its own in a page-granular region only",
-        .kind.name()
-    )]
     Packed {
         /// The kind of the records.
         kind: RecordKind,
@@ -50,7 +47,6 @@ pub enum FrameError {
         page: usize,
     },
     /// The schema shares a page with records.
-    #[error("the schema begins at byte {offs}, within a page of {page} bytes that holds a record")]
     PackedSchema {
         /// Its start.
         offs: usize,
@@ -58,12 +54,35 @@ pub enum FrameError {
         page: usize,
     },
     /// Two arrays whose ranges overlap are not a record and what belongs to it.
-    #[error("{} records lie among those of another kind, and not each with the record that it belongs to", .kind.name())]
     Among {
         /// The kind of the records.
         kind: RecordKind,
     },
 }
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packed { kind, offs, stride, page } => write!(
+                f,
+                "{} records are {stride} bytes apart from byte {offs} on, and so share pages of {page} bytes with others: \
+         a record can have frames of its own in a page-granular region only",
+                kind.name()
+            ),
+            Self::PackedSchema { offs, page } => write!(
+                f,
+                "the schema begins at byte {offs}, within a page of {page} bytes that holds a record"
+            ),
+            Self::Among { kind } => write!(
+                f,
+                "{} records lie among those of another kind, and not each with the record that it belongs to",
+                kind.name()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
 
 /// Arrays that frames are cut of: the header's three, shares, and whatever else lies apart.
 const MAX_PARTS: usize = RecordKind::ALL.len();

@@ -1,5 +1,7 @@
 //! The schema's table of records: kinds of records that a region has beyond those of its header.
 
+use core::fmt;
+
 use super::{Array, Expected, Geometry, Section};
 use crate::header::{ArrayWords, MAX_DEVICES, RECORD_HEADER_LEN, SCHEMA_MAGIC};
 use crate::mem::ReadMem;
@@ -26,11 +28,10 @@ struct Entry {
 }
 
 /// Why the kinds of records beyond the header cannot be used. Those of the header can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordTableError {
     /// A word of the schema's header, or the order of the entries, is wrong.
-    #[error("schema: {field} at byte {offset} is {found}, expected {expected}")]
     Table {
         /// Name of the word.
         field: &'static str,
@@ -42,10 +43,6 @@ pub enum RecordTableError {
         found: u64,
     },
     /// A word of an entry is out of its bounds.
-    #[error(
-        "schema: {field} of {} records at byte {offset} is {found}, expected {expected} (rule {rule})",
-        .kind.name()
-    )]
     Record {
         /// The rule of the ABI that it breaks.
         rule: Rule,
@@ -61,6 +58,23 @@ pub enum RecordTableError {
         found: u64,
     },
 }
+
+impl fmt::Display for RecordTableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table { field, offset, expected, found } => {
+                write!(f, "schema: {field} at byte {offset} is {found}, expected {expected}")
+            }
+            Self::Record { rule, kind, field, offset, expected, found } => write!(
+                f,
+                "schema: {field} of {} records at byte {offset} is {found}, expected {expected} (rule {rule})",
+                kind.name()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for RecordTableError {}
 
 type Result<T> = core::result::Result<T, RecordTableError>;
 

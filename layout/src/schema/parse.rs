@@ -1,5 +1,7 @@
 //! From alleged bytes to a schema that can be relied on.
 
+use core::fmt;
+
 use super::{
     Entry, FieldKind, HEADER_LEN, MAX_ALL_RECORDS, MAX_KINDS, MAX_LEN, MAX_RECORD_LEN, MAX_RECORDS,
     MAX_STATES, Schema, SchemaField, SchemaGroup, SchemaRecord, Table, field, group, head, record,
@@ -9,8 +11,7 @@ use crate::descriptor::GROUP_HEADER_LEN;
 use crate::header::SCHEMA_MAGIC;
 
 /// Why bytes are no schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("schema: {what} at byte {offset} is {found}, expected {expected}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchemaError {
     /// What is wrong.
     pub what: &'static str,
@@ -21,6 +22,15 @@ pub struct SchemaError {
     /// What was found.
     pub found: u64,
 }
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, offset, expected, found } = self;
+        write!(f, "schema: {what} at byte {offset} is {found}, expected {expected}")
+    }
+}
+
+impl core::error::Error for SchemaError {}
 
 type Result<T> = core::result::Result<T, SchemaError>;
 
