@@ -111,11 +111,10 @@ pub struct ArchField {
 ///    `renew` is called.
 /// 9. [`Running::tick`] is called about every [`Running::interval`]; calls that come late or in
 ///    quick succession are allowed and change no rule. It does not wait for the domain.
-/// 10. After `tick` has returned [`Progress::Ended`] or [`Progress::Outgrown`], after it has
-///     failed for good, and after [`Running::stop`] has returned, nothing is written any more and
-///     no thread of the source is left. A failure that is transient
-///     ([`SourceError::is_transient`]) leaves what is published as it is; the next tick tries
-///     again.
+/// 10. After `tick` has returned anything but [`Progress::Continue`], after it has failed for good,
+///     and after [`Running::stop`] has returned, nothing is written any more and no thread of the
+///     source is left. A failure that is transient ([`SourceError::is_transient`]) leaves what is
+///     published as it is; the next tick tries again.
 pub trait Source {
     /// What the domain is.
     fn describe(&self) -> Description;
@@ -198,6 +197,8 @@ pub enum Progress {
     /// It is still there, with more devices than there are slots: a new source of it describes
     /// itself with enough.
     Outgrown,
+    /// It is still there, under another name: a new source of it describes itself with that.
+    Renamed,
 }
 
 /// Why a domain cannot be observed.

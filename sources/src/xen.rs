@@ -1,32 +1,38 @@
 //! Xen domains as the control domain (dom0) sees them, without a toolstack's library.
 //!
-//! Domains and vCPUs are read through raw hypercalls: XEN_SYSCTL_getdomaininfolist and
-//! XEN_DOMCTL_getvcpuinfo. Disks and interfaces are read from sysfs, where Linux' xen-blkback and
-//! xen-netback keep their counters, so devices that another backend serves (qdisk, a driver
-//! domain) are not seen. The name is xenstored's.
+//! Domains and vCPUs are read through raw hypercalls: XEN_SYSCTL_getdomaininfolist,
+//! XEN_DOMCTL_getvcpuinfo and XEN_DOMCTL_scheduler_op. Disks and interfaces are read from sysfs,
+//! where Linux' xen-blkback and xen-netback keep their counters, and from the files that tapdisk
+//! keeps in /dev/shm. A disk that QEMU serves (qdisk) is shown without counters, and devices of a
+//! driver domain are not seen. The name and the balloon's target are xenstored's.
 //!
 //! * `runstate`: the state, and of the times only `running`; Xen reports the other three only to the
 //!   vCPU itself. A vCPU that is unplugged is `offline` and keeps its times, as in Xen.
 //! * `sched`: `time`. `cpu`: all vCPUs together; what backends do for the domain is dom0's time.
 //! * `memory`: what the domain has and its limit, which dom0 need not have.
+//! * `status`: running, paused, suspended, shut down or crashed, and why.
 //! * blk `io`, `io_times` (the number of flushes) and `vbd`. Requests that failed are not counted
-//!   by xen-blkback; `oo_req`, which libvirt shows as errors, is in `vbd`.
-//!
-//! * `libvirt_state`, an arch group: running, paused, shut down or crashed, with libvirt's numbers.
+//!   by xen-blkback; `oo_req`, which libvirt shows as errors, is in `vbd`. Tapdisk counts requests
+//!   that failed and the time that requests took, and neither flushes nor discards.
+//! * `xen`, an arch group of the domain: its cpupool, security label and scheduling parameters. Of a
+//!   vCPU: the physical CPU that it runs on or ran on last.
+//! * `libvirt_state`, an arch group: the state with libvirt's numbers.
 //!
 //! Xen does not report when a domain was created. A domain that is rebooted is a new domain. One
-//! that gets more devices than its region has slots is published again with more.
+//! that gets more devices than its region has slots, or another name, is published again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, NoSink, VcpuSink};
-use domstat_layout::{Clock, MAX_DEVICES, MAX_VCPUS};
+use domstat_layout::{Clock, MAX_DEVICES, MAX_VCPUS, Word};
 
 use crate::host::{check_interval, check_name, check_sinks};
 use crate::libvirt_state;
 use crate::{Description, Devices, Optional, Progress, Running, Source, SourceError};
 
+mod arch;
+mod backends;
 mod counters;
 mod devices;
 mod devid;
@@ -34,13 +40,16 @@ mod domctl;
 mod hypervisor;
 mod privcmd;
 mod sampler;
+pub mod tapdisk;
 mod xenstore;
 
-use devices::{Slots, Vbd, Vif};
+use backends::Backends;
+use devices::{Disk, Slots, Vif};
 pub use devid::{devid, disk_name};
 pub use domctl::{DOMCTL_VERSIONS, DomainInfo, SYSCTL_VERSIONS, VcpuInfo};
-pub use hypervisor::{Hypervisor, Xen};
-use sampler::{Sampler, Vcpu};
+pub use hypervisor::{Hypervisor, Scheduling, Xen};
+use sampler::{Naming, Sampler, Vcpu};
+use xenstore::Xenstore;
 
 /// How often a domain is sampled by default.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);
@@ -59,17 +68,35 @@ pub struct Roots {
     pub sys: PathBuf,
     /// /run, with `xenstored/socket` in it.
     pub run: PathBuf,
+    /// /dev/shm, with tapdisk's files in it.
+    pub shm: PathBuf,
 }
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { dev: "/dev/xen".into(), sys: "/sys".into(), run: "/run".into() }
+        Self {
+            dev: "/dev/xen".into(),
+            sys: "/sys".into(),
+            run: "/run".into(),
+            shm: "/dev/shm".into(),
+        }
     }
 }
 
-impl Roots {
-    fn backends(&self) -> PathBuf {
-        self.sys.join("bus/xen-backend/devices")
+/// What the sources of a host's domains ask together: directories are listed once for all of them,
+/// and xenstored has one connection.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    backends: Backends,
+    xenstore: Xenstore,
+}
+
+impl Shared {
+    /// For sources that sample every `interval`.
+    #[must_use]
+    pub fn new(roots: &Roots, interval: Duration) -> Self {
+        // A device appears with the next sample but one at the latest.
+        Self { backends: Backends::new(roots, interval / 2), xenstore: Xenstore::new(roots) }
     }
 }
 
@@ -79,19 +106,19 @@ impl Roots {
 #[derive(Debug)]
 pub struct XenSource<H = Xen> {
     hypervisor: H,
-    backends: PathBuf,
+    shared: Shared,
     domid: u16,
     handle: [u8; 16],
     description: Description,
+    naming: Naming,
     interval: Duration,
 }
 
 /// The numbers of all domains of this host, dom0's (0) among them.
 ///
 /// # Errors
-/// As for [`Xen::open`].
-pub fn domains(roots: &Roots) -> Result<Vec<u16>, SourceError> {
-    let mut xen = Xen::open(&roots.dev)?;
+/// What the host says.
+pub fn domains(xen: &mut impl Hypervisor) -> Result<Vec<u16>, SourceError> {
     let all = xen.all_domains().map_err(|source| SourceError::Os {
         action: "list the domains of this host".to_owned(),
         source,
@@ -107,6 +134,14 @@ impl XenSource {
     pub fn new(roots: &Roots, domid: u16) -> Result<Self, SourceError> {
         Self::with_hypervisor(Xen::open(&roots.dev)?, roots, domid)
     }
+
+    /// The domain with this number, as one of many.
+    ///
+    /// # Errors
+    /// As for [`XenSource::new`].
+    pub fn of_many(roots: &Roots, shared: &Shared, domid: u16) -> Result<Self, SourceError> {
+        Self::with_hypervisor_of_many(Xen::open(&roots.dev)?, shared, domid)
+    }
 }
 
 impl<H: Hypervisor> XenSource<H> {
@@ -114,9 +149,17 @@ impl<H: Hypervisor> XenSource<H> {
     ///
     /// # Errors
     /// [`SourceError::NoSuchDomain`], or what the host says.
-    pub fn with_hypervisor(
+    pub fn with_hypervisor(hypervisor: H, roots: &Roots, domid: u16) -> Result<Self, SourceError> {
+        Self::with_hypervisor_of_many(hypervisor, &Shared::new(roots, Duration::ZERO), domid)
+    }
+
+    /// The same, as one of many.
+    ///
+    /// # Errors
+    /// As for [`XenSource::with_hypervisor`].
+    pub fn with_hypervisor_of_many(
         mut hypervisor: H,
-        roots: &Roots,
+        shared: &Shared,
         domid: u16,
     ) -> Result<Self, SourceError> {
         let failed = |what: &str, source| SourceError::Os {
@@ -129,36 +172,49 @@ impl<H: Hypervisor> XenSource<H> {
         let nr_vcpus = info.max_vcpu_id.checked_add(1).filter(|&nr| nr <= MAX_VCPUS);
         // A domain that is being built has none yet.
         let nr_vcpus = nr_vcpus.ok_or(SourceError::NoSuchDomain { domid })?;
-        let backends = roots.backends();
-        let nr_blks = devices::count::<NoSink, Vbd>(&backends, domid);
-        let nr_nets = devices::count::<NoSink, Vif>(&backends, domid);
+        let nr_blks = devices::count::<NoSink, Disk>(&shared.backends, domid);
+        let nr_nets = devices::count::<NoSink, Vif>(&shared.backends, domid);
+        let naming = Naming::of(&shared.xenstore, domid);
         let description = Description {
             source: "xen",
             domid: Some(domid.into()),
             uuid: Some(info.handle),
-            name: name(&roots.run, domid),
+            name: naming.name.clone().unwrap_or_else(|| format!("xen-{domid}")),
             created: None,
             nr_vcpus,
             nr_blks: slots(nr_blks.map_err(|e| failed("the disks", e))?),
             nr_nets: slots(nr_nets.map_err(|e| failed("the interfaces", e))?),
             clock: Clock::Monotonic,
-            arch_dom: vec![libvirt_state::group()],
-            arch_vcpu: Vec::new(),
+            arch_dom: vec![libvirt_state::group(), arch::dom_group()],
+            arch_vcpu: vec![arch::vcpu_group()],
             optional: Optional::default(),
             labels: Vec::new(),
         };
         let (handle, interval) = (info.handle, DEFAULT_INTERVAL);
-        Ok(Self { hypervisor, backends, domid, handle, description, interval })
+        let shared = shared.clone();
+        Ok(Self { hypervisor, shared, domid, handle, description, naming, interval })
     }
 
-    /// Publishes the domain under this name.
+    /// Publishes the domain under this name, whatever xenstored calls it.
     ///
     /// # Errors
     /// [`SourceError::BadParameter`] if it is empty, too long, or has a `/` or control characters.
     pub fn with_name(mut self, name: &str) -> Result<Self, SourceError> {
         check_name(name)?;
         name.clone_into(&mut self.description.name);
+        self.naming.follow = false;
         Ok(self)
+    }
+
+    /// Publishes the domain under this name until xenstored gives it another one.
+    ///
+    /// # Errors
+    /// As for [`XenSource::with_name`].
+    pub fn with_name_until_renamed(self, name: &str) -> Result<Self, SourceError> {
+        let follow = self.naming.follow;
+        let mut named = self.with_name(name)?;
+        named.naming.follow = follow;
+        Ok(named)
     }
 
     /// Samples every `interval`.
@@ -203,7 +259,10 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
             hypervisor: self.hypervisor,
             domid: self.domid,
             handle: self.handle,
-            backends: self.backends,
+            shared: self.shared,
+            naming: self.naming,
+            slow: None,
+            status: None,
             interval: self.interval,
             dom,
             cpu_time: 0,
@@ -214,20 +273,19 @@ impl<H: Hypervisor + 'static> Source for XenSource<H> {
             ended: false,
         };
         match sampler.sample()? {
-            Progress::Continue | Progress::Outgrown => Ok(Box::new(sampler)),
+            Progress::Continue | Progress::Outgrown | Progress::Renamed => Ok(Box::new(sampler)),
             Progress::Ended => Err(SourceError::NoSuchDomain { domid: self.domid }),
         }
     }
+}
+
+/// Saturates as the counters of the layout do.
+fn pages_to_bytes(pages: u64) -> Word {
+    pages.saturating_mul(PAGE_BYTES).into()
 }
 
 /// Room for more devices than there are now.
 fn slots(count: usize) -> u32 {
     let count = u32::try_from(count).unwrap_or(u32::MAX).min(MAX_DEVICES);
     (count + SPARE).next_multiple_of(STEP).min(MAX_DEVICES)
-}
-
-/// What xenstored calls the domain, if it answers and the name can be published.
-fn name(run: &Path, domid: u16) -> String {
-    let asked = xenstore::domain_name(&run.join("xenstored/socket"), domid).ok().flatten();
-    asked.filter(|name| check_name(name).is_ok()).unwrap_or_else(|| format!("xen-{domid}"))
 }

@@ -3,12 +3,14 @@
 #![allow(clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, NoSink, VcpuSink};
 use domstat_layout::{BlkGroup, Clock, DomGroup, Group, NetGroup, Ns, Stat, VcpuGroup, Word};
-use domstat_sources::xen::{Roots, Xen, XenSource, devid, domains};
+use domstat_sources::xen::{Xen, XenSource, devid};
 use domstat_sources::{Devices, Progress, Running, Source, SourceError};
 
 mod recorded;
@@ -19,6 +21,7 @@ use recorded::{Moment, Replay, moments};
 struct Record {
     fields: BTreeMap<(&'static str, &'static str), Word>,
     text: Option<String>,
+    arch: BTreeMap<usize, Vec<Option<u64>>>,
     generation: u32,
 }
 
@@ -72,7 +75,7 @@ impl Sink {
 }
 
 macro_rules! sink {
-    ($sink:ident, $group:ident $(, $renew:ident)?) => {
+    ($sink:ident, $group:ident $(, $method:ident)*) => {
         impl $sink for Sink {
             fn write<G: $group>(&mut self, group: &G, _: Ns) {
                 self.0.lock().unwrap().write(group);
@@ -80,15 +83,24 @@ macro_rules! sink {
             fn deactivate<G: $group>(&mut self) {
                 self.0.lock().unwrap().deactivate(G::DESC.name);
             }
-            $(fn $renew(&mut self) {
-                self.0.lock().unwrap().renew();
-            })?
+            $(sink!(@$method);)*
+        }
+    };
+    (@renew) => {
+        fn renew(&mut self) {
+            self.0.lock().unwrap().renew();
+        }
+    };
+    (@write_arch) => {
+        fn write_arch(&mut self, index: usize, words: &[Word], _: Ns) {
+            let words = words.iter().map(|word| word.value()).collect();
+            self.0.lock().unwrap().arch.insert(index, words);
         }
     };
 }
 
-sink!(DomSink, DomGroup);
-sink!(VcpuSink, VcpuGroup, renew);
+sink!(DomSink, DomGroup, write_arch);
+sink!(VcpuSink, VcpuGroup, renew, write_arch);
 sink!(BlkSink, BlkGroup, renew);
 sink!(NetSink, NetGroup, renew);
 
@@ -124,10 +136,19 @@ impl Host {
         assert_eq!(dom.value("memory", "rss_bytes"), None);
         assert_eq!(dom.value("cpu", "time_ns"), Some(info.cpu_time));
         assert_eq!(dom.value("cpu", "system_ns"), None);
+        // Running and paused; no moment of the recording has another.
+        let paused = info.flags & 1 << 3 != 0;
+        assert_eq!(dom.value("status", "state"), Some(u64::from(paused)), "{}", moment.name);
+        assert_eq!(dom.value("status", "reason"), Some(if paused { 2 } else { 0 }));
+        // The pool, the label and credit2's defaults; no xenstored is there that knows a target.
+        let some = [info.cpupool, info.ssidref, 6, 256, 0].map(|number| Some(u64::from(number)));
+        assert_eq!(dom.arch[&1][..5], some);
+        assert_eq!(dom.arch[&1][5..], [None, Some(0), Some(0)]);
         for (index, vcpu) in (0..).zip(&self.vcpus) {
             let (info, vcpu) = (moment.vcpus[&(domid, index)], vcpu.record());
             assert_eq!(vcpu.value("runstate", "running_ns"), Some(info.cpu_time));
             assert_eq!(vcpu.value("sched", "time_ns"), Some(info.cpu_time));
+            assert_eq!(vcpu.arch[&0], [Some(u64::from(info.cpu))]);
             for field in ["runnable_ns", "blocked_ns", "offline_ns", "state_entry_ns"] {
                 assert_eq!(vcpu.fields[&("runstate", field)].get(), Stat::NotProduced);
             }
@@ -200,6 +221,7 @@ fn every_moment_of_a_domain_is_published_as_it_was() {
     let nothing = |sinks: &[Sink]| sinks.iter().all(|sink| sink.record().fields.is_empty());
     assert!(nothing(&host.vcpus) && nothing(&host.blks) && nothing(&host.nets));
     assert!(!host.dom.record().is_active("memory"));
+    assert_eq!(host.dom.record().value("status", "state"), Some(5), "dying, to who still looks");
     assert_eq!(host.running.tick().unwrap(), Progress::Ended);
 }
 
@@ -244,6 +266,157 @@ fn devices_that_appear_later_get_slots() {
     assert_eq!(host.running.tick().unwrap(), Progress::Continue);
 }
 
+/// A structure of tapdisk's, the first word of each pair its index.
+fn tapdisk_words(count: usize, words: &[(usize, u64)]) -> Vec<u8> {
+    let mut all = vec![0_u64; count];
+    words.iter().for_each(|(at, value)| all[*at] = *value);
+    all.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+#[test]
+fn tapdisks_disks_have_the_counters_of_its_files() {
+    let replay = Replay::new(usize::MAX);
+    let roots = replay.roots();
+    let devices = roots.sys.join("bus/xen-backend/devices");
+    let private = |name: &str| {
+        let path = roots.shm.join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    };
+    for name in ["vbd3-1-51840", "vbd3-1-51856", "vbd3-1-51872", "vbd3-1-51888", "qdisk-1-51904"] {
+        std::fs::create_dir_all(devices.join(name)).unwrap();
+    }
+    // xvdi has the file that xentop reads, xvdj the other one, xvdk both; xvdl has none.
+    let metrics = [(0, 1), (1, 3), (2, 12), (3, 10), (4, 80), (5, 500), (6, 7), (7, 7), (8, 56)];
+    let metrics = tapdisk_words(12, &[metrics.as_slice(), &[(9, 90), (10, 2)]].concat());
+    let blkback = [(2, 4), (3, 21), (4, 20), (5, 160), (6, 700), (8, 0), (9, 0)];
+    let blkback = tapdisk_words(14, &blkback);
+    let td3 = private("td3-4711");
+    std::fs::write(td3.join("vbd-1-51840"), &metrics).unwrap();
+    std::fs::write(td3.join("vdi-51840"), &metrics).unwrap();
+    for number in [51856, 51872] {
+        std::fs::write(private(&format!("vbd3-1-{number}")).join("statistics"), &blkback).unwrap();
+    }
+    std::fs::write(td3.join("vbd-1-51872"), &metrics).unwrap();
+    let mut host = Host::start(XenSource::with_hypervisor(replay, &roots, 1).unwrap());
+    let disk = |host: &Host, name: &str| Host::device(&host.blks, name).unwrap().1;
+    for name in ["xvdi", "xvdk"] {
+        let disk = disk(&host, name);
+        let io = |field| disk.value("io", field);
+        assert_eq!((io("rd_req"), io("rd_bytes")), (Some(10), Some(80 * 512)));
+        assert_eq!((io("wr_req"), io("wr_bytes")), (Some(7), Some(56 * 512)));
+        assert_eq!((io("errs"), io("in_flight")), (Some(2), Some(2)));
+        assert_eq!(disk.value("io_times", "rd_total_ns"), Some(500_000));
+        assert_eq!(disk.value("io_times", "wr_total_ns"), Some(90_000));
+        assert_eq!(disk.value("io_times", "flush_req"), None);
+        let queue = |field| disk.value("queue", field);
+        assert_eq!((queue("submitted"), queue("completed")), (Some(19), Some(17)));
+        assert_eq!((queue("busy_ns"), disk.value("vbd", "oo_req")), (None, Some(3)));
+    }
+    let other = disk(&host, "xvdj");
+    assert_eq!(other.value("io", "rd_req"), Some(20));
+    assert_eq!((other.value("io", "errs"), other.value("vbd", "oo_req")), (None, Some(4)));
+    for (name, devid) in [("xvdl", 51888), ("xvdm", 51904)] {
+        let absent = disk(&host, name);
+        assert!(!absent.is_active("io") && !absent.is_active("queue"), "{name}");
+        assert_eq!(
+            (absent.value("vbd", "devid"), absent.value("vbd", "oo_req")),
+            (Some(devid), None)
+        );
+    }
+
+    // A clock that was set back does not take time back; a new file is another disk.
+    let back = tapdisk_words(12, &[(0, 1), (2, 13), (3, 13), (4, 88), (5, 400)]);
+    std::fs::write(td3.join("vbd-1-51840"), back).unwrap();
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    assert_eq!(disk(&host, "xvdi").value("io_times", "rd_total_ns"), Some(500_000));
+    let generation = disk(&host, "xvdi").generation;
+    std::fs::write(td3.join("new"), &metrics).unwrap();
+    std::fs::rename(td3.join("new"), td3.join("vbd-1-51840")).unwrap();
+    std::fs::write(td3.join("vbd-1-51888"), &metrics).unwrap();
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    assert_eq!(disk(&host, "xvdi").generation, generation + 1);
+    assert_eq!(disk(&host, "xvdl").value("io", "rd_req"), Some(10), "its file came later");
+    // Cut off, it is a disk without counters until the file is whole again.
+    std::fs::write(td3.join("vbd-1-51840"), "").unwrap();
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    assert!(!disk(&host, "xvdi").is_active("io"));
+}
+
+#[test]
+fn files_that_any_user_can_have_made_are_not_tapdisks() {
+    let replay = Replay::new(usize::MAX);
+    let roots = replay.roots();
+    let devices = roots.sys.join("bus/xen-backend/devices");
+    std::fs::create_dir_all(devices.join("vbd3-1-51840")).unwrap();
+    let metrics = tapdisk_words(12, &[(0, 1), (2, 1)]);
+    let open = roots.shm.join("td3-1");
+    std::fs::create_dir_all(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::write(open.join("vbd-1-51840"), &metrics).unwrap();
+    // A directory that is reached by a link, and a file that is.
+    let (elsewhere, private) = (roots.shm.join("elsewhere"), roots.shm.join("td3-3"));
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::write(elsewhere.join("vbd-1-51840"), &metrics).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, roots.shm.join("td3-2")).unwrap();
+    std::fs::create_dir_all(&private).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("vbd-1-51840"), private.join("vbd-1-51840")).unwrap();
+    let host = Host::start(XenSource::with_hypervisor(replay, &roots, 1).unwrap());
+    let (_, disk) = Host::device(&host.blks, "xvdi").unwrap();
+    assert!(!disk.is_active("io"));
+}
+
+#[test]
+fn a_domain_with_another_name_is_to_be_published_again() {
+    let replay = Replay::new(usize::MAX);
+    let mut roots = replay.roots();
+    let run = tempfile::tempdir().unwrap();
+    run.path().clone_into(&mut roots.run);
+    let name = Arc::new(Mutex::new("web1--incoming"));
+    xenstored(run.path(), Arc::clone(&name));
+    let source = || XenSource::with_hypervisor(replay.again(), &roots, 1).unwrap();
+    assert_eq!(source().describe().name, "web1--incoming");
+    let (mut host, mut fixed) =
+        (Host::start(source()), Host::start(source().with_name("mine").unwrap()));
+    let mut other = Host::start(source().with_name_until_renamed("web1-1").unwrap());
+    assert_eq!(host.dom.record().arch[&1][5], Some(64 << 20), "the balloon's target");
+    *name.lock().unwrap() = "web1";
+    // The name is asked for now and then.
+    for host in [&mut host, &mut other] {
+        while host.running.tick().unwrap() == Progress::Continue {
+            assert_eq!(fixed.running.tick().unwrap(), Progress::Continue);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(host.running.tick().unwrap(), Progress::Ended);
+    }
+    assert_eq!(source().describe().name, "web1");
+}
+
+/// An xenstored under `run` that has a name and a target for every domain.
+fn xenstored(run: &Path, name: Arc<Mutex<&'static str>>) {
+    std::fs::create_dir(run.join("xenstored")).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(run.join("xenstored/socket")).unwrap();
+    let serve = move |mut stream: std::os::unix::net::UnixStream,
+                      name: Arc<Mutex<&'static str>>| {
+        let mut header = [0; 16];
+        while stream.read_exact(&mut header).is_ok() {
+            let mut path = vec![0; usize::from(header[12])];
+            stream.read_exact(&mut path).unwrap();
+            let is_name = path.ends_with(b"/name\0");
+            let text = if is_name { *name.lock().unwrap() } else { "65536" };
+            header[12] = u8::try_from(text.len()).unwrap();
+            stream.write_all(&[&header, text.as_bytes()].concat()).unwrap();
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let name = Arc::clone(&name);
+            std::thread::spawn(move || serve(stream.unwrap(), name));
+        }
+    });
+}
+
 #[test]
 fn what_is_no_number_is_no_disk() {
     let replay = Replay::new(usize::MAX);
@@ -268,8 +441,6 @@ fn a_host_that_is_no_xen_says_so() {
     let nowhere = Path::new("/nonexistent");
     let error = Xen::open(nowhere).unwrap_err();
     assert!(matches!(&error, SourceError::Unavailable { what, .. } if what.contains("privcmd")));
-    let roots = Roots { dev: nowhere.into(), ..Roots::default() };
-    assert!(matches!(domains(&roots), Err(SourceError::Unavailable { .. })));
     // A file that knows no hypercalls.
     let dev = tempfile::tempdir().unwrap();
     std::fs::write(dev.path().join("privcmd"), "").unwrap();

@@ -316,7 +316,7 @@ fn serve<S: Source>(
         }
         follows = published.ancestor();
         published.end(end);
-        if end != End::Outgrown {
+        if !matches!(end, End::Outgrown | End::Renamed) {
             return Ok(ExitCode::SUCCESS);
         }
         kept = keeps.then(Vec::new);

@@ -37,6 +37,8 @@ pub(crate) enum End {
     DomainGone,
     /// It has more devices than slots: to be published again with more.
     Outgrown,
+    /// It has another name: to be published again under that.
+    Renamed,
     Asked,
 }
 
@@ -118,7 +120,7 @@ impl Published {
         }
         match end {
             End::Asked => region.leave(),
-            End::DomainGone | End::Outgrown => {
+            End::DomainGone | End::Outgrown | End::Renamed => {
                 // A region that is retired and closed is forgotten by the manager itself.
                 let _ = systemd::forget_region(&region);
                 region.retire();
@@ -126,7 +128,7 @@ impl Published {
         }
     }
 
-    /// Keeps the region up to date until the domain ends, outgrows it, the user asks for an end,
+    /// Keeps the region up to date until the domain ends, outgrows it or is renamed, the user asks for an end,
     /// or the time is up.
     pub(crate) fn keep(&mut self, stop: &Stop, until: Option<Instant>) -> Result<End, Failure> {
         loop {
@@ -157,6 +159,7 @@ impl Published {
             Ok(Progress::Continue) => self.notes.well(&self.name),
             Ok(Progress::Ended) => return Ok(Some(End::DomainGone)),
             Ok(Progress::Outgrown) => return Ok(Some(End::Outgrown)),
+            Ok(Progress::Renamed) => return Ok(Some(End::Renamed)),
             Err(error) if error.is_transient() => {
                 let why = format!("{}: {}: trying again", self.name, error.with_causes());
                 self.notes.failed(&self.name, &why);

@@ -106,6 +106,10 @@ impl<D: Domains> Host<D> {
                     message(&format!("{name} has more devices than slots: publishing it again"));
                     false
                 }
+                Ok(Some(End::Renamed)) => {
+                    message(&format!("{name} has another name: publishing it again"));
+                    false
+                }
                 // The other domains go on; if this one is still there it is published again.
                 Err(failure) => {
                     message(&format!("{name}: {}", printable(&failure.to_string())));

@@ -79,7 +79,7 @@ impl<D: DomSink, V: VcpuSink> Sampler<D, V> {
             ended: false,
         };
         match sampler.sample()? {
-            Progress::Continue | Progress::Outgrown => Ok(sampler),
+            Progress::Continue | Progress::Outgrown | Progress::Renamed => Ok(sampler),
             Progress::Ended => Err(SourceError::NoSuchProcess { pid }),
         }
     }

@@ -1,29 +1,42 @@
 //! Xen's structures for the operations that the source uses (public/domctl.h, public/sysctl.h).
 //!
-//! They are the same from Xen 4.16 on, whose interface versions are those below. Xen refuses an
-//! operation of any other version before it looks at the rest of it, and numbers domctl and sysctl
-//! separately. Before 4.16 the record of a domain is shorter.
+//! They are the same from Xen 4.13 on, whose interface versions are those below, but for the end of
+//! a domain's record. Xen refuses an operation of any other version before it looks at the rest of
+//! it, and numbers domctl and sysctl separately.
 //!
 //! | Xen | sysctl | domctl | bytes of a domain's record, x86 | Arm |
 //! |---|---|---|---|---|
+//! | 4.13 | 0x12 | 0x12 | 104 | 112 |
+//! | 4.14 | 0x13 | 0x12 | 104 | 112 |
+//! | 4.15 | 0x13 | 0x13 | 104 | 112 |
 //! | 4.16 | 0x14 | 0x14 | 112 | 120 |
 //! | 4.17 | 0x15 | 0x15 | 112 | 120 |
 //! | 4.18 | 0x15 | 0x16 | 112 | 120 |
 //! | 4.19, 4.20 | 0x15 | 0x17 | 112 | 120 |
-//! | after 4.20 | 0x15, 0x16 | 0x17, 0x18 | 112 | 120 |
+//! | 4.21 | 0x16 | 0x17 | 112 | 120 |
+//! | 4.22 | 0x16 | 0x18 | 112 | 120 |
 
 use std::io;
 use std::ops::RangeInclusive;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::status::{Reason, State};
 
 /// Versions of sysctl whose structures are these.
-pub const SYSCTL_VERSIONS: RangeInclusive<u32> = 0x14..=0x16;
+pub const SYSCTL_VERSIONS: RangeInclusive<u32> = 0x12..=0x16;
 /// Versions of domctl whose structures are these.
-pub const DOMCTL_VERSIONS: RangeInclusive<u32> = 0x14..=0x18;
+pub const DOMCTL_VERSIONS: RangeInclusive<u32> = 0x12..=0x18;
+/// The first version of sysctl whose record of a domain has `gpaddr_bits`.
+const GPADDR_SINCE: u32 = 0x14;
+/// What a record of an earlier version lacks: `gpaddr_bits` and its padding.
+const GPADDR_LEN: usize = 8;
 
 const SYSCTL_GETDOMAININFOLIST: u32 = 6;
 const DOMCTL_GETVCPUINFO: u32 = 14;
+const DOMCTL_SCHEDULER_OP: u32 = 16;
+/// XEN_DOMCTL_SCHEDOP_getinfo.
+const SCHEDOP_GETINFO: u32 = 1;
 
 /// The hypercalls, each of an interface version.
 pub(super) trait Calls {
@@ -37,6 +50,9 @@ pub(super) trait Calls {
 
     /// XEN_DOMCTL_getvcpuinfo.
     fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo>;
+
+    /// XEN_DOMCTL_SCHEDOP_getinfo of a domain that this scheduler serves.
+    fn scheduling(&mut self, version: u32, domid: u16, id: u32) -> io::Result<SchedulerOp>;
 
     /// XENVER_version: the major in the upper 16 bits.
     fn xen_version(&mut self) -> io::Result<u32>;
@@ -76,6 +92,15 @@ type ArchConfig = [u32; 2];
 #[cfg(target_arch = "aarch64")]
 type ArchConfig = [u32; 4];
 
+/// Bytes of a domain's record in a version of sysctl.
+pub(super) const fn domain_info_len(sysctl: u32) -> usize {
+    if sysctl < GPADDR_SINCE {
+        size_of::<DomainInfo>() - GPADDR_LEN
+    } else {
+        size_of::<DomainInfo>()
+    }
+}
+
 /// Why a domain shut down: XEN_DOMINF_shutdownshift of its flags, SHUTDOWN_* of public/sched.h.
 const SHUTDOWN_SHIFT: u32 = 16;
 const SHUTDOWN_SUSPEND: u32 = 2;
@@ -83,6 +108,22 @@ const SHUTDOWN_CRASH: u32 = 3;
 const SHUTDOWN_WATCHDOG: u32 = 4;
 
 impl DomainInfo {
+    /// A record of a version of sysctl, at the beginning of `bytes`.
+    pub(super) fn from_record(sysctl: u32, bytes: &[u8]) -> Option<Self> {
+        let record = bytes.get(..domain_info_len(sysctl))?;
+        if record.len() == size_of::<Self>() {
+            return Self::read_from_bytes(record).ok();
+        }
+        // `gpaddr_bits` stays 0, and so does `arch_config`, which lies elsewhere and which nobody reads.
+        let mut info = Self::new_zeroed();
+        let common = std::mem::offset_of!(Self, gpaddr_bits);
+        let (to, from) = (info.as_mut_bytes().get_mut(..common)?, record.get(..common)?);
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+        Some(info)
+    }
+
     /// XEN_DOMINF_dying: it is being taken down.
     #[must_use]
     pub const fn is_dying(&self) -> bool {
@@ -103,7 +144,7 @@ impl DomainInfo {
         const SHUTDOWN: u64 = 4;
         const CRASHED: u64 = 6;
         if self.is_shut_down() {
-            return match self.flags >> SHUTDOWN_SHIFT & 0xff {
+            return match self.shutdown_code() {
                 SHUTDOWN_CRASH | SHUTDOWN_WATCHDOG => CRASHED,
                 // To be saved or migrated.
                 SHUTDOWN_SUSPEND => PAUSED,
@@ -117,6 +158,34 @@ impl DomainInfo {
         } else {
             RUNNING
         }
+    }
+
+    /// The state, for the group `status`.
+    pub(crate) const fn state(&self) -> (State, Reason) {
+        if self.is_dying() {
+            return (State::Dying, Reason::Unknown);
+        }
+        if self.is_shut_down() {
+            return match self.shutdown_code() {
+                SHUTDOWN_CRASH => (State::Crashed, Reason::Panic),
+                SHUTDOWN_WATCHDOG => (State::Crashed, Reason::Watchdog),
+                // To be saved or migrated: the toolstack asked its kernel for it.
+                SHUTDOWN_SUSPEND => (State::Suspended, Reason::User),
+                _ => (State::Shutdown, Reason::Guest),
+            };
+        }
+        if self.is_paused() {
+            (State::Paused, Reason::User)
+        } else {
+            (State::Running, Reason::Unknown)
+        }
+    }
+
+    /// Why it has shut down (SHUTDOWN_* of public/sched.h): 0 poweroff, 1 reboot, 2 suspend,
+    /// 3 crash, 4 watchdog, 5 soft reset.
+    #[must_use]
+    pub const fn shutdown_code(&self) -> u32 {
+        self.flags >> SHUTDOWN_SHIFT & 0xff
     }
 
     /// XEN_DOMINF_paused: paused by the toolstack.
@@ -142,7 +211,19 @@ pub struct VcpuInfo {
     pad2: u32,
 }
 
-/// `struct xen_domctl` with the one operation that is used.
+/// `struct xen_domctl_scheduler_op` with what XEN_DOMCTL_SCHEDOP_getinfo answers: the same for the
+/// credit schedulers (`struct xen_domctl_sched_credit` and `..._credit2`), something else for others.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct SchedulerOp {
+    sched_id: u32,
+    cmd: u32,
+    pub(super) weight: u16,
+    pub(super) cap: u16,
+    rest: [u8; 12],
+}
+
+/// `struct xen_domctl` with one operation.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct Domctl {
@@ -155,6 +236,25 @@ pub(super) struct Domctl {
 }
 
 impl Domctl {
+    /// XEN_DOMCTL_SCHEDOP_getinfo.
+    pub(super) fn getinfo(interface_version: u32, domain: u16, sched_id: u32) -> Self {
+        let op = SchedulerOp { sched_id, cmd: SCHEDOP_GETINFO, weight: 0, cap: 0, rest: [0; 12] };
+        let info = zerocopy::transmute!(op);
+        Self {
+            cmd: DOMCTL_SCHEDULER_OP,
+            interface_version,
+            domain,
+            pad: [0; 3],
+            info,
+            rest: [0; 104],
+        }
+    }
+
+    /// Its answer.
+    pub(super) fn scheduler_op(&self) -> SchedulerOp {
+        zerocopy::transmute!(self.info)
+    }
+
     pub(super) const fn getvcpuinfo(interface_version: u32, domain: u16, vcpu: u32) -> Self {
         let info = VcpuInfo {
             vcpu,
@@ -213,6 +313,8 @@ const _: () = {
     let domain_info = if cfg!(target_arch = "aarch64") { 120 } else { 112 };
     assert!(size_of::<DomainInfo>() == domain_info);
     assert!(size_of::<VcpuInfo>() == 24);
+    // As long as the first of the operations, so that both lie in the same place.
+    assert!(size_of::<SchedulerOp>() == 24);
     assert!(size_of::<Domctl>() == 144);
     assert!(size_of::<Sysctl>() == 136);
 };

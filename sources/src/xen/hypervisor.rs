@@ -26,6 +26,12 @@ pub trait Hypervisor: Send {
     /// What the host says.
     fn vcpu(&mut self, domid: u16, vcpu: u32) -> io::Result<Option<VcpuInfo>>;
 
+    /// What the domain's scheduler gives it; `None` if that has no weights.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn scheduling(&mut self, domid: u16) -> io::Result<Option<Scheduling>>;
+
     /// The domain with this number.
     ///
     /// # Errors
@@ -51,6 +57,20 @@ pub trait Hypervisor: Send {
             }
         }
     }
+}
+
+/// Schedulers that have weights and caps: XEN_SCHEDULER_CREDIT2 and XEN_SCHEDULER_CREDIT.
+const WEIGHING: [u32; 2] = [6, 5];
+
+/// What a domain may have of its CPUs beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    /// XEN_SCHEDULER_CREDIT2 (6) or XEN_SCHEDULER_CREDIT (5) of public/domctl.h.
+    pub id: u32,
+    /// Its share relative to others'; 256 by default.
+    pub weight: u16,
+    /// The most that it gets, in percent of one CPU; 0 is no cap.
+    pub cap: u16,
 }
 
 /// The interface versions that a Xen accepts.
@@ -155,6 +175,29 @@ impl Hypervisor for Xen {
             },
         }
     }
+
+    fn scheduling(&mut self, domid: u16) -> io::Result<Option<Scheduling>> {
+        scheduling(&mut self.privcmd, self.versions.domctl, domid)
+    }
+}
+
+/// Asks for the domain's weight as each of the schedulers that have one: only the one that serves it
+/// answers.
+fn scheduling(calls: &mut impl Calls, domctl: u32, domid: u16) -> io::Result<Option<Scheduling>> {
+    for id in WEIGHING {
+        match calls.scheduling(domctl, domid, id) {
+            Ok(op) => return Ok(Some(Scheduling { id, weight: op.weight, cap: op.cap })),
+            Err(error) => match error.raw_os_error() {
+                // Another scheduler's domain; one that has ended; not for this caller.
+                Some(libc::EINVAL) => {}
+                Some(libc::ESRCH | libc::EPERM | libc::ENOSYS | libc::EOPNOTSUPP) => {
+                    return Ok(None);
+                }
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(None)
 }
 
 fn cannot_open(dev: &Path, source: io::Error) -> SourceError {
@@ -190,7 +233,7 @@ fn other_versions(calls: &mut impl Calls) -> SourceError {
             Span(SYSCTL_VERSIONS),
             Span(DOMCTL_VERSIONS),
         ),
-        hint: "this program knows Xen 4.16 to 4.22; use a build for the Xen that is running",
+        hint: "this program knows Xen 4.13 to 4.22; use a build for the Xen that is running",
     }
 }
 

@@ -11,7 +11,9 @@ use vmm_sys_util::errno;
 use vmm_sys_util::ioctl::{_IOC_NONE, ioctl_expr, ioctl_with_ref};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::domctl::{Calls, DomainInfo, DomainInfoList, Domctl, Sysctl, VcpuInfo};
+use super::domctl::{
+    Calls, DomainInfo, DomainInfoList, Domctl, SchedulerOp, Sysctl, VcpuInfo, domain_info_len,
+};
 
 /// IOCTL_PRIVCMD_HYPERCALL of Linux' xen/privcmd.h.
 const IOCTL_PRIVCMD_HYPERCALL: libc::c_ulong = ioctl_expr(_IOC_NONE, b'P' as u32, 0, CALL_LEN);
@@ -78,14 +80,23 @@ impl Privcmd {
         Ok(value)
     }
 
-    /// One hypercall. Private: the three functions of [`Calls`] decide what `op` and `arg` may be.
+    /// A domctl, answered in its own place.
+    fn domctl(&mut self, operation: Domctl) -> io::Result<Domctl> {
+        self.store(operation.as_bytes());
+        let at = self.address(0);
+        self.call(HYPERVISOR_DOMCTL, [at, 0])?;
+        self.load(0)
+    }
+
+    /// One hypercall. Private: the functions of [`Calls`] decide what `op` and `arg` may be.
     fn call(&mut self, op: u64, arg: [u64; 2]) -> io::Result<i32> {
         let [first, second] = arg;
         let call = Call { op, arg: [first, second, 0, 0, 0] };
         // SAFETY: the ioctl reads `call`. The hypercalls are those of `Calls`: they read and write
         // the operation in the first page of `buffer` (Xen's structures are shorter than a page in
         // every version) and the list behind it, at most the number of records that it was given
-        // and that fit, each as long as `DomainInfo` in the versions that are used. `&mut self` keeps others of this process away meanwhile.
+        // and that fit, each at most as long as `DomainInfo` in the versions that are used.
+        // `&mut self` keeps others of this process away meanwhile.
         let returned = unsafe { ioctl_with_ref(&self.file, IOCTL_PRIVCMD_HYPERCALL, &call) };
         if returned >= 0 { Ok(returned) } else { Err(errno::Error::last().into()) }
     }
@@ -98,11 +109,11 @@ impl Calls for Privcmd {
     }
 
     fn vcpu_info(&mut self, version: u32, domid: u16, vcpu: u32) -> io::Result<VcpuInfo> {
-        let operation = Domctl::getvcpuinfo(version, domid, vcpu);
-        self.store(operation.as_bytes());
-        let at = self.address(0);
-        self.call(HYPERVISOR_DOMCTL, [at, 0])?;
-        Ok(self.load::<Domctl>(0)?.info)
+        Ok(self.domctl(Domctl::getvcpuinfo(version, domid, vcpu))?.info)
+    }
+
+    fn scheduling(&mut self, version: u32, domid: u16, id: u32) -> io::Result<SchedulerOp> {
+        Ok(self.domctl(Domctl::getinfo(version, domid, id))?.scheduler_op())
     }
 
     /// At most [`MOST_DOMAINS`].
@@ -118,8 +129,10 @@ impl Calls for Privcmd {
         let at = self.address(0);
         self.call(HYPERVISOR_SYSCTL, [at, 0])?;
         let found = self.load::<Sysctl>(0)?.list.found().min(most);
-        let record = |i| self.load(DATA_AT + i as usize * size_of::<DomainInfo>());
-        (0..found).map(record).collect()
+        let records = self.buffer.get(DATA_AT..).unwrap_or_default();
+        let records = records.chunks_exact(domain_info_len(version)).take(found as usize);
+        let short = || io::Error::other("the hypercall buffer is too short");
+        records.map(|record| DomainInfo::from_record(version, record).ok_or_else(short)).collect()
     }
 }
 

@@ -1,33 +1,67 @@
 //! Sampler of one domain.
 
 use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domstat_layout::latest::{Cpu, Memory, RunState, Runstate, Sched};
 use domstat_layout::sink::{BlkSink, DomSink, NetSink, VcpuSink};
 use domstat_layout::{Clock, Group, Ns, Word};
 
-use super::PAGE_BYTES;
-use super::devices::{Slots, Vbd, Vif};
+use super::arch::{self, Slow};
+use super::devices::{Disk, Slots, Vif};
 use super::domctl::{DomainInfo, VcpuInfo};
 use super::hypervisor::Hypervisor;
-use crate::host::now;
+use super::xenstore::Xenstore;
+use super::{Shared, pages_to_bytes};
+use crate::host::{check_name, now};
 use crate::libvirt_state;
+use crate::status::{DomainStatus, Reason, State};
 use crate::{Progress, Running, SourceError};
+
+/// How often xenstored and the scheduler are asked: names, targets and weights change rarely.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The name that xenstored has for a domain.
+#[derive(Clone, Debug)]
+pub(super) struct Naming {
+    /// As it was when it was asked last, if it can be published.
+    pub(super) name: Option<String>,
+    /// Whether another one ends what is published under this one.
+    pub(super) follow: bool,
+}
+
+impl Naming {
+    pub(super) fn of(xenstore: &Xenstore, domid: u16) -> Self {
+        Self { name: asked(xenstore, domid), follow: true }
+    }
+
+    /// Whether the domain has another name now. That none can be learned changes nothing.
+    fn has_changed(&self, xenstore: &Xenstore, domid: u16) -> bool {
+        self.follow && asked(xenstore, domid).is_some_and(|name| self.name.as_ref() != Some(&name))
+    }
+}
+
+/// The name, if xenstored answers and it can be published.
+fn asked(xenstore: &Xenstore, domid: u16) -> Option<String> {
+    let name = xenstore.name(domid).ok().flatten();
+    name.filter(|name| check_name(name).is_ok())
+}
 
 /// What is sampled, and where it goes.
 pub(super) struct Sampler<H, D, V, B, N> {
     pub(super) hypervisor: H,
     pub(super) domid: u16,
     pub(super) handle: [u8; 16],
-    /// /sys/bus/xen-backend/devices.
-    pub(super) backends: PathBuf,
+    pub(super) shared: Shared,
+    pub(super) naming: Naming,
+    /// What was asked last of xenstored and the scheduler, and when.
+    pub(super) slow: Option<(Instant, Slow)>,
+    pub(super) status: Option<DomainStatus>,
     pub(super) interval: Duration,
     pub(super) dom: D,
     pub(super) cpu_time: u64,
     pub(super) vcpus: Vec<Vcpu<V>>,
-    pub(super) blks: Slots<B, Vbd>,
+    pub(super) blks: Slots<B, Disk>,
     pub(super) nets: Slots<N, Vif>,
     /// Whether anything was published.
     pub(super) sampled: bool,
@@ -62,13 +96,19 @@ where
             return Ok(self.end());
         };
         self.sampled = true;
-        self.write_dom(&info, now(Clock::Monotonic));
+        let (slow, renamed) = self.slow();
+        self.write_dom(&info, &slow, now(Clock::Monotonic));
         if !self.write_vcpus(&info).map_err(|e| failed("the vCPUs", e))? {
             return Ok(self.end());
         }
         let clock = || now(Clock::Monotonic);
-        self.blks.sample(&self.backends, &clock).map_err(|e| failed("the disks", e))?;
-        self.nets.sample(&self.backends, &clock).map_err(|e| failed("the interfaces", e))?;
+        let backends = &self.shared.backends;
+        self.blks.sample(backends, &clock).map_err(|e| failed("the disks", e))?;
+        self.nets.sample(backends, &clock).map_err(|e| failed("the interfaces", e))?;
+        if renamed {
+            self.ended = true;
+            return Ok(Progress::Renamed);
+        }
         if self.blks.outgrown() || self.nets.outgrown() {
             self.ended = true;
             return Ok(Progress::Outgrown);
@@ -76,13 +116,40 @@ where
         Ok(Progress::Continue)
     }
 
-    fn write_dom(&mut self, info: &DomainInfo, now: Ns) {
-        let bytes = |pages: u64| Word::from(pages.checked_mul(PAGE_BYTES));
+    /// What is asked rarely, and whether the domain has another name.
+    fn slow(&mut self) -> (Slow, bool) {
+        if let Some((at, slow)) = self.slow
+            && at.elapsed() < SLOW
+        {
+            return (slow, false);
+        }
+        let (xenstore, domid) = (&self.shared.xenstore, self.domid);
+        let first = self.slow.is_none();
+        let slow = Slow {
+            // Who may list domains may not ask this everywhere (XSM): it is absent then.
+            scheduling: self.hypervisor.scheduling(domid).ok().flatten(),
+            target_bytes: xenstore.target(domid).ok().flatten(),
+        };
+        let renamed = !first && self.naming.has_changed(xenstore, domid);
+        self.slow = Some((Instant::now(), slow));
+        (slow, renamed)
+    }
+
+    fn write_status(&mut self, state: State, reason: Reason, now: Ns) {
+        let status = self.status.get_or_insert(DomainStatus::new(state, reason, None));
+        status.see(state, reason, None, now);
+        self.dom.write(&status.group(), now);
+    }
+
+    fn write_dom(&mut self, info: &DomainInfo, slow: &Slow, now: Ns) {
+        let (state, reason) = info.state();
+        self.write_status(state, reason, now);
+        self.dom.write_arch(1, &arch::dom_words(info, slow), now);
         // Xen's word for no limit.
         let limit = Some(info.max_pages).filter(|&pages| pages < u64::from(u32::MAX));
         let memory = Memory {
-            current_bytes: bytes(info.tot_pages),
-            maximum_bytes: limit.map_or(Word::NOT_PRODUCED, bytes),
+            current_bytes: pages_to_bytes(info.tot_pages),
+            maximum_bytes: limit.map_or(Word::NOT_PRODUCED, pages_to_bytes),
             ..Memory::NOT_PRODUCED
         };
         self.dom.write(&memory, now);
@@ -115,6 +182,8 @@ where
         if self.sampled {
             self.dom.deactivate::<Memory>();
             self.dom.deactivate::<Cpu>();
+            // The last that a reader of what was published finds.
+            self.write_status(State::Dying, Reason::Unknown, now(Clock::Monotonic));
         }
         Progress::Ended
     }
@@ -128,6 +197,7 @@ impl<V: VcpuSink> Vcpu<V> {
         let state = state(domain, info).into();
         self.sink.write(&Runstate { state, running_ns: time, ..Runstate::NOT_PRODUCED }, now);
         self.sink.write(&Sched { time_ns: time, ..Sched::NOT_PRODUCED }, now);
+        self.sink.write_arch(0, &arch::vcpu_words(info), now);
     }
 
     fn withdraw(&mut self) {

@@ -1,23 +1,86 @@
-//! The one thing that is asked of xenstored: what a domain is called.
+//! What is asked of xenstored: what a domain is called, and how much memory it is to have.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Roots;
 
 /// XS_READ of Xen's public/io/xs_wire.h.
 const XS_READ: u32 = 2;
 /// XENSTORE_PAYLOAD_MAX.
 const PAYLOAD_MAX: u32 = 4096;
-/// How long xenstored may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long xenstored may take for a read or a write: as long all domains' numbers stand still.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long it is left alone after it did not answer.
+const PAUSE: Duration = Duration::from_secs(30);
 
-/// The domain's name, `None` if it has none.
-pub(super) fn domain_name(socket: &Path, domid: u16) -> io::Result<Option<String>> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    read(&mut stream, &format!("/local/domain/{domid}/name"))
+/// The xenstored of this host, for all of its domains.
+#[derive(Clone, Debug)]
+pub(super) struct Xenstore {
+    socket: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Open(UnixStream),
+    /// It did not answer.
+    Silent(Instant),
+}
+
+impl Xenstore {
+    pub(super) fn new(roots: &Roots) -> Self {
+        let state = Arc::new(Mutex::new(State::Closed));
+        Self { socket: roots.run.join("xenstored/socket"), state }
+    }
+
+    /// The domain's name, `None` if it has none.
+    pub(super) fn name(&self, domid: u16) -> io::Result<Option<String>> {
+        self.read(&format!("/local/domain/{domid}/name"))
+    }
+
+    /// Bytes that the toolstack wants the domain to have, by its balloon.
+    pub(super) fn target(&self, domid: u16) -> io::Result<Option<u64>> {
+        let text = self.read(&format!("/local/domain/{domid}/memory/target"))?;
+        let kibibytes = text.and_then(|text| text.parse::<u64>().ok());
+        Ok(kibibytes.and_then(|kibibytes| kibibytes.checked_mul(1024)))
+    }
+
+    fn read(&self, path: &str) -> io::Result<Option<String>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Silent(since) = *state
+            && since.elapsed() < PAUSE
+        {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A connection that fails may be one to an xenstored that was replaced: the next one decides.
+        for _ in 0..2 {
+            if !matches!(*state, State::Open(_)) {
+                *state = State::Open(self.connect()?);
+            }
+            let State::Open(stream) = &mut *state else { continue };
+            match read(stream, path) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *state = State::Silent(Instant::now());
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(_) => *state = State::Closed,
+            }
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }
+
+    fn connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
 }
 
 fn read(stream: &mut (impl Read + Write), path: &str) -> io::Result<Option<String>> {
@@ -81,6 +144,66 @@ mod tests {
         }
         answer.extend(payload);
         Peer { written: Vec::new(), answer: Cursor::new(answer) }
+    }
+
+    /// An xenstored that answers what `answer` gives for each path, on as many connections as come,
+    /// `requests` on each.
+    fn serve(
+        root: &std::path::Path,
+        requests: usize,
+        answer: impl Fn(&str) -> Option<&'static str> + Send + 'static,
+    ) -> Xenstore {
+        std::fs::create_dir(root.join("xenstored")).unwrap();
+        let roots = Roots { run: root.into(), ..Roots::default() };
+        let store = Xenstore::new(&roots);
+        let listener = std::os::unix::net::UnixListener::bind(&store.socket).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                for _ in 0..requests {
+                    let mut header = [0; 16];
+                    if stream.read_exact(&mut header).is_err() {
+                        break;
+                    }
+                    let mut path = vec![0; usize::from(header[12])];
+                    stream.read_exact(&mut path).unwrap();
+                    let path = String::from_utf8(path).unwrap();
+                    let Some(text) = answer(path.trim_end_matches('\0')) else {
+                        std::thread::sleep(Duration::from_secs(3600));
+                        return;
+                    };
+                    let len = u32::try_from(text.len()).unwrap();
+                    let words = [XS_READ, 0, 0, len].map(u32::to_le_bytes).concat();
+                    stream.write_all(&[words.as_slice(), text.as_bytes()].concat()).unwrap();
+                }
+            }
+        });
+        store
+    }
+
+    #[test]
+    fn one_connection_serves_all_domains_and_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let store = serve(root.path(), 2, |path| match path {
+            "/local/domain/3/name" => Some("web1"),
+            "/local/domain/3/memory/target" => Some("131072"),
+            _ => Some("none"),
+        });
+        for _ in 0..3 {
+            assert_eq!(store.name(3).unwrap().as_deref(), Some("web1"));
+            assert_eq!(store.clone().target(3).unwrap(), Some(128 << 20));
+            assert_eq!(store.target(4).unwrap(), None, "not a number");
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_left_alone_for_a_while() {
+        let root = tempfile::tempdir().unwrap();
+        let store = serve(root.path(), 1, |_| None);
+        for _ in 0..20 {
+            assert_eq!(store.name(3).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        assert!(matches!(*store.state.lock().unwrap(), State::Silent(_)));
     }
 
     #[test]

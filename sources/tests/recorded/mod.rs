@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use domstat_sources::xen::{DomainInfo, Hypervisor, Roots, VcpuInfo};
+use domstat_sources::xen::{DomainInfo, Hypervisor, Roots, Scheduling, VcpuInfo};
 use tempfile::TempDir;
 use zerocopy::FromBytes;
 
@@ -92,7 +92,9 @@ impl Replay {
 
     pub(crate) fn roots(&self) -> Roots {
         let nowhere = PathBuf::from("/nonexistent");
-        Roots { dev: nowhere.clone(), sys: self.sys.path().to_owned(), run: nowhere }
+        // Next to sysfs, so that a test can put files there.
+        let (sys, shm) = (self.sys.path().to_owned(), self.sys.path().join("shm"));
+        Roots { dev: nowhere.clone(), sys, run: nowhere, shm }
     }
 
     /// Which moment it is, to be asked later.
@@ -143,5 +145,10 @@ impl Hypervisor for Replay {
 
     fn vcpu(&mut self, domid: u16, vcpu: u32) -> io::Result<Option<VcpuInfo>> {
         Ok(self.moment().vcpus.get(&(domid, vcpu)).copied())
+    }
+
+    /// What the recording has not: credit2's defaults.
+    fn scheduling(&mut self, _: u16) -> io::Result<Option<Scheduling>> {
+        Ok(Some(Scheduling { id: 6, weight: 256, cap: 0 }))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domstat_producer::systemd;
 use domstat_sources::SourceError;
-use domstat_sources::xen::{Roots, XenSource, domains};
+use domstat_sources::xen::{Roots, Shared, Xen, XenSource, domains};
 
 use super::{Common, serve};
 use crate::error::Failure;
@@ -29,12 +29,16 @@ pub(super) struct Args {
     /// Where xenstored/socket is
     #[arg(long, value_name = "DIR", default_value = "/run")]
     run: PathBuf,
+    /// Where tapdisk's files are
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    shm: PathBuf,
     #[command(flatten)]
     common: Common,
 }
 
 pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
-    let roots = Roots { dev: args.dev.clone(), sys: args.sys.clone(), run: args.run.clone() };
+    let (dev, sys) = (args.dev.clone(), args.sys.clone());
+    let roots = Roots { dev, sys, run: args.run.clone(), shm: args.shm.clone() };
     let interval = Duration::from_millis(args.common.interval);
     if let Some(domid) = args.domid {
         let make = || {
@@ -49,8 +53,10 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if args.common.name.is_some() || args.common.file.is_some() {
         return Err(Failure::OneDomainOnly);
     }
-    let mut xen = XenDomains { roots, interval };
     // A host that is not Xen is refused before anything else.
+    let xen = Xen::open(&roots.dev)?;
+    let shared = Shared::new(&roots, interval);
+    let mut xen = XenDomains { xen, roots, shared, interval };
     xen.list()?;
     let form = args.common.form()?;
     let place = match super::server_at(places.socket, &args.common.at, super::Serves::Many)? {
@@ -66,7 +72,9 @@ pub(super) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
 
 /// Every domain of this Xen host.
 struct XenDomains {
+    xen: Xen,
     roots: Roots,
+    shared: Shared,
     interval: Duration,
 }
 
@@ -75,11 +83,11 @@ impl Domains for XenDomains {
     type Source = XenSource;
 
     fn list(&mut self) -> Result<Vec<u16>, SourceError> {
-        domains(&self.roots)
+        domains(&mut self.xen)
     }
 
     fn source(&mut self, domid: u16) -> Result<Option<XenSource>, SourceError> {
-        match XenSource::new(&self.roots, domid) {
+        match XenSource::of_many(&self.roots, &self.shared, domid) {
             Ok(source) => source.with_interval(self.interval).map(Some),
             // It ended meanwhile, or is still being built.
             Err(SourceError::NoSuchDomain { .. }) => Ok(None),
@@ -88,6 +96,6 @@ impl Domains for XenDomains {
     }
 
     fn named(source: XenSource, name: &str) -> Result<XenSource, SourceError> {
-        source.with_name(name)
+        source.with_name_until_renamed(name)
     }
 }

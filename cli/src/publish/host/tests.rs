@@ -17,6 +17,7 @@ enum Tick {
     Continues,
     OutOfFiles,
     Outgrown,
+    Renamed,
     Ends,
 }
 
@@ -121,6 +122,7 @@ impl Running for MadeRunning {
             Some(Tick::Continues) => Ok(Progress::Continue),
             Some(Tick::OutOfFiles) => Err(out_of_files()),
             Some(Tick::Outgrown) => Ok(Progress::Outgrown),
+            Some(Tick::Renamed) => Ok(Progress::Renamed),
             Some(Tick::Ends) | None => Ok(Progress::Ended),
         }
     }
@@ -203,6 +205,16 @@ fn a_domain_that_outgrew_its_region_is_published_again() {
     setup.made.set(1, "web1", Tick::Continues);
     setup.turn();
     setup.made.set(1, "web1", Tick::Outgrown);
+    assert_eq!(setup.turn(), ["web1.domstat"]);
+    assert_eq!(setup.made.state().started, [1, 1]);
+}
+
+#[test]
+fn a_domain_that_was_renamed_is_published_under_its_new_name() {
+    let mut setup = setup();
+    setup.made.set(1, "web1--incoming", Tick::Continues);
+    assert_eq!(setup.turn(), ["web1--incoming.domstat"]);
+    setup.made.set(1, "web1", Tick::Renamed);
     assert_eq!(setup.turn(), ["web1.domstat"]);
     assert_eq!(setup.made.state().started, [1, 1]);
 }
