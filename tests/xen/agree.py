@@ -87,6 +87,52 @@ class Run:
         return fields(vcpu(self.domain[moment], index), "runstate")["running_ns"]
 
 
+def described(rows, record, group, name):
+    """A field of a group that the schema describes, from `show --json --all`."""
+    found = (rows or {}).get(record, {}).get(group, {}).get("fields", {}).get(name)
+    return found and found["value"]
+
+
+def judge_weighed(log):
+    """Weight, cap, the balloon's target and the physical CPUs of vCPUs."""
+    shown = log.json("weighed")
+    row = re.search(r"web1 +\d+ +(\d+) +(\d+)", log.get("weighed", "xl"))
+    weight, cap = (described(shown, "arch_dom", "xen", name) for name in ("weight", "cap_percent"))
+    log.agree("weighed: weight", weight, xl=row and int(row[1]))
+    log.agree("weighed: cap", cap, xl=row and int(row[2]))
+    log.expect("weighed: both were changed", (weight, cap) == (512, 50), (weight, cap))
+    target = log.get("weighed", "target").strip()
+    log.agree("weighed: the balloon's target", described(shown, "arch_dom", "xen", "target_bytes"),
+              xenstore=target.isdigit() and int(target) * 1024)
+    # A vCPU may move between two looks: xl's is one of those before and after it.
+    looks = [shown, log.json("weighed", "domstat-after")]
+    for index, cpu in re.findall(r"web1 +\d+ +(\d+) +(\d+) ", log.get("weighed", "vcpu-list")):
+        seen = [described(look, f"arch_vcpu[{index}]", "xen", "pcpu") for look in looks]
+        log.expect(f"weighed: vCPU {index}'s physical CPU", int(cpu) in seen, (cpu, seen))
+
+
+def judge_other_disks(run):
+    """More disks than slots, and disks that xen-blkback does not serve."""
+    log = run.log
+    many = log.json("many")
+    listed = {int(n) for n in re.findall(r"vbd-\d+-(\d+)", log.get("many", "sysfs"))}
+    disks = {fields(disk, "vbd")["devid"] for disk in (many or {}).get("blks", []) if fields(disk, "vbd")}
+    log.expect("many: every disk is shown", len(listed) == 13 and disks == listed, sorted(disks))
+    others = log.json("others")
+    tapdisk, silent, qdisk = (named(others, "blks", name) for name in ("xvdc", "xvdd", "xvdo"))
+    io, times = fields(tapdisk, "io"), fields(tapdisk, "io_times")
+    if log.expect("tapdisk: its disk has counters", io and times):
+        expected = {"rd_req": 40, "rd_bytes": 40 * 4096, "wr_req": 30, "wr_bytes": 30 * 4096, "errs": 3, "in_flight": 1}
+        log.expect("tapdisk: they are its file's", io == expected, io)
+        log.expect("tapdisk: times", (times["rd_total_ns"], times["wr_total_ns"]) == (10_000_000, 7_500_000), times)
+    for name, disk in (("tapdisk without a file", silent), ("qdisk", qdisk)):
+        log.expect(f"{name}: it is shown without counters", disk and fields(disk, "io") is None
+                   and fields(disk, "vbd")["oo_req"] is None, disk)
+    for moment in ("many", "others"):
+        log.expect(f"{moment}: the checker finds no rule broken", log.codes.get((moment, "check")) == 0,
+                   log.get(moment, "check").strip().split("\n")[-1])
+
+
 def judge(log):
     run = Run(log)
 
@@ -151,6 +197,20 @@ def judge(log):
     log.expect("extended: libxl's number for xvdq is ours", xvdq and fields(xvdq, "vbd")["devid"] == 268439552)
     log.expect("the checker finds no rule broken", log.codes.get(("extended", "check")) == 0,
                log.get("extended", "check").strip().split("\n")[-1])
+
+    for moment in MOMENTS:
+        paused = moment.startswith("paused")
+        status = fields(run.domain[moment], "status")
+        log.expect(f"{moment}: the domain's state", status and status["state"] == ("paused" if paused else "running"),
+                   status)
+    judge_weighed(log)
+    judge_other_disks(run)
+    renamed = log.json("renamed", "ls")
+    names = [domain["name"] for domain in renamed or []]
+    log.expect("rename: it is shown under its new name alone", sorted(names) == ["Domain-0", "web2"], names)
+    log.expect("rename: it is the same domain", log.json("renamed")
+               and log.json("renamed")["incarnation"] != run.domain["rebooted"]["incarnation"]
+               and log.json("renamed")["uuid"] == run.domain["rebooted"]["uuid"])
 
     old, new = run.domain["extended"], run.domain["rebooted"]
     log.expect("reboot: a new domain of the same name", old["incarnation"] != new["incarnation"]

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::show::seconds;
+use super::tapdisk;
 use crate::error::Failure;
 use crate::locate::{self, Located, Places};
 use crate::output::json::Safe;
@@ -36,7 +38,7 @@ kernel's books (/proc/PID/task/TID/schedstat). Allowed are --tolerance percent o
 watched, and 20 ms, by which these books can be late.
 
 A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by its magic and
-judged by that layout's rules.";
+judged by that layout's rules; so is a file in which tapdisk counts, by rules of its own (T01 to T05).";
 
 /// Check a region against every rule of the layout
 #[derive(ClapArgs)]
@@ -62,6 +64,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    if let Some(layout) = tapdisk::layout_of(&args.domain) {
+        let path = Path::new(&args.domain);
+        return tapdisk::check(path, layout, args.watch, args.interval, args.json);
+    }
     let report = match places.locate(&args.domain)? {
         Located::Served(connection) => {
             let region = connection.attach(&args.domain)?;

@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod show;
+mod tapdisk;
 pub(crate) mod top;
 
 /// `domstat version`, for those who look for a verb.

@@ -1,6 +1,7 @@
 //! `domstat show`: a domain's statistics.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use domstat_consumer::{Attachment, Liveness, Patience, Region, Snapshot};
 
 use ratatui::text::Line;
 
+use super::tapdisk::{self, Looks};
 use crate::error::Failure;
 use crate::locate::{Located, Places};
 use crate::output::json::Safe;
@@ -42,7 +44,9 @@ is not active has no fields: none of them is ever 0.
 What other programs publish of web1, as a vhost-user device does under the name web1.vhost-net0,
 is shown below it, unless it has another UUID.
 
-A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself.";
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and so
+are the files in which tapdisk counts: /dev/shm/td3-PID/vbd-DOMID-DEVID and
+/dev/shm/vbd3-DOMID-DEVID/statistics.";
 
 /// Show the statistics of a domain
 #[derive(clap::Args)]
@@ -95,6 +99,10 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> {
+    if let Some(layout) = tapdisk::layout_of(&args.domain) {
+        let looks = if args.watch { Looks::Every(args.interval, args.count) } else { Looks::Once };
+        return tapdisk::show(Path::new(&args.domain), layout, &looks, args.json);
+    }
     let attachment = match places.locate(&args.domain)? {
         Located::Served(connection) => Attachment::from_connection(&connection, &args.domain)?,
         Located::At(path) => {

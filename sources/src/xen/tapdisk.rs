@@ -130,32 +130,143 @@ impl Counters {
         }
     }
 
-    /// Rules that every moment of a disk keeps; says which are broken. Words can be one request of
-    /// each direction apart.
+    /// Which of the [`RULES`] these counters break, each with what was found. `before` is an earlier
+    /// look at the same file. Words can be one request of each direction apart.
     #[must_use]
-    pub fn broken_rules(&self) -> Vec<String> {
+    pub fn broken_rules(&self, before: Option<&Self>) -> Vec<(Rule, String)> {
         let mut broken = Vec::new();
-        let directions = [
-            ("reads", self.rd_submitted, self.rd_completed, self.rd_sectors, self.rd_usecs),
-            ("writes", self.wr_submitted, self.wr_completed, self.wr_sectors, self.wr_usecs),
-        ];
-        for (what, submitted, completed, sectors, usecs) in directions {
+        for (what, now) in [("reads", self.reads()), ("writes", self.writes())] {
+            let Direction { submitted, completed, sectors, usecs } = now;
             if let Some(completed) = completed
                 && completed > submitted.saturating_add(1)
             {
-                broken.push(format!("{what}: {completed} completed of {submitted} submitted"));
+                let found = format!("{what}: {completed} completed of {submitted} submitted");
+                broken.push((Rule::Completed, found));
             }
             if submitted == 0 && sectors > MAX_SECTORS {
-                broken.push(format!("{what}: {sectors} sectors and no request"));
+                broken.push((Rule::Sectors, format!("{what}: {sectors} sectors and no request")));
             }
             if let (Some(0), Some(usecs)) = (completed, usecs)
                 && usecs > 0
             {
-                broken.push(format!("{what}: {usecs} us and none completed"));
+                broken.push((Rule::Times, format!("{what}: {usecs} us and none completed")));
+            }
+        }
+        for (name, now) in self.cumulative() {
+            let past = before.and_then(|before| before.cumulative().find(|(n, _)| *n == name));
+            if let Some((_, past)) = past
+                && now < past
+            {
+                broken.push((Rule::Monotonic, format!("{name}: {now} after {past}")));
             }
         }
         broken
     }
+
+    const fn reads(&self) -> Direction {
+        let (submitted, completed) = (self.rd_submitted, self.rd_completed);
+        Direction { submitted, completed, sectors: self.rd_sectors, usecs: self.rd_usecs }
+    }
+
+    const fn writes(&self) -> Direction {
+        let (submitted, completed) = (self.wr_submitted, self.wr_completed);
+        Direction { submitted, completed, sectors: self.wr_sectors, usecs: self.wr_usecs }
+    }
+
+    /// The fields by name; `None` where the structure has none.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+        [
+            ("oo_req", Some(self.oo_req)),
+            ("rd_submitted", Some(self.rd_submitted)),
+            ("rd_completed", self.rd_completed),
+            ("rd_sectors", Some(self.rd_sectors)),
+            ("rd_usecs", self.rd_usecs),
+            ("wr_submitted", Some(self.wr_submitted)),
+            ("wr_completed", self.wr_completed),
+            ("wr_sectors", Some(self.wr_sectors)),
+            ("wr_usecs", self.wr_usecs),
+            ("io_errors", self.io_errors),
+        ]
+        .into_iter()
+    }
+
+    /// All but the times, which go back with the clock.
+    fn cumulative(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.fields().filter(|(name, _)| !name.ends_with("_usecs"));
+        counts.filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Reads, or writes.
+struct Direction {
+    submitted: u64,
+    completed: Option<u64>,
+    sectors: u64,
+    usecs: Option<u64>,
+}
+
+/// Rules that every file of tapdisk keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// It is long enough, and its version is known.
+    Structure,
+    /// No more requests are completed than submitted.
+    Completed,
+    /// Sectors come with requests.
+    Sectors,
+    /// Time passes only with requests.
+    Times,
+    /// No count decreases while the file is watched.
+    Monotonic,
+}
+
+impl Rule {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Structure, Self::Completed, Self::Sectors, Self::Times, Self::Monotonic];
+
+    /// Number and title.
+    #[must_use]
+    pub const fn title(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Structure => ("T01", "the file holds the structure: long enough, version known"),
+            Self::Completed => ("T02", "no more requests are completed than submitted"),
+            Self::Sectors => ("T03", "sectors come with requests"),
+            Self::Times => ("T04", "time is counted only for completed requests"),
+            Self::Monotonic => ("T05", "no count decreases while the file is watched"),
+        }
+    }
+}
+
+/// What a path of tapdisk's names: td3-PID/vbd-DOMID-DEVID or vbd3-DOMID-DEVID/statistics.
+#[must_use]
+pub fn layout_of(path: &Path) -> Option<Layout> {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let (file, directory) = (name(path)?, path.parent().and_then(name)?);
+    let numbers = |text: &str| {
+        let mut parts = text.split('-');
+        parts.by_ref().take(2).filter(|part| part.parse::<u32>().is_ok()).count() == 2
+            && parts.next().is_none()
+    };
+    if directory.starts_with("td3-") && file.strip_prefix("vbd-").is_some_and(numbers) {
+        Some(Layout::Metrics)
+    } else if file == "statistics" && directory.strip_prefix("vbd3-").is_some_and(numbers) {
+        Some(Layout::Blkback)
+    } else {
+        None
+    }
+}
+
+/// One look at a file of tapdisk's.
+///
+/// # Errors
+/// Whatever opening and reading say; [`io::ErrorKind::InvalidData`] if it is not such a file.
+pub fn look(path: &Path, layout: Layout) -> io::Result<Counters> {
+    let file = Statistics::open(path, layout, |_| true)?;
+    file.read().map_err(|error| match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(io::ErrorKind::InvalidData, error),
+    })
 }
 
 /// The most sectors of one request: 11 segments of 8, 256 indirect ones.

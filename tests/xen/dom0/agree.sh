@@ -94,6 +94,57 @@ wait_for domstat show web1
 settle
 moment rebooted
 
+# Weight, cap, balloon.
+xl sched-credit2 -d web1 -w 512 -c 50
+xl mem-set web1 120
+sleep 1.5
+observe weighed domstat domstat show web1 --json --all
+observe weighed xl xl sched-credit2 -d web1
+observe weighed target xenstore-read "/local/domain/$(domid)/memory/target"
+observe weighed vcpu-list xl vcpu-list web1
+observe weighed domstat-after domstat show web1 --json --all
+xl mem-set web1 128
+
+# More disks than the region has slots.
+for loop in 3 4 5 6 7 8 9 10 11 12; do
+    node=$(losetup -f)
+    truncate -s 1M "/tmp/disk$loop"
+    losetup "$node" "/tmp/disk$loop"
+    xl block-attach web1 "phy:$node" "xvd$(printf '%b' "\\x$(printf %x $((98 + loop)))")" w
+done
+many() { [ "$(ls -d /sys/bus/xen-backend/devices/vbd-"$(domid)"-*/statistics | wc -l)" = 13 ]; }
+wait_for many
+sleep 1.5
+observe many domstat show
+observe many sysfs ls /sys/bus/xen-backend/devices
+observe many check check web1 --watch 1
+
+# Disks of other backends: xenstore lists them, the kernel makes entries of that.
+fake() { # KIND DEVID
+    local backend=/local/domain/0/backend/$1/$(domid)/$2 frontend
+    frontend=/local/domain/$(domid)/device/vbd/$2
+    xenstore-write "$frontend/backend-id" 0 "$backend/frontend-id" "$(domid)" \
+        "$backend/frontend" "$frontend" "$backend/state" 1
+}
+fake vbd3 51744
+fake vbd3 51760
+fake qdisk 51936
+tapdisk "$(domid)" 51744 40 30
+wait_for ls "/sys/bus/xen-backend/devices/qdisk-$(domid)-51936"
+settle
+observe others domstat show
+observe others check check web1 --watch 1
+for disk in vbd3/$(domid)/51744 vbd3/$(domid)/51760 qdisk/$(domid)/51936; do
+    xenstore-rm "/local/domain/0/backend/$disk" "/local/domain/$(domid)/device/vbd/${disk##*/}"
+done
+
+xl rename web1 web2
+wait_for domstat show web2
+observe renamed ls domstat ls --json
+observe renamed domstat show web2
+xl rename web2 web1
+wait_for domstat show web1
+
 domstat show web1 --json --watch --interval 0.2 > /tmp/watch.log 2>&1 &
 watch=$!
 wait_for test -s /tmp/watch.log

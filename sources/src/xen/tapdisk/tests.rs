@@ -61,20 +61,45 @@ fn what_is_not_such_a_structure_is_refused() {
 #[test]
 fn rules_find_what_no_tapdisk_writes() {
     let good = [1, 0, 10, 9, 80, 500, 4, 4, 32, 90, 0, 0];
-    let broken = |change: &[(usize, u64)]| {
+    let with = |change: &[(usize, u64)]| {
         let mut words = good;
         change.iter().for_each(|(at, value)| words[*at] = *value);
-        counters(Layout::Metrics, &words).broken_rules()
+        counters(Layout::Metrics, &words)
     };
-    assert_eq!(broken(&[]), Vec::<String>::new());
-    assert_eq!(broken(&[(3, 11)]), Vec::<String>::new(), "read between two words");
-    assert_eq!(broken(&[(3, 12)]), ["reads: 12 completed of 10 submitted"]);
-    assert_eq!(broken(&[(7, 6)]), ["writes: 6 completed of 4 submitted"]);
-    assert_eq!(
-        broken(&[(2, 0), (3, 0), (4, 4096), (5, 0)]),
-        ["reads: 4096 sectors and no request"]
-    );
-    assert_eq!(broken(&[(7, 0)]), ["writes: 90 us and none completed"]);
+    let broken = |change: &[(usize, u64)]| with(change).broken_rules(None);
+    let one = |rule, found: &str| vec![(rule, found.to_owned())];
+    assert_eq!(broken(&[]), []);
+    assert_eq!(broken(&[(3, 11)]), [], "read between two words");
+    assert_eq!(broken(&[(3, 12)]), one(Rule::Completed, "reads: 12 completed of 10 submitted"));
+    assert_eq!(broken(&[(7, 6)]), one(Rule::Completed, "writes: 6 completed of 4 submitted"));
+    let sectors = one(Rule::Sectors, "reads: 4096 sectors and no request");
+    assert_eq!(broken(&[(2, 0), (3, 0), (4, 4096), (5, 0)]), sectors);
+    assert_eq!(broken(&[(7, 0)]), one(Rule::Times, "writes: 90 us and none completed"));
+    // Times may go back with the clock, counts may not.
+    let later = with(&[(2, 12), (3, 12), (5, 400)]);
+    assert_eq!(later.broken_rules(Some(&with(&[]))), []);
+    let back = one(Rule::Monotonic, "wr_sectors: 31 after 32");
+    assert_eq!(with(&[(8, 31)]).broken_rules(Some(&with(&[]))), back);
+}
+
+#[test]
+fn only_paths_of_tapdisk_are_its_files() {
+    let layout = |path: &str| layout_of(Path::new(path));
+    assert_eq!(layout("/dev/shm/td3-4711/vbd-1-51712"), Some(Layout::Metrics));
+    assert_eq!(layout("./vbd3-1-51712/statistics"), Some(Layout::Blkback));
+    for other in [
+        "vbd-1-51712",
+        "/dev/shm/td3-1/vdi-1-2",
+        "td3-1/vbd-1",
+        "td3-1/vbd-1-2-3",
+        "vbd3-1-x/statistics",
+        "vbd3-1-2/io_ring",
+        "web1.domstat",
+        "",
+        "/",
+    ] {
+        assert_eq!(layout(other), None, "{other}");
+    }
 }
 
 #[test]
