@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use domstat_sources::qemu::qmp::{Connection, Message};
+use domstat_sources::qemu::qmp::{Connection, Message, QmpError};
 use serde_json::{Value, json};
 
 use super::{Background, wait_for};
@@ -79,6 +79,11 @@ impl Vm {
     /// Asks QEMU itself.
     pub(crate) fn ask(&mut self, command: &str, arguments: &Value) -> Value {
         self.test.execute(command, arguments, LIMIT).unwrap()
+    }
+
+    /// As [`Vm::ask`], for what QEMU may refuse.
+    pub(crate) fn try_ask(&mut self, command: &str, arguments: &Value) -> Result<Value, QmpError> {
+        self.test.execute(command, arguments, LIMIT)
     }
 
     /// The sectors that the guest has counted.

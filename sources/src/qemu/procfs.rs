@@ -193,6 +193,13 @@ impl QemuProcess {
         ids.filter(|tid| known.contains(tid) || !is_worker(tid)).collect()
     }
 
+    /// Numbers that change when something is plugged, each from one system call: of its threads, and since
+    /// Linux 6.2 of its descriptors (0 before).
+    pub(super) fn counts(&self) -> Option<(u64, u64)> {
+        let metadata = |what: &str| std::fs::metadata(format!("/proc/{}/{what}", self.pid)).ok();
+        Some((metadata("task")?.nlink(), metadata("fd")?.size()))
+    }
+
     /// How many descriptors it has open; `None` if that is not known.
     pub(super) fn nr_descriptors(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?.count())
@@ -313,6 +320,24 @@ mod tests {
         // As a process that was given the number of the one that listened.
         drop((accepted, client));
         assert_eq!(found(&path, connected), None);
+    }
+
+    #[test]
+    fn threads_are_counted() {
+        let me = QemuProcess::held(Process::myself().unwrap()).unwrap();
+        let before = me.counts().unwrap().0;
+        let threads: Vec<_> = (0..64)
+            .map(|_| {
+                let (sender, receiver) = std::sync::mpsc::channel::<()>();
+                (std::thread::spawn(move || receiver.recv()), sender)
+            })
+            .collect();
+        // More than other tests may end meanwhile.
+        assert!(me.counts().unwrap().0 > before);
+        for (thread, sender) in threads {
+            drop(sender);
+            assert!(thread.join().unwrap().is_err());
+        }
     }
 
     #[test]

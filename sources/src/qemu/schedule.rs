@@ -16,6 +16,10 @@ const QUIET_STATS: Version = Version { major: 8, minor: 1 };
 /// Interval of query-stats before that.
 const OLD_STATS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether something was plugged, if the interval is longer: what is plugged shows
+/// within a second.
+const PLUG_INTERVAL: Duration = Duration::from_millis(500);
+
 /// A question to QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
@@ -55,6 +59,8 @@ impl Question {
 #[derive(Debug)]
 pub(super) struct Polls {
     threads: Poll,
+    /// The look whether something was plugged.
+    plugs: Poll,
     /// In the order of [`Question`].
     questions: [Poll; Question::ALL.len()],
 }
@@ -66,12 +72,26 @@ impl Polls {
         let slow = options.interval.saturating_mul(5);
         let usual = options.interval;
         let intervals = [slow.saturating_mul(4), slow, usual, slow, usual, slow, slow, stats];
-        Self { threads: Poll::every(options.interval), questions: intervals.map(Poll::every) }
+        // Each look at the threads is one at what was plugged, too.
+        let plugs = match options.interval > PLUG_INTERVAL {
+            true => PLUG_INTERVAL,
+            false => Duration::ZERO,
+        };
+        Self {
+            threads: Poll::every(options.interval),
+            plugs: Poll::every(plugs),
+            questions: intervals.map(Poll::every),
+        }
     }
 
     /// The poll of /proc, which needs no connection.
     pub(super) const fn threads(&mut self) -> &mut Poll {
         &mut self.threads
+    }
+
+    /// The look whether something was plugged, which needs no connection either.
+    pub(super) const fn plugs(&mut self) -> &mut Poll {
+        &mut self.plugs
     }
 
     pub(super) const fn of(&mut self, question: Question) -> &mut Poll {
@@ -92,7 +112,7 @@ impl Polls {
     /// When the first is due; without a connection only what /proc answers.
     pub(super) fn next(&self, connected: bool) -> Option<Instant> {
         let of_qemu = self.questions.iter().filter(|_| connected);
-        of_qemu.chain([&self.threads]).filter_map(Poll::due).min()
+        of_qemu.chain([&self.threads, &self.plugs]).filter_map(Poll::due).min()
     }
 }
 

@@ -78,6 +78,8 @@ pub(super) struct VmState<P: Publisher> {
     /// Threads and descriptors of its process when they were looked at last.
     thread_ids: BTreeSet<i32>,
     nr_descriptors: Option<usize>,
+    /// How many of both there were at the last look whether something was plugged.
+    counts: Option<(u64, u64)>,
     balloon: Option<String>,
     iothreads: BTreeSet<i32>,
     thread_times: ThreadTimes,
@@ -226,6 +228,7 @@ impl<P: Publisher> VmState<P> {
             taps: Vec::new(),
             thread_ids: BTreeSet::new(),
             nr_descriptors: None,
+            counts: None,
             balloon: None,
             iothreads: BTreeSet::new(),
             thread_times: ThreadTimes::default(),
@@ -415,6 +418,8 @@ impl<P: Publisher> VmState<P> {
                 self.polls.of(Question::Status).hurry();
             }
             "MIGRATION" | "MIGRATION_PASS" => self.polls.of(Question::Migration).hurry(),
+            // Of a system in the VM that has taken what was plugged, a vCPU for example.
+            "ACPI_DEVICE_OST" => self.polls.of(Question::Topology).hurry(),
             "DEVICE_DELETED" | "DEVICE_TRAY_MOVED" | "BLOCK_IO_ERROR" => {
                 if name == "BLOCK_IO_ERROR" && data["action"] == "stop" {
                     self.hints.io_error = Some(IoError {

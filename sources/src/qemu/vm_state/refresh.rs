@@ -86,6 +86,15 @@ impl<P: Publisher> VmState<P> {
     /// Runstates and CPU time, if they are due: QEMU is not needed for them.
     pub(in crate::qemu) fn run_threads(&mut self) {
         let began = Instant::now();
+        if self.polls.plugs().is_due(began) {
+            let counts = self.process.as_ref().and_then(|process| process.counts());
+            if counts != self.counts {
+                self.counts = counts;
+                self.look_for_plugged();
+            }
+            self.polls.plugs().done(began.elapsed(), true);
+        }
+        let began = Instant::now();
         if self.polls.threads().is_due(began) {
             let complete = self.threads();
             self.polls.threads().done(began.elapsed(), complete);
@@ -107,7 +116,11 @@ impl<P: Publisher> VmState<P> {
         let descriptors = process.nr_descriptors();
         if descriptors != self.nr_descriptors {
             self.nr_descriptors = descriptors;
-            self.taps = process.taps();
+            let taps = process.taps();
+            if taps != self.taps {
+                self.taps = taps;
+                self.polls.threads().hurry();
+            }
         }
     }
 
@@ -141,6 +154,10 @@ impl<P: Publisher> VmState<P> {
         self.drain_before(qmp)?;
         let Topology { cpus, max_cpus, balloon, iothreads } = answer?;
         self.note_omitted("vCPUs", cpus.omitted);
+        if cpus.items != self.cpus {
+            // At once: a vCPU that is new is not shown before.
+            self.polls.threads().hurry();
+        }
         (self.cpus, self.max_cpus, self.balloon) = (cpus.items, max_cpus, balloon);
         self.iothreads = iothreads;
         if let Some(interval) = &mut self.balloon_interval {
