@@ -37,6 +37,6 @@ fi
 cargo clippy -p domstat-sources -p domstat --features domstat/libvirt,domstat-sources/libvirt --locked \
     --all-targets -- -D warnings
 cargo test -p domstat-sources --features libvirt --locked --lib --test libvirt
-cargo test -p domstat --features libvirt --locked --test libvirt_vm --no-run
-DOMSTAT_REQUIRE=${DOMSTAT_REQUIRE:+$DOMSTAT_REQUIRE,}libvirt timeout 240 unshare --mount ci/libvirt.sh inside \
-    cargo test -p domstat --features libvirt --locked --test libvirt_vm
+cargo test -p domstat --features libvirt --locked --test libvirt_vm --test libvirt_values --no-run
+DOMSTAT_REQUIRE=${DOMSTAT_REQUIRE:+$DOMSTAT_REQUIRE,}libvirt timeout 480 unshare --mount ci/libvirt.sh inside \
+    cargo test -p domstat --features libvirt --locked --test libvirt_vm --test libvirt_values

@@ -13,195 +13,24 @@
 )]
 
 mod common;
+#[path = "common/libvirt.rs"]
+mod libvirt;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use domstat_sources::qemu::qmp::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use common::{Background, domstat, output, show, skip, stderr, stdout, wait_for};
-
-const LIMIT: Duration = Duration::from_secs(30);
-const SIZE: u64 = 64 << 20;
-
-fn virsh(args: &[&str]) -> Output {
-    Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output().unwrap()
-}
-
-fn virsh_ok(args: &[&str]) -> String {
-    let output = virsh(args);
-    assert!(output.status.success(), "virsh {args:?}: {}", stderr(&output));
-    stdout(&output)
-}
-
-/// libvirtd, and the files of its VMs.
-struct Libvirtd {
-    process: Option<Background>,
-    dir: PathBuf,
-}
-
-impl Libvirtd {
-    fn start(dir: &Path) -> Self {
-        let mut libvirtd = Self { process: None, dir: dir.to_owned() };
-        libvirtd.restart();
-        libvirtd
-    }
-
-    fn restart(&mut self) {
-        self.stop();
-        let log = fs::File::create(self.dir.join("libvirtd.log")).unwrap();
-        let mut command = Command::new("/usr/sbin/libvirtd");
-        // Not that of a libvirtd of the host.
-        command.arg("--pid-file").arg(self.dir.join("libvirtd.pid"));
-        self.process = Some(Background::start(command.stderr(log).stdout(Stdio::null())));
-        wait_for("libvirtd", || virsh(&["list"]).status.success().then_some(()));
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            kill_process(Pid::from_child(&process.0), Signal::TERM).unwrap();
-            process.0.wait().unwrap();
-        }
-    }
-
-    /// Creates a VM that halts at once. Its second QMP socket has it write when libvirtd is down.
-    fn create(&self, name: &str) -> Guest {
-        let at = |ext: &str| self.dir.join(format!("{name}.{ext}"));
-        let mut rom = vec![0xf4u8; 64 << 10];
-        rom[0xfff0..0xfff3].copy_from_slice(&[0xfa, 0xf4, 0xf4]);
-        fs::write(at("rom"), rom).unwrap();
-        let disk = |dev: &str, bus: &str| {
-            let file = at(&format!("{dev}.raw"));
-            fs::File::create(&file).unwrap().set_len(SIZE).unwrap();
-            format!(
-                "<disk type='file' device='disk'><driver name='qemu' type='raw'/>\
-                 <source file='{}'/><target dev='{dev}' bus='{bus}'/></disk>",
-                file.display()
-            )
-        };
-        let xml = format!(
-            "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\
-             <name>{name}</name><title>not published</title><metadata>\
-             <nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>\
-             <nova:name>web</nova:name><nova:owner><nova:project uuid='p1'>acme</nova:project>\
-             </nova:owner></nova:instance></metadata>\
-             <memory unit='MiB'>16</memory><vcpu>2</vcpu>\
-             <os><type arch='x86_64' machine='pc'>hvm</type><loader type='rom'>{}</loader></os>\
-             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{}{}\
-             <disk type='file' device='cdrom'><target dev='hda' bus='ide'/><readonly/></disk>\
-             <memballoon model='virtio'/></devices>\
-             <qemu:commandline><qemu:arg value='-qmp'/>\
-             <qemu:arg value='unix:{},server=on,wait=off'/></qemu:commandline></domain>",
-            at("rom").display(),
-            disk("vda", "virtio"),
-            disk("vdc", "virtio"),
-            at("qmp").display(),
-        );
-        fs::write(at("xml"), xml).unwrap();
-        virsh_ok(&["create", at("xml").to_str().unwrap()]);
-        let qmp = wait_for("QEMU", || Connection::open(&at("qmp"), LIMIT).ok());
-        let pid = fs::read_to_string(format!("/run/libvirt/qemu/{name}.pid")).unwrap();
-        Guest {
-            name: name.to_owned(),
-            qmp,
-            pid: Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
-        }
-    }
-}
-
-impl Drop for Libvirtd {
-    fn drop(&mut self) {
-        for name in virsh(&["list", "--name"]).stdout.split(|b| *b == b'\n') {
-            let _ = virsh(&["destroy", &String::from_utf8_lossy(name)]);
-        }
-        self.stop();
-    }
-}
-
-struct Guest {
-    name: String,
-    qmp: Connection,
-    pid: Pid,
-}
-
-impl Guest {
-    /// Has the disk write 64 KiB at an offset.
-    fn write(&mut self, disk: usize, offset: u64) {
-        let device = format!("/machine/peripheral/virtio-disk{disk}/virtio-backend");
-        let line = format!("qemu-io -d {device} \"write {offset} 64k\"");
-        let arguments = json!({ "command-line": line });
-        let said = self.qmp.execute("human-monitor-command", &arguments, LIMIT).unwrap();
-        assert!(!said.to_string().contains("rror"), "{said}");
-    }
-}
-
-/// The daemon, and events as `domstat events` prints them.
-struct Daemon {
-    process: Background,
-    events: PathBuf,
-    _subscriber: Background,
-}
-
-impl Daemon {
-    fn start(dir: &Path, more: &[&str]) -> Self {
-        let said = dir.join("daemon.said");
-        let process = Background::start(
-            domstat(dir)
-                .args(["run", "libvirt", "--interval", "0.2", "--limit", "1"])
-                .args(more)
-                .stderr(fs::File::create(&said).unwrap()),
-        );
-        wait_for("the daemon", || {
-            fs::read_to_string(&said).unwrap().contains("control socket").then_some(())
-        });
-        let (events, said) = (dir.join("events.json"), dir.join("events.said"));
-        let [to, says] = [&events, &said].map(|path| fs::File::create(path).unwrap());
-        let args = ["events", "--json"];
-        let subscriber = Background::start(domstat(dir).args(args).stdout(to).stderr(says));
-        wait_for("the subscription", || {
-            fs::read_to_string(&said).unwrap().contains("waiting for events").then_some(())
-        });
-        Self { process, events, _subscriber: subscriber }
-    }
-
-    fn named(&self, domain: &str, name: &str) -> Vec<Value> {
-        let text = fs::read_to_string(&self.events).unwrap();
-        let whole = text.lines().filter(|line| line.ends_with('}'));
-        let events = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
-        events.filter(|e| e["event"] == name && e["domain"] == domain).collect()
-    }
-
-    /// Waits for as many events, and a while longer for one too many.
-    fn exactly(&self, count: usize, domain: &str, name: &str) -> Vec<Value> {
-        wait_for(name, || (self.named(domain, name).len() >= count).then_some(()));
-        std::thread::sleep(Duration::from_secs(1));
-        let events = self.named(domain, name);
-        assert_eq!(events.len(), count, "{events:?}");
-        events
-    }
-}
-
-/// Keys that `virsh domstats` and `domstat show` print.
-fn keys(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.lines().filter_map(|line| line.trim().split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
-fn arm(dir: &Path, domain: &str, disk: &str, threshold: &str) {
-    let armed = output(dir, &["block", "threshold", domain, disk, threshold]);
-    assert!(armed.status.success(), "{}", stderr(&armed));
-}
+use common::{output, show, stderr, stdout, wait_for};
+use libvirt::{Daemon, Guest, Libvirtd, SIZE, arm, is_private, keys, virsh_ok};
 
 /// One test, because libvirtd and its directories are one.
 #[test]
 fn libvirts_domains_are_published_whatever_restarts() {
-    if std::env::var("DOMSTAT_LIBVIRT").as_deref() != Ok("private") {
-        return skip("libvirt", "no libvirtd with directories of its own: run ci/libvirt.sh");
+    if !is_private() {
+        return;
     }
     let dir = tempfile::tempdir().unwrap();
     let mut libvirtd = Libvirtd::start(dir.path());

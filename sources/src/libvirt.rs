@@ -23,7 +23,9 @@ use crate::contract::{Command, Fleet, Observation, Observer, ObserverStatus, Pub
 use crate::qemu::procfs::QemuProcess;
 use crate::qemu::schedule::Retry;
 
+mod described;
 mod levels;
+mod migration;
 mod session;
 mod state;
 mod stats;
@@ -118,6 +120,7 @@ impl Observer for LibvirtDomain {
             uri: self.options.uri.clone(),
             read_only: self.options.read_only,
             uuid: self.uuid,
+            is_of_host: self.options.pid_dir.is_some(),
         };
         let (to_worker, told) = (target.clone(), sender.clone());
         // Nobody waits for it: it may hang in a call when the daemon ends.

@@ -25,8 +25,12 @@ mod requests;
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// How often the end of a job is looked for that is being canceled.
 const ENDING_INTERVAL: Duration = Duration::from_millis(250);
-/// Memory, vCPUs and the jobs of all disks are asked for in every look of this many.
+/// Memory and jobs are asked for in every look of this many.
 const REST: u32 = 5;
+/// KVM's statistics are asked for in every look of this many.
+const KVM: u32 = 30;
+/// Limits of disks are asked for in every look of this many: libvirt sends an event when they change.
+const LIMITS: u32 = 60;
 
 /// What the thread of a domain is given by its owner.
 pub(super) struct Channels {
@@ -49,6 +53,8 @@ pub(super) struct Observer<P: Publisher> {
     lost: Vec<(ThresholdSet, Reply<ThresholdSet>)>,
     next_look: Instant,
     looks: u32,
+    /// Whether libvirt says that the domain is being migrated.
+    migrates: bool,
     next_threads: Instant,
     /// When a domain that could not be published is to be found again.
     find_at: Option<Instant>,
@@ -85,6 +91,7 @@ impl<P: Publisher> Observer<P> {
             lost: Vec::new(),
             next_look: now,
             looks: 0,
+            migrates: false,
             next_threads: now,
             find_at: None,
             noted: String::new(),
@@ -165,6 +172,7 @@ impl<P: Publisher> Observer<P> {
                 self.end_vm(End::Domain);
             }
             VirEvent::Lifecycle { .. } | VirEvent::Changed => self.look_soon(),
+            VirEvent::Migrates => self.migrates = true,
         }
     }
 
@@ -217,6 +225,9 @@ impl<P: Publisher> Observer<P> {
     fn look(&mut self, look: &Look) {
         let Some(vm) = &mut self.vm else { return };
         if vm.is_outgrown && vm.is_published() {
+            if !look.is_whole {
+                return self.look_soon();
+            }
             match vm.create(&mut self.publisher, look) {
                 Ok(()) => self.look_soon(),
                 Err(error) => self.not_published(&error),
@@ -286,11 +297,13 @@ impl<P: Publisher> Observer<P> {
         if self.next_look > now {
             return;
         }
-        let rest = self.looks == 0;
-        self.looks = (self.looks + 1) % REST;
+        let [rest, kvm, limits] = [REST, KVM, LIMITS].map(|n| self.looks.is_multiple_of(n));
+        self.looks = (self.looks + 1) % LIMITS;
+        let migration = std::mem::take(&mut self.migrates) || vm.migration.is_under_way();
+        let (nets, jobs) = (vm.needs_nets(), vm.jobs.disks());
         let want = match rest {
-            true => LookFor::all(),
-            false => LookFor { nets: vm.needs_nets(), jobs: vm.jobs.disks(), ..LookFor::default() },
+            true => LookFor { kvm, limits, ..LookFor::all(!vm.has_process()) },
+            false => LookFor { migration, nets, jobs, ..LookFor::default() },
         };
         self.ask(Ask::Look(want), Doing::Look);
     }

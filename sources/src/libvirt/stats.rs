@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domstat_layout::latest::{Balloon, BlkIo, BlkIoTimes, Cpu, Memory, NetIo};
+use domstat_layout::latest::{Balloon, BlkIo, BlkIoTimes, BlkLimits, Cpu, Memory, NetIo};
 use domstat_layout::{Group, Ns, Word};
 
+use super::described::{DirtyRate, IoThread, KvmStats};
 use super::sys::{Info, Param};
 use crate::qemu::limits::{MAX_CPUS, MAX_IMAGES, MAX_TAPS, MAX_TEXT};
 
@@ -23,6 +24,12 @@ pub(super) struct Stats {
     pub(super) nets: Option<Vec<(String, NetIo)>>,
     /// Images, each disk before those that back it.
     pub(super) images: Option<Vec<Image>>,
+    /// KVM's statistics of the domain, and of each vCPU.
+    pub(super) kvm: KvmStats,
+    pub(super) kvm_vcpus: BTreeMap<u32, KvmStats>,
+    /// IOThreads by their numbers, if there is an answer.
+    pub(super) iothreads: Option<BTreeMap<u32, IoThread>>,
+    pub(super) dirty_rate: Option<DirtyRate>,
 }
 
 /// Times of a vCPU in ns.
@@ -91,9 +98,9 @@ pub(super) fn disk_and_index(name: &str) -> (&str, Option<u64>) {
 }
 
 /// Values of one kind by the rest of their names, of one item of a list.
-type Item<'p> = BTreeMap<&'p str, &'p Param>;
+pub(super) type Item<'p> = BTreeMap<&'p str, &'p Param>;
 
-fn unsigned(param: &Param) -> Option<u64> {
+pub(super) fn unsigned(param: &Param) -> Option<u64> {
     match param {
         Param::Unsigned(value) => Some(*value),
         // A negative number stands for one that is not known.
@@ -102,11 +109,11 @@ fn unsigned(param: &Param) -> Option<u64> {
     }
 }
 
-fn number(item: &Item<'_>, key: &str) -> Option<u64> {
+pub(super) fn number(item: &Item<'_>, key: &str) -> Option<u64> {
     item.get(key).copied().and_then(unsigned)
 }
 
-fn text(item: &Item<'_>, key: &str) -> Option<String> {
+pub(super) fn text(item: &Item<'_>, key: &str) -> Option<String> {
     match item.get(key)? {
         Param::Text(text) if (1..=MAX_TEXT).contains(&text.len()) => Some(text.clone()),
         _ => None,
@@ -146,7 +153,18 @@ impl Stats {
             let nets = items(params, "net", most);
             nets.values().filter_map(|item| Some((text(item, "name")?, net_io(item)))).collect()
         });
+        let kvm =
+            params.iter().filter_map(|(name, param)| Some((name.strip_prefix("vm.")?, param)));
+        let iothreads = number_of("iothread.count")
+            .map(|_| items(params, "iothread", u32::MAX).iter().map(io_thread).collect());
         Self {
+            kvm: KvmStats::new(kvm),
+            kvm_vcpus: vcpus
+                .iter()
+                .map(|(index, item)| (*index, KvmStats::new(item.iter().map(|(k, v)| (*k, *v)))))
+                .collect(),
+            iothreads,
+            dirty_rate: DirtyRate::new(&all),
             state,
             cpu,
             memory: memory(&all),
@@ -204,6 +222,25 @@ fn balloon(all: &Item<'_>) -> Option<Reported> {
         ..Balloon::NOT_PRODUCED
     };
     Some(Reported { group, last_update_s })
+}
+
+fn io_thread((id, item): (&u32, &Item<'_>)) -> (u32, IoThread) {
+    (*id, IoThread(["poll-max-ns", "poll-grow", "poll-shrink"].map(|key| number(item, key))))
+}
+
+/// The limits of a disk, from what virDomainGetBlockIoTune lists.
+pub(super) fn limits(params: &[(String, Param)]) -> BlkLimits {
+    let all: Item<'_> = params.iter().map(|(name, param)| (name.as_str(), param)).collect();
+    let word = |key: &str| Word::from(number(&all, key));
+    BlkLimits {
+        limit_req: word("total_iops_sec"),
+        rd_limit_req: word("read_iops_sec"),
+        wr_limit_req: word("write_iops_sec"),
+        limit_bytes: word("total_bytes_sec"),
+        rd_limit_bytes: word("read_bytes_sec"),
+        wr_limit_bytes: word("write_bytes_sec"),
+        ..BlkLimits::NOT_PRODUCED
+    }
 }
 
 fn net_io(item: &Item<'_>) -> NetIo {
@@ -327,6 +364,19 @@ mod tests {
         assert_eq!(stats.vcpus.len(), 1);
         assert_eq!(stats.vcpus.get(&0), Some(&Vcpu::default()));
         assert_eq!(stats.images, None);
+    }
+
+    #[test]
+    fn limits_are_those_of_a_disk_and_0_is_none() {
+        let limits = limits(&[
+            param("total_bytes_sec", 0),
+            param("write_iops_sec", 100),
+            param("write_iops_sec_max", 900),
+            named("group_name", "drive-virtio-disk0"),
+        ]);
+        assert_eq!((limits.limit_bytes.value(), limits.wr_limit_req.value()), (Some(0), Some(100)));
+        assert_eq!(limits.rd_limit_req, Word::NOT_PRODUCED);
+        assert_eq!(limits.throttled_ns, Word::NOT_PRODUCED);
     }
 
     #[test]

@@ -3,23 +3,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use domstat_layout::latest::Threads;
-use domstat_layout::latest::{Balloon, BlkExtent, Cpu as CpuGroup, Memory, NetIo, Sched, Status};
-use domstat_layout::sink::{DomSink, VcpuSink};
+use domstat_layout::latest::{
+    Balloon, BlkExtent, BlkLimits, Cpu as CpuGroup, Memory, Migration, NetIo, Sched, Status,
+    Threads,
+};
+use domstat_layout::sink::{BlkSink, DomSink, VcpuSink};
 use domstat_layout::{Clock, Ns, Word};
 
+use super::described::Described;
 use super::levels::{Change, Firing, Levels};
+use super::migration::MigrationState;
 use super::state;
-use super::stats::{Image, disk_and_index, image_key};
+use super::stats::Image;
 use super::worker::{Found, Look, disks};
 use super::xml::Description as Xml;
 use crate::Optional;
 use crate::cgroup::Cgroup;
 use crate::contract::{
-    Armed, ArmedThresholds, Description, DiskInfo, Event, LossReason, Publisher, Sinks,
-    SourceError, ThresholdSet,
+    Armed, ArmedThresholds, Description, DiskInfo, Event, LossReason, Publisher, Sinks, SourceError,
 };
 use crate::host::now;
 use crate::libvirt_state;
@@ -29,18 +32,17 @@ use crate::qemu::limits::{MAX_CPUS, MAX_IMAGES};
 use crate::qemu::procfs::QemuProcess;
 use crate::qemu::slots::Slots;
 use crate::status::{DomainStatus, State};
-use crate::thread_group;
 use crate::threads::ThreadTimes;
 
 mod jobs;
+mod thresholds;
 use jobs::Jobs;
+use thresholds::Held;
 
 /// Slots for images beyond those that a domain has when it is published.
 const SPARE_BLKS: u32 = 8;
 /// Slots for interfaces beyond those.
 const SPARE_NETS: u32 = 4;
-/// How long an event that names a disk is held for the one that names its image.
-const TWIN: Duration = Duration::from_millis(200);
 
 /// Something that happened and is not yet delivered.
 pub(super) enum Report {
@@ -68,14 +70,6 @@ impl Identity {
     }
 }
 
-/// A firing whose event names a disk. libvirt sends a second one that names the image.
-struct Held {
-    disk: String,
-    threshold: u64,
-    excess: u64,
-    at: Instant,
-}
-
 pub(super) struct Vm<P: Publisher> {
     pub(super) name: String,
     /// Where it is reached.
@@ -86,13 +80,22 @@ pub(super) struct Vm<P: Publisher> {
     process: Option<QemuProcess>,
     cpus: Vec<Cpu>,
     iothreads: BTreeSet<i32>,
+    /// Its threads, but for workers, and how many descriptors it has: other ones mean that something
+    /// was plugged.
+    thread_ids: BTreeSet<i32>,
+    nr_descriptors: Option<usize>,
     max_cpus: u32,
     thread_times: ThreadTimes,
     cgroup: Cgroup,
     taps: Vec<String>,
     /// Interfaces that are not taps, as libvirt counts them.
     other_nets: BTreeMap<String, (NetIo, Ns)>,
+    /// Groups that its region describes itself.
+    described: Described,
     images: Vec<Image>,
+    /// Limits of disks, and as of when.
+    limits: BTreeMap<String, (BlkLimits, Ns)>,
+    pub(super) migration: MigrationState,
     status: Option<DomainStatus>,
     state: Option<State>,
     /// When libvirt answered last.
@@ -134,12 +137,17 @@ impl<P: Publisher> Vm<P> {
             process,
             cpus: Vec::new(),
             iothreads: BTreeSet::new(),
+            thread_ids: BTreeSet::new(),
+            nr_descriptors: None,
             max_cpus: 1,
             thread_times: ThreadTimes::default(),
             cgroup: Cgroup::default(),
             taps: Vec::new(),
             other_nets: BTreeMap::new(),
+            described: Described::default(),
             images: Vec::new(),
+            limits: BTreeMap::new(),
+            migration: MigrationState::default(),
             status: None,
             state: None,
             answered: found.look.asked_ns,
@@ -163,6 +171,11 @@ impl<P: Publisher> Vm<P> {
         self.identity
     }
 
+    /// Whether its process is one of this host.
+    pub(super) const fn has_process(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Whether its process is known to have ended.
     pub(super) fn has_exited(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.is_alive())
@@ -180,6 +193,7 @@ impl<P: Publisher> Vm<P> {
         self.is_outgrown = false;
         self.other_nets.clear();
         self.find_threads(look);
+        self.described = Described::new(&look.stats, &self.described);
         let description = self.describe(look);
         let Sinks { dom, vcpus, blks, nets, unpublished } = publisher.create(&description)?;
         self.slots = Some(Slots::new(dom, vcpus, blks, nets));
@@ -228,8 +242,8 @@ impl<P: Publisher> Vm<P> {
             nr_blks: images.saturating_add(SPARE_BLKS).min(number(MAX_IMAGES)),
             nr_nets: nets.saturating_add(SPARE_NETS),
             clock: Clock::Boottime,
-            arch_dom: vec![libvirt_state::group()],
-            arch_vcpu: vec![thread_group::group()],
+            arch_dom: self.described.dom(),
+            arch_vcpu: self.described.vcpu(),
             optional: Optional::default(),
             labels: self.xml.labels.clone(),
         }
@@ -242,6 +256,8 @@ impl<P: Publisher> Vm<P> {
             let found = process.named_threads();
             self.cpus = found.vcpus;
             self.iothreads = found.iothreads;
+            self.thread_ids = process.thread_ids(&self.thread_ids);
+            self.nr_descriptors = process.nr_descriptors();
             self.taps = process.taps();
         }
         if self.cpus.is_empty() {
@@ -251,9 +267,27 @@ impl<P: Publisher> Vm<P> {
         }
     }
 
+    /// Looks whether a vCPU or an interface was plugged or unplugged: libvirt has no event for a vCPU,
+    /// but there is another thread then, and another descriptor with another interface.
+    fn look_for_plugged(&mut self) {
+        let Some(process) = &self.process else { return };
+        let threads = process.thread_ids(&self.thread_ids);
+        if threads != self.thread_ids {
+            let found = process.named_threads();
+            (self.cpus, self.iothreads) = (found.vcpus, found.iothreads);
+            self.thread_ids = threads;
+        }
+        let descriptors = process.nr_descriptors();
+        if descriptors != self.nr_descriptors {
+            self.nr_descriptors = descriptors;
+            self.taps = process.taps();
+        }
+    }
+
     /// Runstates, CPU time and taps, for which libvirt is not needed. False if the counters of a
     /// thread cannot be read.
     pub(super) fn threads(&mut self) -> bool {
+        self.look_for_plugged();
         let Some(slots) = &mut self.slots else { return false };
         let runs = self.state.is_none_or(state::runs);
         let process = self.process.as_ref();
@@ -281,7 +315,7 @@ impl<P: Publisher> Vm<P> {
     /// Takes what libvirt says.
     pub(super) fn take(&mut self, look: &Look) {
         let asked = look.asked_ns;
-        if !look.stats.vcpus.is_empty() {
+        if look.has_rest && (self.has_process() || !look.stats.vcpus.is_empty()) {
             self.find_threads(look);
         }
         self.take_state(look);
@@ -302,6 +336,11 @@ impl<P: Publisher> Vm<P> {
                 }
                 self.has_balloon = balloon.is_some();
             }
+            if let Some((kind, params)) = &look.migration {
+                let migration = self.migration.take(*kind, params, asked);
+                slots.dom.write::<Migration>(&migration, asked);
+            }
+            self.described.write(slots, &look.stats, asked);
             for (index, vcpu) in look.stats.vcpus.iter().filter(|_| self.process.is_none()) {
                 let at = usize::try_from(*index).unwrap_or(usize::MAX);
                 let Some(slot) = slots.vcpus.get_mut(at) else { continue };
@@ -323,6 +362,7 @@ impl<P: Publisher> Vm<P> {
         if let Some(images) = &look.stats.images {
             self.take_images(images.clone(), look);
         }
+        self.is_outgrown |= self.described.is_outgrown(&look.stats);
         self.take_jobs(look);
     }
 
@@ -360,57 +400,6 @@ impl<P: Publisher> Vm<P> {
         }
     }
 
-    fn report_lost(&mut self, armed: Armed, reason: LossReason) {
-        let Armed { disk, node, threshold_bytes, .. } = armed;
-        let event = Event::ThresholdLost { disk, node, threshold_bytes, reason };
-        self.reports.push(Report::Event(event));
-    }
-
-    /// Takes up what the daemon before had armed. What has fired since shows in the first levels, if
-    /// this is still the same process.
-    pub(super) fn recall(&mut self, publisher: &mut P) {
-        let before = publisher.recall(&self.address);
-        let own = self.identity.process;
-        let reason = match before.process.and(own) {
-            Some(_) => LossReason::VmRestarted,
-            None => LossReason::VmNotKnown,
-        };
-        self.remembered = before.clone();
-        for armed in before.armed.into_iter().take(MAX_IMAGES) {
-            if own.is_some() && before.process == own {
-                self.levels.remember(armed.node, armed.threshold_bytes);
-            } else {
-                self.report_lost(armed, reason);
-            }
-        }
-    }
-
-    /// Hands over what is armed, for the daemon after this one, if it has changed.
-    pub(super) fn remember(&mut self, publisher: &mut P) {
-        let image = |key: &str| self.images.iter().find(|image| image.key() == key);
-        let armed = |(node, threshold_bytes): (String, u64)| Armed {
-            disk: image(&node).map_or_else(|| node.clone(), |image| image.name.clone()),
-            source: image(&node).and_then(|image| image.path.clone()),
-            threshold_bytes,
-            node,
-            intended_bytes: None,
-        };
-        let armed = self.levels.remembered().into_iter().map(armed).collect();
-        let domain = self.name.clone();
-        let now = ArmedThresholds { domain, process: self.identity.process, armed };
-        if now != self.remembered && !(now.armed.is_empty() && self.remembered.armed.is_empty()) {
-            publisher.remember(&self.address, &now);
-        }
-        self.remembered = now;
-    }
-
-    /// The domain has ended, and its thresholds with it.
-    pub(super) fn forget(&mut self, publisher: &mut P) {
-        if !std::mem::take(&mut self.remembered).armed.is_empty() {
-            publisher.remember(&self.address, &ArmedThresholds::default());
-        }
-    }
-
     /// Gives every image a slot, writes its numbers, and learns of thresholds.
     fn take_images(&mut self, images: Vec<Image>, look: &Look) {
         let asked = look.asked_ns;
@@ -445,6 +434,9 @@ impl<P: Publisher> Vm<P> {
         let tenants: Vec<(String, String)> = self.images.iter().map(tenant).collect();
         let Some(slots) = &mut self.slots else { return };
         self.is_outgrown = slots.place(&tenants, asked) > 0;
+        self.limits
+            .extend(look.limits.iter().map(|(disk, limits)| (disk.clone(), (*limits, asked))));
+        self.limits.retain(|disk, _| self.images.iter().any(|image| image.disk == *disk));
         for image in self.images.iter().filter(|image| image.is_answered) {
             let Some(slot) = slots.blk(&image.name) else { continue };
             slot.io(&image.io, &image.times, asked);
@@ -456,6 +448,9 @@ impl<P: Publisher> Vm<P> {
                 ..slot.extent
             };
             slot.write_extent(asked);
+            if let Some((limits, as_of)) = self.limits.get(&image.name) {
+                slot.sink.write::<BlkLimits>(limits, *as_of);
+            }
         }
     }
 
@@ -478,91 +473,10 @@ impl<P: Publisher> Vm<P> {
         &self.images
     }
 
-    /// The name of an image by its key.
-    fn name_of(&self, key: &str) -> String {
-        let image = self.images.iter().find(|image| image.key() == key);
-        image.map_or_else(|| key.to_owned(), |image| image.name.clone())
-    }
-
-    /// A threshold is about to be sent.
-    pub(super) fn sending(&mut self, image: &str, threshold: u64) {
-        if let (None, Some(armed)) = (&self.before, self.levels.armed(image)) {
-            self.before = Some((image.to_owned(), armed));
-        }
-        self.levels.sent(image, threshold);
-    }
-
-    /// A request to arm is done: what it replaced is reported, unless that has fired.
-    pub(super) fn armed(&mut self, set: Option<&ThresholdSet>) {
-        let before = self.before.take();
-        let Some((set, (node, threshold_bytes))) = set.zip(before) else { return };
-        if threshold_bytes != set.threshold_bytes && node == set.node {
-            let (disk, new_bytes) = (set.disk.clone(), set.threshold_bytes);
-            let event = Event::ThresholdReplaced { disk, node, threshold_bytes, new_bytes };
-            self.reports.push(Report::Event(event));
-        }
-        // The region has it by the answer.
-        let armed = self.levels.armed(&set.node).unwrap_or(0);
-        if let Some(slot) = self.slots.as_mut().and_then(|slots| slots.blk(&set.disk)) {
-            slot.extent.threshold_bytes = Word::new(armed);
-            slot.write_extent(slot.extent_as_of.unwrap_or_else(|| now(Clock::Boottime)));
-        }
-    }
-
-    /// libvirt says that a threshold fired. It does so twice where images have numbers: for the disk,
-    /// then for the image.
-    pub(super) fn threshold(&mut self, name: &str, threshold: u64, excess: u64) {
-        let (disk, index) = disk_and_index(name);
-        let now = Instant::now();
-        if index.is_none() {
-            self.release_held(None);
-            self.held = Some(Held { disk: disk.to_owned(), threshold, excess, at: now });
-            return;
-        }
-        let is_twin = |held: &mut Held| {
-            held.disk == disk && (held.threshold, held.excess) == (threshold, excess)
-        };
-        if self.held.take_if(is_twin).is_none() {
-            self.release_held(None);
-        }
-        self.fired(image_key(disk, index), threshold, excess, now);
-    }
-
-    /// Takes an event that was held for a second one that has not come: at all, or in time.
-    pub(super) fn release_held(&mut self, now: Option<Instant>) {
-        let is_over = |held: &mut Held| now.is_none_or(|now| now.duration_since(held.at) >= TWIN);
-        let Some(held) = self.held.take_if(is_over) else { return };
-        let own = self.images.iter().find(|image| image.depth == 0 && image.disk == held.disk);
-        let key = own.map_or(held.disk, Image::key);
-        self.fired(key, held.threshold, held.excess, held.at);
-    }
-
-    /// When that is due.
-    pub(super) fn held_until(&self) -> Option<Instant> {
-        self.held.as_ref().and_then(|held| held.at.checked_add(TWIN))
-    }
-
-    fn fired(&mut self, key: String, threshold: u64, excess: u64, now: Instant) {
-        if self.before.as_ref().is_some_and(|before| *before == (key.clone(), threshold)) {
-            self.before = None;
-        }
-        if let Some(firing) = self.levels.event(&key, threshold, excess, now) {
-            self.reports.push(Report::Firing(key, firing));
-        }
-    }
-
     /// The error of a disk stopped the domain.
     pub(super) fn io_error(&mut self, alias: &str, no_space: bool) {
         let disk = self.xml.disks.get(alias).cloned().unwrap_or_else(|| alias.to_owned());
         self.io_error = Some((disk, no_space));
-    }
-
-    /// Firings whose events have not come in time.
-    pub(super) fn reconcile(&mut self) {
-        let now = Instant::now();
-        self.release_held(Some(now));
-        let due = self.levels.due(now);
-        self.reports.extend(due.into_iter().map(|(key, firing)| Report::Firing(key, firing)));
     }
 
     /// Writes what events changed, wakes waiting readers, and informs subscribers: once for each.
@@ -578,26 +492,6 @@ impl<P: Publisher> Vm<P> {
                 publisher.notify(region);
             }
             publisher.event(&self.name, &event);
-        }
-    }
-
-    fn firing(&mut self, node: String, firing: Firing) -> Event {
-        let disk = self.name_of(&node);
-        let armed = self.levels.armed(&node).unwrap_or(0);
-        if let Some(slot) = self.slots.as_mut().and_then(|slots| slots.blk(&disk)) {
-            let count = slot.extent.threshold_events.value().unwrap_or(0);
-            slot.extent.threshold_events = Word::from(count.saturating_add(1));
-            slot.extent.threshold_excess_bytes = firing.excess.into();
-            slot.extent.threshold_bytes = Word::new(armed);
-            slot.last_exceeded = Some(firing.threshold);
-            slot.write_extent(slot.extent_as_of.unwrap_or_else(|| now(Clock::Boottime)));
-        }
-        Event::WriteThreshold {
-            disk,
-            node,
-            threshold_bytes: firing.threshold,
-            excess_bytes: firing.excess,
-            reconciled: firing.excess.is_none(),
         }
     }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Instant, SystemTime};
 
+use domstat_layout::latest::BlkLimits;
 use domstat_layout::{Clock, Ns};
 use virt_sys as sys;
 
-use super::stats::{Image, Stats, disk_and_index};
-use super::sys::{Connect, Domain, JobInfo, Listener, Take, Uuid, VirError, VirEvent};
+use super::stats::{Image, Stats, disk_and_index, limits};
+use super::sys::{Connect, Domain, JobInfo, Listener, Param, Take, Uuid, VirError, VirEvent};
 use super::xml::Description;
 use crate::contract::{ControlError, DiskInfo, ErrorCode, SetRequest, ThresholdSet};
 use crate::host::now;
@@ -30,6 +31,8 @@ pub(super) struct Target {
     pub(super) uri: String,
     pub(super) read_only: bool,
     pub(super) uuid: Uuid,
+    /// Whether its process is looked for on this host.
+    pub(super) is_of_host: bool,
 }
 
 /// What the observer wants.
@@ -47,8 +50,17 @@ pub(super) enum Ask {
 /// What a look is for. Images and the state belong to every one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LookFor {
-    /// Memory and vCPUs.
+    /// Memory, IOThreads, the dirty rate.
     pub(super) rest: bool,
+    /// CPU times. libvirtd needs seconds for the first ones that it is asked for, because it asks every
+    /// QEMU that is installed for its capabilities.
+    pub(super) cpus: bool,
+    /// KVM's statistics. Before QEMU 8.1 they cost every vCPU an exit.
+    pub(super) kvm: bool,
+    /// Limits of disks.
+    pub(super) limits: bool,
+    /// The job of the domain itself.
+    pub(super) migration: bool,
     /// Interfaces.
     pub(super) nets: bool,
     /// Jobs of these disks.
@@ -58,9 +70,18 @@ pub(super) struct LookFor {
 }
 
 impl LookFor {
-    /// Everything.
-    pub(super) const fn all() -> Self {
-        Self { rest: true, nets: true, jobs: Vec::new(), all_jobs: true }
+    /// Everything, with CPU times only if they are wanted.
+    pub(super) const fn all(cpus: bool) -> Self {
+        Self {
+            rest: true,
+            cpus,
+            kvm: true,
+            limits: true,
+            migration: true,
+            nets: true,
+            jobs: Vec::new(),
+            all_jobs: true,
+        }
     }
 }
 
@@ -73,8 +94,14 @@ pub(super) struct Look {
     pub(super) asked_s: u64,
     pub(super) stats: Stats,
     pub(super) jobs: Vec<JobLook>,
-    /// Whether everything was asked for.
+    /// Limits of disks, by their names.
+    pub(super) limits: Vec<(String, BlkLimits)>,
+    /// The job of the domain itself: virDomainJobType, and its statistics.
+    pub(super) migration: Option<(u32, Vec<(String, Param)>)>,
+    /// Whether everything but CPU times was asked for.
     pub(super) is_whole: bool,
+    /// Whether memory and the like were.
+    pub(super) has_rest: bool,
 }
 
 /// The job of a disk, as of a moment.
@@ -223,7 +250,7 @@ impl<'i> Session<'i> {
         let id = session.domain.id().ok_or_else(no_domain)?;
         let name = session.domain.listed().map(|listed| listed.name).ok_or_else(no_domain)?;
         let description = Description::new(&session.domain.xml()?);
-        let look = session.look(&LookFor::all())?;
+        let look = session.look(&LookFor::all(!target.is_of_host))?;
         session.tell(Told::Connected(Box::new(Found { id, name, description, look })));
         Ok(session)
     }
@@ -283,8 +310,14 @@ impl<'i> Session<'i> {
     fn look(&self, want: &LookFor) -> Result<Look, VirError> {
         let mut groups = sys::VIR_DOMAIN_STATS_STATE | sys::VIR_DOMAIN_STATS_BLOCK;
         if want.rest {
-            groups |= sys::VIR_DOMAIN_STATS_CPU_TOTAL;
-            groups |= sys::VIR_DOMAIN_STATS_BALLOON | sys::VIR_DOMAIN_STATS_VCPU;
+            groups |= sys::VIR_DOMAIN_STATS_BALLOON | sys::VIR_DOMAIN_STATS_IOTHREAD;
+            groups |= sys::VIR_DOMAIN_STATS_DIRTYRATE;
+        }
+        if want.cpus {
+            groups |= sys::VIR_DOMAIN_STATS_CPU_TOTAL | sys::VIR_DOMAIN_STATS_VCPU;
+        }
+        if want.kvm {
+            groups |= sys::VIR_DOMAIN_STATS_VCPU | sys::VIR_DOMAIN_STATS_VM;
         }
         if want.nets {
             groups |= sys::VIR_DOMAIN_STATS_INTERFACE;
@@ -295,15 +328,36 @@ impl<'i> Session<'i> {
         let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_BACKING
             | sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
         let stats = Stats::new(&self.domain.stats(groups, flags)?);
-        let is_whole = want.rest && want.nets && want.all_jobs;
-        let mut look = Look { asked, asked_ns, asked_s, stats, jobs: Vec::new(), is_whole };
-        if want.rest && look.stats.vcpus.is_empty() {
+        let is_whole = want.rest && want.kvm && want.nets && want.all_jobs;
+        let mut look = Look {
+            asked,
+            asked_ns,
+            asked_s,
+            stats,
+            jobs: Vec::new(),
+            limits: Vec::new(),
+            migration: None,
+            is_whole,
+            has_rest: want.rest,
+        };
+        if (want.cpus || want.kvm) && look.stats.vcpus.is_empty() {
             // A driver with few statistics knows this much.
             look.stats.complete(self.domain.info()?);
         }
+        if want.migration {
+            // A driver without such jobs, or a domain that arrives, has none to show.
+            look.migration = self.domain.job_stats().ok();
+        }
         let images = look.stats.images.iter().flatten();
+        let own: Vec<&String> = images.filter(|i| i.depth == 0).map(|i| &i.disk).collect();
+        if want.limits {
+            // As above; a drive without a medium has none either.
+            let tune =
+                |disk: &&String| Some(((*disk).clone(), limits(&self.domain.io_tune(disk).ok()?)));
+            look.limits = own.iter().filter_map(tune).collect();
+        }
         let disks: Vec<String> = match want.all_jobs {
-            true => images.filter(|i| i.depth == 0).map(|i| i.disk.clone()).collect(),
+            true => own.into_iter().cloned().collect(),
             false => want.jobs.clone(),
         };
         for disk in disks {

@@ -179,7 +179,7 @@ impl QemuProcess {
 
     /// Ids of its threads, but for workers, which come and go with the load. Without
     /// `debug-threads=on` all have one name.
-    pub(super) fn thread_ids(&self, known: &BTreeSet<i32>) -> BTreeSet<i32> {
+    pub(crate) fn thread_ids(&self, known: &BTreeSet<i32>) -> BTreeSet<i32> {
         let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else {
             return known.clone();
         };
@@ -201,7 +201,7 @@ impl QemuProcess {
     }
 
     /// How many descriptors it has open; `None` if that is not known.
-    pub(super) fn nr_descriptors(&self) -> Option<usize> {
+    pub(crate) fn nr_descriptors(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?.count())
     }
 

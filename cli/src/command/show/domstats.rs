@@ -42,6 +42,9 @@ pub(super) fn print(
         keys.word("cpu.user", cpu.user_ns)?;
         keys.word("cpu.system", cpu.system_ns)?;
     }
+    for result in ["success", "fail"] {
+        keys.word(&format!("cpu.haltpoll.{result}.time"), extras.halt_poll(result))?;
+    }
     if let Ok(Reading::Active(memory)) = dom.dom_group::<Memory>() {
         balloon(&mut keys, &memory)?;
     }
@@ -51,6 +54,9 @@ pub(super) fn print(
     vcpus(&mut keys, snapshot, &extras)?;
     nets(&mut keys, snapshot)?;
     blks(&mut keys, region, snapshot, backing)?;
+    for (key, value) in &extras.more {
+        keys.text(key, value)?;
+    }
     for (key, value) in &extras.vm {
         keys.text(&format!("vm.{key}"), value)?;
     }
@@ -84,15 +90,18 @@ struct Extras {
     /// Keys and values of the domain, and of each vCPU.
     vm: Vec<(String, String)>,
     vcpus: Vec<Vec<(String, String)>>,
+    /// Of IOThreads and the dirty rate, by libvirt's keys.
+    more: Vec<(String, String)>,
 }
 
 impl Extras {
     fn of(region: &Region) -> Self {
-        let mut extras = Self { state: None, vm: Vec::new(), vcpus: Vec::new() };
+        let mut extras = Self { state: None, vm: Vec::new(), vcpus: Vec::new(), more: Vec::new() };
         let Some(bytes) = region.copy_schema() else { return extras };
         let Ok(schema) = Schema::parse(&bytes) else { return extras };
         let mut reader = region.schema_reader();
-        for group in schema.groups().filter(|g| matches!(g.name, "libvirt_state" | "kvm")) {
+        let is_known = |name| matches!(name, "libvirt_state" | "kvm") || key_of(name).is_some();
+        for group in schema.groups().filter(|g| is_known(g.name)) {
             let record = schema.records().find(|r| r.kind == group.record);
             // As everywhere: the schema may say that there are more records than the region holds.
             let Some(record) = record.filter(|r| r.fits(region.mem().len())) else { continue };
@@ -103,6 +112,8 @@ impl Extras {
                     if let [state, reason] = sample.words {
                         extras.state = Some([*state, *reason].map(Word::from_raw));
                     }
+                } else if let Some(key) = key_of(group.name) {
+                    extras.more.extend(plain(&schema, &group, sample.words, key));
                 } else if record.kind == RecordKind::ArchVcpu.number() {
                     let at = usize::try_from(index).unwrap_or(usize::MAX);
                     extras.vcpus.resize(extras.vcpus.len().max(at.saturating_add(1)), Vec::new());
@@ -116,6 +127,55 @@ impl Extras {
         }
         extras
     }
+
+    /// Time that halted vCPUs spent polling before they slept, in vain or not: libvirt's sum over all.
+    fn halt_poll(&self, result: &str) -> Word {
+        let name = format!("halt_poll_{result}_ns.sum");
+        let of_vcpu = |numbers: &Vec<(String, String)>| {
+            numbers.iter().find(|(key, _)| *key == name)?.1.parse::<u64>().ok()
+        };
+        let times = self.vcpus.iter().filter_map(of_vcpu);
+        times.reduce(|sum, time| sum.saturating_add(time)).into()
+    }
+}
+
+/// The key of a field of a group that has libvirt's values.
+type Key = fn(&str) -> String;
+
+/// How the keys of such a group are made of its fields' names.
+fn key_of(group: &str) -> Option<Key> {
+    match group {
+        "libvirt_iothreads" => Some(|field| match field.rsplit_once('_') {
+            // `poll_max_ns_1` of IOThread 1.
+            Some((field, id)) => format!("iothread.{id}.{}", field.replace('_', "-")),
+            None => format!("iothread.{field}"),
+        }),
+        "libvirt_dirty_rate" => Some(|field| format!("dirtyrate.{field}")),
+        _ => None,
+    }
+}
+
+/// How libvirt names the number of a way to measure the dirty rate.
+const DIRTY_RATE_MODES: [&str; 3] = ["page-sampling", "dirty-bitmap", "dirty-ring"];
+
+/// The numbers of a group that is not more than them.
+fn plain(
+    schema: &Schema<'_>,
+    group: &SchemaGroup<'_>,
+    words: &[u64],
+    key: Key,
+) -> Vec<(String, String)> {
+    let number = |field: SchemaField<'_>| {
+        let at = field.offset.checked_sub(group.offset + GROUP_HEADER_LEN)? / 8;
+        let value = Word::from_raw(*words.get(at)?).value()?;
+        let mode = usize::try_from(value).ok().and_then(|at| DIRTY_RATE_MODES.get(at));
+        let text = match (field.name, mode) {
+            ("calc_mode", Some(mode)) => (*mode).to_owned(),
+            _ => value.to_string(),
+        };
+        Some((key(field.name), text))
+    };
+    schema.fields(group).filter_map(number).collect()
 }
 
 /// The single numbers of a group as libvirt names them: sums, maxima, and what is current.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use domstat_layout::latest::{BlkJob, JOB_KIND_NAMES};
+use domstat_layout::latest::{BlkJob, JOB_KIND_NAMES, JOB_STATE_NAMES};
 use domstat_layout::sink::BlkSink;
 use domstat_layout::{Clock, Word};
 
@@ -17,6 +17,7 @@ use crate::contract::{
 };
 use crate::host::now;
 use crate::libvirt::levels::GRACE;
+use crate::libvirt::sys::JobInfo;
 use crate::libvirt::worker::{AbortRefused, Look};
 use crate::qemu::job::{AbortError, Action, Answer, End, Job, Outcome, Status};
 
@@ -43,6 +44,28 @@ struct Entry {
     ended: Option<Instant>,
     /// Since when libvirt does not list it, without an event.
     absent: Option<Instant>,
+    /// The last two looks at it, the newest first.
+    seen: [Option<(Instant, JobInfo)>; 2],
+}
+
+impl Entry {
+    /// The number of [`BlkJob::state`] while the job goes on.
+    fn state(&self) -> u64 {
+        match (self.job.is_ending(), self.is_ready) {
+            (true, _) => 4,
+            (false, true) => 3,
+            (false, false) => 1,
+        }
+    }
+
+    /// How fast it went between two looks, in bytes per second. One that goes over the disk again, or
+    /// another job of the disk, has no speed.
+    fn speed(&self) -> Option<u64> {
+        let [Some((now, last)), Some((then, before))] = self.seen else { return None };
+        let grown = last.cur.checked_sub(before.cur).filter(|_| last.kind == before.kind)?;
+        let span = now.duration_since(then).as_millis();
+        u64::try_from((u128::from(grown) * 1000).checked_div(span)?).ok()
+    }
 }
 
 struct Request {
@@ -71,16 +94,20 @@ impl Jobs {
     /// For people.
     pub(in crate::libvirt) fn list(&self) -> Vec<JobStatus> {
         let live = self.entries.iter().filter(|(_, e)| e.job.is_alive() || e.job.is_ending());
-        let job = |(disk, e): (&String, &Entry)| JobStatus {
-            job: disk.clone(),
-            disk: Some(disk.clone()),
-            kind: kind_name(e.kind),
-            ending: e.job.is_ending(),
-            state: None,
-            cur_bytes: None,
-            end_bytes: None,
-            limit_bytes: None,
-            bytes_per_second: None,
+        let job = |(disk, e): (&String, &Entry)| {
+            let info = e.seen[0].map(|(_, info)| info);
+            let state = usize::try_from(e.state()).ok().and_then(|at| JOB_STATE_NAMES.get(at));
+            JobStatus {
+                job: disk.clone(),
+                disk: Some(disk.clone()),
+                kind: kind_name(e.kind),
+                ending: e.job.is_ending(),
+                state: state.map(|state| (*state).to_owned()),
+                cur_bytes: info.map(|info| info.cur),
+                end_bytes: info.map(|info| info.end),
+                limit_bytes: info.map(|info| info.limit),
+                bytes_per_second: e.speed(),
+            }
         };
         live.map(job).collect()
     }
@@ -231,17 +258,15 @@ impl<P: Publisher> Vm<P> {
                 }
                 entry.job.began();
                 entry.ended = None;
+                entry.seen = [None, None];
             }
             (entry.absent, entry.kind) = (None, info.kind);
+            entry.seen = [Some((seen.asked, info)), entry.seen[0]];
             let copies = matches!(info.kind, 2 | 4);
             entry.is_ready |= copies && info.end > 0 && info.cur == info.end;
             let ready = entry.is_ready;
             let actions = entry.job.status(Status::Alive { ready });
-            let state = match (entry.job.is_ending(), ready) {
-                (true, _) => 4,
-                (false, true) => 3,
-                (false, false) => 1,
-            };
+            let state = entry.state();
             self.act(&seen.disk, actions);
             let Some(slot) = self.slots().and_then(|slots| slots.blk(&seen.disk)) else { continue };
             slot.job = BlkJob {
