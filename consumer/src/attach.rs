@@ -10,8 +10,9 @@ use rustix::event::PollFlags;
 
 use crate::error::AttachError;
 use crate::handover::Connection;
+use crate::read::Snapshot;
 use crate::region::file::{FileId, id_at, id_of};
-use crate::region::{MappedFile, Region};
+use crate::region::{Backing, MappedFile, Region};
 
 mod liveness;
 pub(crate) mod pidfd;
@@ -19,7 +20,7 @@ mod producer_handle;
 pub(crate) mod time_namespace;
 pub(crate) mod truncation;
 
-pub use liveness::{Limits, Liveness};
+pub use liveness::{Limits, Liveness, StalledRecord};
 pub use truncation::Truncated;
 
 use liveness::Looks;
@@ -75,6 +76,8 @@ struct Retry {
     next: Instant,
 }
 
+/// Pause between two looks at a group in mid-update.
+const AGAIN: Duration = Duration::from_millis(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a daemon may take to say welcome to who looks for it again, and to hand the region over.
@@ -209,6 +212,11 @@ impl Attachment {
         self.limits = limits;
     }
 
+    /// From when on a silence means something.
+    pub(crate) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Has [`Attachment::refresh`] reattach when the producer has exited or was restarted.
     #[must_use]
     pub fn reattaching(mut self) -> Self {
@@ -272,6 +280,36 @@ impl Attachment {
         self.looks.judge(region, &self.limits)
     }
 
+    /// The records of which a group has been in mid-update for longer than [`Limits::stalled_after`], as of the
+    /// last [`Attachment::liveness`]: their writers were stopped or died, as a device process does while its VMM
+    /// lives. All others are read as ever.
+    #[must_use]
+    pub fn stalled(&self) -> Vec<StalledRecord> {
+        self.looks.stalled(&self.limits)
+    }
+
+    /// Looks at the region until each group that is in mid-update is known to be stalled or was written on: a
+    /// moment next to writers that live, else [`Limits::stalled_after`]. For a program that looks once, before its
+    /// snapshot.
+    pub fn settle(&self) {
+        let until = Instant::now() + self.limits.stalled_after + AGAIN;
+        while self.liveness().is_up() && self.looks.is_open(&self.limits) && Instant::now() <= until
+        {
+            std::thread::sleep(AGAIN);
+        }
+    }
+
+    /// As [`Region::snapshot`], and then how the region stands. A group of a record that is
+    /// stalled ([`Attachment::stalled`]) and that was not written since is an error in the snapshot, not an old
+    /// value, also where a second copy of it can be read; what names the record can be read.
+    pub fn snapshot(&self, snapshot: &mut Snapshot) -> Liveness {
+        self.region.snapshot(snapshot);
+        // Read after the copy: a region that is live now was live during the whole copy.
+        let liveness = self.liveness();
+        snapshot.withhold(self.stalled());
+        liveness
+    }
+
     /// What `read` makes of the region, if the region is live after it was read.
     ///
     /// # Errors
@@ -282,13 +320,14 @@ impl Attachment {
         if liveness.is_live() { Ok(value) } else { Err(liveness) }
     }
 
-    /// As [`Attachment::liveness`]; if the producer has exited or was restarted and
-    /// [`Attachment::reattaching`] was asked for, also tries to reattach, less and less often,
-    /// and says what it found. Never waits longer than a second.
+    /// As [`Attachment::liveness`]; if the producer has exited or was restarted, or a record is stalled whose memory a
+    /// daemon may have replaced, and [`Attachment::reattaching`] was asked for, also tries to reattach, less and
+    /// less often, and says what it found. Never waits longer than a second.
     pub fn refresh(&mut self) -> Refreshed {
         let liveness = self.liveness();
         let now = Instant::now();
-        let Some(retry) = self.retry.as_mut().filter(|_| liveness.is_over()) else {
+        let has_to = liveness.is_over() || self.may_be_replaced();
+        let Some(retry) = self.retry.as_mut().filter(|_| has_to) else {
             return Refreshed { liveness, reattached: None };
         };
         if now < retry.next {
@@ -296,10 +335,12 @@ impl Attachment {
         }
         retry.next = now + retry.pause;
         retry.pause = (retry.pause * 2).min(LONGEST_PAUSE);
+        let was_over = liveness.is_over();
         let found = self.reattach();
         let liveness = self.liveness();
-        // The same file without its producer is not news.
-        let is_news = |found: &Reattached| *found != Reattached::Same || !liveness.is_over();
+        // The same file without its producer is not news, nor is the same file of one that lives.
+        let is_news =
+            |found: &Reattached| *found != Reattached::Same || (was_over && !liveness.is_over());
         Refreshed { liveness, reattached: found.ok().filter(is_news) }
     }
 
@@ -317,7 +358,7 @@ impl Attachment {
             Origin::Given => return Err(AttachError::CannotReattach),
         };
         let incarnation = |a: &Self| a.region.header().incarnation;
-        let found = if inode(&new.region).is_some_and(|new| inode(&self.region) == Some(new)) {
+        let found = if self.has_files_of(&new) {
             Reattached::Same
         } else if incarnation(&new) == incarnation(self) {
             Reattached::Continued
@@ -332,8 +373,27 @@ impl Attachment {
         }
         new.limits = self.limits;
         new.retry = self.retry.take().map(|_| Retry { pause: FIRST_PAUSE, next: Instant::now() });
+        if found == Reattached::Same && self.may_be_replaced() {
+            // It was not, and what was seen of the record so far is still so.
+            self.retry = new.retry;
+            return Ok(found);
+        }
         *self = new;
         Ok(found)
+    }
+
+    /// Whether a record's memory may have been replaced, which the owner of a region does for a new
+    /// device process.
+    pub(crate) fn may_be_replaced(&self) -> bool {
+        self.region.backing() == Backing::Frames
+            && matches!(self.origin, Origin::Socket { .. })
+            && !self.stalled().is_empty()
+    }
+
+    /// Whether both are of the same memory, all of it.
+    pub(crate) fn has_files_of(&self, other: &Self) -> bool {
+        let ids = |a: &Self| a.region.files().map(id_of).collect::<Option<Vec<_>>>();
+        ids(self).is_some_and(|own| !own.is_empty() && ids(other) == Some(own))
     }
 
     /// Whether the path that the region was found at leads to another file now.

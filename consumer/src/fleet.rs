@@ -28,6 +28,8 @@ use scan::Scan;
 const ATTACHING: Duration = Duration::from_secs(1);
 /// How long connecting to daemons may keep a refresh, all of them together.
 const DIALING: Duration = Duration::from_millis(100);
+/// Pause between two requests for the memory of a region of which a record is stalled: each maps it.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The domains of a host: those with an entry in a directory and those that daemons serve whose
 /// sockets are there, or those of one daemon. What was attached stays attached from one
@@ -63,6 +65,8 @@ pub struct Member {
     born: SystemTime,
     owner: Option<Owner>,
     seen: bool,
+    /// When its daemon may be asked again for the memory of a stalled record.
+    ask_again: Option<Instant>,
 }
 
 /// Where a member was found.
@@ -233,7 +237,10 @@ impl Fleet {
                 for (name, served) in next {
                     match self.members.get_mut(name) {
                         Some(member) if member.seen && (!served.listed || member.is_up()) => {}
-                        Some(member) if member.is_of(daemon, *served) => member.seen = true,
+                        Some(member) if member.is_of(daemon, *served) => {
+                            member.seen = true;
+                            member.look_for_new_memory(daemon, name, *served, until);
+                        }
                         before => {
                             let member = Member::ask(daemon, name, *served, until, self.limits);
                             match before {
@@ -354,6 +361,27 @@ impl Member {
         Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), attachment)
     }
 
+    /// Asks again for a region of which a record is stalled: its owner may have new memory for the next
+    /// device process.
+    fn look_for_new_memory(
+        &mut self,
+        daemon: &mut Daemon,
+        name: &str,
+        served: Served,
+        until: Instant,
+    ) {
+        let now = Instant::now();
+        let Ok(attachment) = &self.attachment else { return };
+        if !attachment.may_be_replaced() || self.ask_again.is_some_and(|at| now < at) {
+            return;
+        }
+        let new = Self::ask(daemon, name, served, until, attachment.limits());
+        self.ask_again = Some(now + ASK_AGAIN);
+        if new.attachment.as_ref().is_ok_and(|new| !attachment.has_files_of(new)) {
+            *self = new;
+        }
+    }
+
     fn failed(daemon: &Daemon, error: AttachError) -> Self {
         Self::new(daemon.path().to_owned(), Origin::Daemon(daemon.connected()), Err(error))
     }
@@ -361,7 +389,7 @@ impl Member {
     fn new(path: PathBuf, origin: Origin, attachment: Result<Attachment, AttachError>) -> Self {
         let born = attachment.as_ref().ok().and_then(|a| birth(a.region()));
         let born = born.unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { path, origin, attachment, born, owner: None, seen: true }
+        Self { path, origin, attachment, born, owner: None, seen: true, ask_again: None }
     }
 
     fn look_again(&mut self, path: PathBuf, limits: Limits, processes: &mut Processes) {

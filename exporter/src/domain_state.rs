@@ -118,12 +118,13 @@ impl DomainState {
         let may_be_live = region.status().state == Some(State::Live);
         let may_be_live = may_be_live && region.is_held() != Some(false);
         let within_budget = may_be_live && budget.take(&region.geometry(), selection);
+        let liveness = match within_budget {
+            true => attachment.snapshot(&mut scrape.snapshot),
+            false => attachment.liveness(),
+        };
         if within_budget {
-            region.snapshot(&mut scrape.snapshot);
             self.retries = self.retries.saturating_add(scrape.snapshot.retries());
         }
-        // Read after the copy: a region that is live now was live during the whole copy.
-        let liveness = attachment.liveness();
         if !liveness.is_up() || !within_budget {
             if may_be_live && !within_budget {
                 self.count_failures("limit", 1);

@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let builder = RegionBuilder::new("hello-device").vcpus(1).blks(1).clock(Clock::Monotonic);
     let mut created = builder.created(now()).create_memfd_frames()?;
     let mut disk = created.blks.remove(0);
-    disk.write(&BlkIdentity { name: Name::new("vda"), ..BlkIdentity::NOT_PRODUCED }, now());
+    disk.write(&BlkIdentity { name: Name::new("vda") }, now());
 
     // From here on the disk has one writer, over there. When that has mapped its memory, publishing seals
     // it: no further process can write.

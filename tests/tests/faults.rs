@@ -37,9 +37,16 @@ fn killed_and_stopped_writers() {
 }
 
 #[test]
+fn killed_device_processes() {
+    all_well("devices");
+}
+
+#[test]
 fn torn_values_are_found() {
-    let (well, printed) = faults(&["--torn", "--faults", "20", "--case", "kill"]);
-    assert!(!well, "{printed}");
+    for case in ["kill", "devices"] {
+        let (well, printed) = faults(&["--torn", "--faults", "20", "--case", case]);
+        assert!(!well, "{printed}");
+    }
 }
 
 #[test]

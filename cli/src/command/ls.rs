@@ -131,8 +131,8 @@ impl<'a> Look<'a> {
         let look = |attachment: &'a Attachment| -> Result<_, Truncated> {
             let region = attachment.region();
             let mut snapshot = Snapshot::new();
-            region.snapshot(&mut snapshot);
-            let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+            let liveness = attachment.snapshot(&mut snapshot);
+            let seen = Seen { liveness, state: region.status().state };
             region.intact()?;
             Ok((attachment, snapshot, seen))
         };

@@ -127,8 +127,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         return shown;
     }
     let mut snapshot = Snapshot::new();
-    region.snapshot(&mut snapshot);
-    let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+    attachment.settle();
+    let liveness = attachment.snapshot(&mut snapshot);
+    let seen = Seen { liveness, state: region.status().state };
     still_there(args, region)?;
     if let Some(Format::Domstats) = args.format {
         domstats::print(&mut out, region, &snapshot, args.backing)?;
@@ -160,8 +161,9 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
 fn part_lines(name: &str, part: &Attachment, whole: &Snapshot, view: View) -> Vec<Line<'static>> {
     let region = part.region();
     let mut snapshot = Snapshot::new();
-    region.snapshot(&mut snapshot);
-    let seen = Seen { liveness: part.liveness(), state: region.status().state };
+    part.settle();
+    let liveness = part.snapshot(&mut snapshot);
+    let seen = Seen { liveness, state: region.status().state };
     let uuid = |of: &Snapshot| identity(of).and_then(|identity| identity.uuid.bytes());
     if let (Some(part), Some(whole)) = (uuid(&snapshot), uuid(whole))
         && part != whole
@@ -207,10 +209,10 @@ fn watch(args: &Args, mut attachment: Attachment) -> Result<ExitCode, Failure> {
         }
         let region = attachment.region();
         region.set_patience(Patience::default());
-        region.snapshot(&mut snapshot);
         let distributions = Distributions::of(region);
-        // In this order: what was read before the producer's end is of its life.
-        let seen = Seen { liveness: attachment.liveness(), state: region.status().state };
+        // It looks at the producer last: what was read before its end is of its life.
+        let liveness = attachment.snapshot(&mut snapshot);
+        let seen = Seen { liveness, state: region.status().state };
         if args.reattach && seen.liveness.is_over() {
             if stop.wait(args.interval.min(RETRY)) {
                 return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,6 @@
 //! Snapshots: copies of whole domains in reusable buffers.
 
-use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS};
+use domstat_layout::descriptor::{FieldDesc, GROUP_HEADER_LEN, GROUP_UPDATED_NS, Kind};
 use domstat_layout::geometry::Array;
 use domstat_layout::latest::BlkQueue;
 use domstat_layout::{
@@ -13,6 +13,7 @@ use super::aligned_buf::AlignedBuf;
 use super::patience::Waiting;
 use super::shares::{self, MOST_PASSES};
 use super::{Reading, Record, Sample};
+use crate::attach::StalledRecord;
 use crate::attach::truncation::Truncated;
 use crate::error::ReadError;
 use crate::region::Region;
@@ -53,6 +54,8 @@ pub struct Snapshot {
     incarnation: u64,
     lost: Option<Truncated>,
     retries: u64,
+    /// Records whose old values are not to be taken for those of now, in order.
+    stalled: Vec<StalledRecord>,
 }
 
 /// Copies of records of one kind.
@@ -128,7 +131,7 @@ impl<const WORDS: usize, const GROUPS: usize> Rows<WORDS, GROUPS> {
             let end = self.odd.get(i + 1).map_or(self.metas.len(), |(_, next)| *next);
             self.metas.get(start..end)
         });
-        Some(SnapshotRecord { words, size: self.size, lost, odd, sums: None })
+        Some(SnapshotRecord { words, size: self.size, lost, odd, sums: None, stalled: None })
     }
 
     /// Which tenant of a slot its copy is of, if a group of it is active.
@@ -168,6 +171,7 @@ impl Region {
     pub fn snapshot_at(&self, now: Option<Ns>, snapshot: &mut Snapshot) {
         let waiting = &mut Waiting::new(self.patience());
         snapshot.taken = now;
+        snapshot.stalled.clear();
         snapshot.incarnation = self.header().incarnation;
         snapshot.dom.take(self, RecordKind::Dom, DOM, waiting);
         snapshot.vcpus.take(self, RecordKind::Vcpu, VCPU, waiting);
@@ -303,28 +307,54 @@ impl Snapshot {
     /// The dom record; without any group before a snapshot was taken.
     #[must_use]
     pub fn dom(&self) -> SnapshotRecord<'_> {
-        let none = SnapshotRecord { words: &[], size: 0, odd: None, lost: self.lost, sums: None };
-        self.dom.get(0, self.lost).unwrap_or(none)
+        let (words, stalled) = (&[][..], self.stalled_at(RecordKind::Dom, 0));
+        let lost = self.lost;
+        let none = SnapshotRecord { words, size: 0, odd: None, lost, sums: None, stalled: None };
+        let record = self.dom.get(0, self.lost).unwrap_or(none);
+        SnapshotRecord { stalled, ..record }
     }
 
     /// The record of vCPU `index`; `None` past the domain's maximum.
     #[must_use]
     pub fn vcpu(&self, index: u32) -> Option<SnapshotRecord<'_>> {
-        self.vcpus.get(index, self.lost)
+        let stalled = self.stalled_at(RecordKind::Vcpu, index);
+        Some(SnapshotRecord { stalled, ..self.vcpus.get(index, self.lost)? })
+    }
+
+    /// The records whose writers are stalled, as of the last [`Attachment::snapshot`](crate::Attachment::snapshot),
+    /// in order: also those that are not copied, such as shares and distributions.
+    #[must_use]
+    pub fn stalled(&self) -> &[StalledRecord] {
+        &self.stalled
+    }
+
+    /// Notes the records whose writers are stalled, in order.
+    pub(crate) fn withhold(&mut self, stalled: Vec<StalledRecord>) {
+        self.stalled = stalled;
+    }
+
+    fn stalled_at(&self, kind: RecordKind, index: u32) -> Option<&StalledRecord> {
+        if self.stalled.is_empty() {
+            return None;
+        }
+        let of = |stalled: &StalledRecord| (stalled.record, stalled.index);
+        self.stalled.get(self.stalled.binary_search_by_key(&(kind, index), of).ok()?)
     }
 
     /// The record of block device slot `index`; `None` past the last.
     #[must_use]
     pub fn blk(&self, index: u32) -> Option<SnapshotRecord<'_>> {
         let sums = self.blk_sums.get(index);
-        Some(SnapshotRecord { sums, ..self.blks.get(index, self.lost)? })
+        let stalled = self.stalled_at(RecordKind::Blk, index);
+        Some(SnapshotRecord { sums, stalled, ..self.blks.get(index, self.lost)? })
     }
 
     /// The record of network interface slot `index`; `None` past the last.
     #[must_use]
     pub fn net(&self, index: u32) -> Option<SnapshotRecord<'_>> {
         let sums = self.net_sums.get(index);
-        Some(SnapshotRecord { sums, ..self.nets.get(index, self.lost)? })
+        let stalled = self.stalled_at(RecordKind::Net, index);
+        Some(SnapshotRecord { sums, stalled, ..self.nets.get(index, self.lost)? })
     }
 }
 
@@ -337,6 +367,8 @@ pub struct SnapshotRecord<'a> {
     lost: Option<Truncated>,
     /// What the device's shares sum to.
     sums: Option<SummedGroups<'a>>,
+    /// If its writer is stalled.
+    stalled: Option<&'a StalledRecord>,
 }
 
 impl SnapshotRecord<'_> {
@@ -468,8 +500,22 @@ impl SnapshotRecord<'_> {
         u32::try_from(word & u64::from(u32::MAX)).ok()
     }
 
-    /// How the copy of a group went: as noted, or, if the record was copied whole, as it says.
+    /// How the copy of a group went; of a record whose writer is stalled, a group that was not written since
+    /// failed, unless it says what the record is.
     fn meta(&self, desc: &GroupDesc) -> Meta {
+        let meta = self.copied_meta(desc);
+        match (meta, self.stalled) {
+            (Meta::Active { updated_ns, .. }, Some(stalled))
+                if Some(Ns(updated_ns)) <= stalled.newest.max(Some(Ns(0))) && !names(desc) =>
+            {
+                Meta::Failed(stalled.writer.into())
+            }
+            _ => meta,
+        }
+    }
+
+    /// As noted, or, if the record was copied whole, as it says.
+    fn copied_meta(&self, desc: &GroupDesc) -> Meta {
         if let Some(lost) = self.lost {
             return Meta::Failed(lost.into());
         }
@@ -490,6 +536,11 @@ impl SnapshotRecord<'_> {
         let updated_ns = word(desc.offset + GROUP_UPDATED_NS);
         Meta::Active { seq: first(desc.offset), generation, updated_ns }
     }
+}
+
+/// Whether a group says what its record is: it has text in it, and is written once for each tenant.
+fn names(desc: &GroupDesc) -> bool {
+    desc.fields.iter().any(|field| field.kind == Kind::Text)
 }
 
 /// The fields of a group whose type is known at run time only, all as of one write.
@@ -539,14 +590,26 @@ mod tests {
         let (first, twin) = (VCPU_GROUPS[0], VCPU_GROUPS[3]);
         let active = Meta::Active { seq: 2, generation: 0, updated_ns: 1 };
         let odd = [(0, Meta::Inactive), (1, Meta::Unknown), (5, active)];
-        let record =
-            SnapshotRecord { words: &[0; 64], size: 512, odd: Some(&odd), lost: None, sums: None };
+        let record = SnapshotRecord {
+            words: &[0; 64],
+            size: 512,
+            odd: Some(&odd),
+            lost: None,
+            sums: None,
+            stalled: None,
+        };
         assert!(matches!(record.meta(first), Meta::Inactive));
         assert!(matches!(record.meta(twin), Meta::Unknown), "twins are not copied");
         assert!(matches!(record.meta(&AFTER_TWINS), Meta::Active { seq: 2, .. }));
         // All bits set, copied as a whole.
-        let record =
-            SnapshotRecord { words: &[u64::MAX; 64], size: 512, odd: None, lost: None, sums: None };
+        let record = SnapshotRecord {
+            words: &[u64::MAX; 64],
+            size: 512,
+            odd: None,
+            lost: None,
+            sums: None,
+            stalled: None,
+        };
         assert!(matches!(record.meta(first), Meta::Active { .. }));
         assert!(matches!(record.meta(twin), Meta::Unknown), "nor when their words are there");
     }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! domstat-faults [--faults N]   every case, with N kills and stops (default 200)
-//!                [--case NAME]  one of them: kill, storm, rivals, attach, files, hostile, spin,
-//!                               exhaust
+//!                [--case NAME]  one of them: kill, devices, storm, rivals, attach, files, hostile,
+//!                               spin, exhaust
 //!                [--torn]       the harness's own test: a writer of torn values, which must be found
 //!                [--dir DIR]    where the shared files lie (default /dev/shm)
 //! ```
@@ -17,10 +17,12 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use domstat_tests::faults::report::Row;
-use domstat_tests::faults::{Fallible, Place, attach, exhaust, files, hostile, kill, storm, write};
+use domstat_tests::faults::{
+    Fallible, Place, attach, devices, exhaust, files, hostile, kill, storm, write,
+};
 
-const CASES: [&str; 8] =
-    ["kill", "storm", "rivals", "attach", "files", "hostile", "spin", "exhaust"];
+const CASES: [&str; 9] =
+    ["kill", "devices", "storm", "rivals", "attach", "files", "hostile", "spin", "exhaust"];
 
 fn main() -> ExitCode {
     match run() {
@@ -46,6 +48,7 @@ fn run() -> Fallible<ExitCode> {
             "--torn" => how = "torn",
             // What the harness starts itself as.
             "write" => return write(&value()?, Path::new(&value()?)),
+            "device" => return devices::device(value()?.parse()?, &value()?),
             "descriptors" => {
                 return Ok(told(&exhaust::descriptors(&Place::create(Path::new(&value()?))?)?));
             }
@@ -73,6 +76,7 @@ fn told(row: &Row) -> ExitCode {
 fn run_case(case: &str, place: &Place, faults: u64, how: &str) -> Fallible<bool> {
     let rows = match case {
         "kill" => kill::run(place, faults, how)?.to_vec(),
+        "devices" => vec![devices::run(place, faults, how)?],
         "storm" => vec![storm::restarts(place, (faults / 4).max(50))?],
         "rivals" => vec![storm::rivals(place, (faults / 20).max(10))?],
         "attach" => {

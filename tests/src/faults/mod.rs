@@ -3,6 +3,7 @@
 //! descriptors or memory.
 
 pub mod attach;
+pub mod devices;
 pub mod exhaust;
 pub mod files;
 pub mod hostile;

@@ -104,7 +104,15 @@ pub enum Found {
     Lost,
 }
 
-fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, ReadError>) -> Found {
+/// The number of a value.
+#[must_use]
+pub fn number<G: Group>(group: &G) -> u64 {
+    let second = group.as_bytes().get(8..16).and_then(|word| word.try_into().ok());
+    second.map_or(0, u64::from_le_bytes)
+}
+
+/// What a read of a group of record `index` gave.
+pub(super) fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, ReadError>) -> Found {
     let sample = match reading {
         Ok(Reading::Active(sample)) => sample,
         // Every group is active from the first look on.
@@ -114,10 +122,7 @@ fn judge<G: Group>(index: u32, reading: Result<Reading<Sample<G>>, ReadError>) -
         Err(_) => return Found::Wrong,
     };
     let bytes = sample.group.as_bytes();
-    let Some(second) = bytes.get(8..16).and_then(|word| word.try_into().ok()) else {
-        return Found::Wrong;
-    };
-    let n = u64::from_le_bytes(second);
+    let n = number(&sample.group);
     let whole = bytes == value::<G>(index, n, sample.updated).as_bytes();
     if whole { Found::Whole { n, updated: sample.updated } } else { Found::Wrong }
 }

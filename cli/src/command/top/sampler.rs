@@ -285,10 +285,9 @@ impl Row {
             self.own_name = identity.and_then(|i| i.name.as_str().map(str::to_owned));
             self.uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
         }
-        region.snapshot(&mut self.now);
         self.distributions[NOW] = Distributions::of(region);
-        // In this order: what was read before the producer's end is of its life.
-        let liveness = attachment.liveness();
+        // It looks at the producer last: what was read before its end is of its life.
+        let liveness = attachment.snapshot(&mut self.now);
         (self.liveness, self.standing) = (Some(liveness), liveness.name());
         let age = |newest| Some(self.now.taken()?.since(newest));
         self.age = self.now.newest_write().and_then(age);
