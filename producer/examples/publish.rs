@@ -49,8 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // From here on readers can map the region, and find it in the directory.
-    let region = created.unpublished.publish()?;
-    let _entry = region.announce(&dir, "hello")?;
+    let published = created.unpublished.publish_as(&dir, "hello")?;
 
     // Each thread owns the writer of its vCPU.
     for ((vcpu, tracker), load) in created.vcpus.into_iter().zip(trackers).zip([10, 40]) {
@@ -58,6 +57,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("publishing hello in {}; Ctrl-C ends it", dir.display());
     signals.forever().next();
-    region.retire(); // readers see that the domain has ended
+    published.retire(); // readers see that the domain has ended
     Ok(())
 }

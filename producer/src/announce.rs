@@ -1,6 +1,6 @@
 //! Entries of the directory in which regions are found.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domstat_layout::directory::{Entry, REGION_SUFFIX, RegionLink, is_name, is_region_memfd};
+
+use rustix::fs::CWD;
 
 use crate::AnnounceError;
 use crate::dir_lock::DirLock;
@@ -115,6 +117,12 @@ impl Announcement {
         &self.path
     }
 
+    /// What a signal handler needs to remove it; never `None`, since a link has no such path.
+    pub(crate) fn entry_path(&self) -> Option<EntryPath> {
+        let c_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+        Some(EntryPath { path: c_string(&self.path)?, target: c_string(&self.target)? })
+    }
+
     /// Leaves the entry where it is, for a sandbox that does not permit removing it: no system call. It
     /// dangles when the process has exited; `domstat ls --prune` or the next producer of the name
     /// removes it.
@@ -131,6 +139,27 @@ impl Drop for Announcement {
         forget(&self.path, &self.target);
         if std::fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Bytes of the longest link of an entry: `/proc/`, a process id, `/fd/` and a descriptor's number.
+const MAX_LINK_LEN: usize = 64;
+
+/// An entry as a signal handler removes it: nothing is allocated and no lock is taken.
+#[derive(Clone)]
+pub(crate) struct EntryPath {
+    path: CString,
+    target: CString,
+}
+
+impl EntryPath {
+    /// Removes the entry, unless it leads elsewhere by now.
+    pub(crate) fn remove(&self) {
+        let mut target = [0; MAX_LINK_LEN];
+        let found = rustix::fs::readlinkat_raw(CWD, self.path.as_c_str(), &mut target[..]);
+        if found.is_ok_and(|len| target.get(..len) == Some(self.target.as_bytes())) {
+            let _ = rustix::fs::unlink(self.path.as_c_str());
         }
     }
 }

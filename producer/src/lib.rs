@@ -53,6 +53,7 @@ mod announce;
 mod arch;
 mod builder;
 mod clock;
+mod counters;
 mod default_dir;
 mod dir_lock;
 mod error;
@@ -62,14 +63,17 @@ mod monotonic;
 mod pieces;
 mod plan;
 mod predecessor;
+mod published;
 mod record;
 mod region;
 #[cfg(feature = "file")]
 mod region_file;
 mod runstate;
+mod sampler;
 mod schema_writer;
 #[cfg(feature = "server")]
 mod serve;
+mod slots;
 #[cfg(feature = "systemd")]
 pub mod systemd;
 mod thread_times;
@@ -78,6 +82,7 @@ mod writer;
 pub use announce::{Announcement, remove_stale_entries};
 pub use builder::{Created, RegionBuilder};
 pub use clock::now;
+pub use counters::{BlkCounters, NetCounters, NetDirection};
 pub use default_dir::default_dir;
 pub use error::{
     AnnounceError, CreateError, FrameError, HandOverError, PlanError, RegionTruncated,
@@ -86,10 +91,13 @@ pub use frame::Frame;
 pub use monotonic::MonotonicSink;
 pub use pieces::Pages;
 pub use plan::{Placement, Plan};
+pub use published::{PublishError, Published};
 pub use region::{Region, Retirer, Unpublished};
 pub use runstate::RunstateTracker;
+pub use sampler::Sampler;
 #[cfg(feature = "server")]
 pub use serve::{Peer, ServeError, Served, Server, ServerBuilder, SocketFile, listen_at};
+pub use slots::{Claim, ClaimError, SlotWriter, Slots};
 pub use thread_times::{KvmExits, ThreadSample, ThreadTimes};
 pub use writer::{BlkDevice, BlkOp, Request, RequestRecords, RequestTracker};
 pub use writer::{

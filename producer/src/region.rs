@@ -8,6 +8,7 @@ use domstat_layout::{Geometry, State};
 use rustix::fs::SealFlags;
 use rustix::thread::futex;
 
+use crate::announce::EntryPath;
 use crate::frame::FrameFiles;
 use crate::pieces::Piece;
 #[cfg(feature = "file")]
@@ -179,10 +180,10 @@ impl Region {
     /// What retires the region where its owner cannot be reached, as in a VMM that leaves by `_exit`.
     #[must_use]
     pub fn retirer(&self) -> Retirer {
-        Retirer(self.dom.clone())
+        Retirer { dom: self.dom.clone(), entry: None }
     }
 
-    fn retire_once(&mut self) {
+    pub(crate) fn retire_once(&mut self) {
         if self.retired {
             return;
         }
@@ -303,16 +304,27 @@ impl Region {
     }
 }
 
-/// Retires a region from anywhere: [`Region::retirer`]. `Send` and `Sync`.
+/// Retires a region from anywhere: [`Region::retirer`], [`crate::Published::retirer`]. `Send` and `Sync`.
 #[derive(Clone)]
-pub struct Retirer(Piece);
+pub struct Retirer {
+    dom: Piece,
+    entry: Option<EntryPath>,
+}
 
 impl Retirer {
-    /// Reports that the domain has ended, and wakes who waits. Async-signal-safe: two stores and a system
-    /// call. An entry in a directory stays; it dangles once the process has exited. A region in a file is
-    /// not removed.
+    /// Reports that the domain has ended, wakes who waits, and removes the entry of a [`crate::Published`].
+    /// Async-signal-safe: two stores and a system call, and two more (`readlinkat`, `unlinkat`) for an entry. That
+    /// of a [`Region`] stays, and dangles once the process has exited; a region in a file is not removed.
     pub fn retire(&self) {
-        retire(&self.0);
+        retire(&self.dom);
+        if let Some(entry) = &self.entry {
+            entry.remove();
+        }
+    }
+
+    pub(crate) fn with_entry(mut self, entry: &Announcement) -> Self {
+        self.entry = entry.entry_path();
+        self
     }
 }
 

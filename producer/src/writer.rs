@@ -13,6 +13,7 @@ use crate::arch::ArchWriter;
 use crate::pieces::Piece;
 use crate::predecessor::LastGroup;
 use crate::record::RecordCore;
+use crate::slots::sealed::Slot;
 
 mod distribution;
 mod from_frame;
@@ -94,15 +95,27 @@ impl RecordWriter {
         if !self.take_back_dropped() {
             return false;
         }
-        for desc in self.groups.iter().filter(|desc| desc.twin_of.is_none()) {
-            self.deactivate(desc);
-        }
+        self.clear();
         self.generation = self.generation.wrapping_add(1);
         self.record.set_generation(self.generation);
         if let Some(arch) = &mut self.arch {
             arch.renew(self.generation);
         }
         true
+    }
+
+    /// Switches off every group that has no writer of its own.
+    fn clear(&mut self) {
+        for desc in self.groups.iter().filter(|desc| desc.twin_of.is_none()) {
+            self.deactivate(desc);
+        }
+    }
+
+    /// Whether no group is active and none has a writer of its own.
+    fn is_blank(&mut self) -> bool {
+        // First: a group that was taken is not active here.
+        self.take_back_dropped()
+            && !self.groups.iter().any(|desc| self.record.is_active(desc.span()))
     }
 
     fn write_arch(&mut self, index: usize, words: &[Word], now: Ns) -> bool {
@@ -173,6 +186,13 @@ impl DomWriter {
     /// Marks the group as no longer produced.
     pub fn deactivate<G: DomGroup>(&mut self) {
         self.0.deactivate(G::DESC);
+    }
+
+    /// Takes a group out of this writer, for another thread: from here on only the result writes it, and
+    /// writing it here does nothing. `None` if its writer still lives; one that was dropped left the group as
+    /// it is.
+    pub fn take<G: DomGroup>(&mut self) -> Option<GroupWriter<G>> {
+        self.0.take()
     }
 }
 
@@ -250,6 +270,18 @@ macro_rules! array_writer {
             /// that was dropped left the group as it is.
             pub fn take<G: $group>(&mut self) -> Option<GroupWriter<G>> {
                 self.0.take()
+            }
+        }
+
+        impl Slot for $name {
+            fn is_blank(&mut self) -> bool {
+                self.0.is_blank()
+            }
+            fn renew_all(&mut self) -> bool {
+                self.0.renew()
+            }
+            fn clear(&mut self) {
+                self.0.clear();
             }
         }
     };

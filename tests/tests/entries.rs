@@ -8,7 +8,7 @@ use std::process::Command;
 use domstat_consumer::{Attachment, Liveness};
 use domstat_layout::directory::RegionLink;
 use domstat_producer::{AnnounceError, Announcement, CreateError, Region, RegionBuilder};
-use domstat_producer::{Created, remove_stale_entries};
+use domstat_producer::{Created, PublishError, Published, remove_stale_entries};
 use domstat_tests::skip::skip;
 use rustix::fs::{MemfdFlags, Mode, memfd_create};
 
@@ -108,6 +108,47 @@ fn memory_has_the_mode_that_was_asked_for() {
         let stat = rustix::fs::fstat(region.as_fd().unwrap()).unwrap();
         assert_eq!(Mode::from_raw_mode(stat.st_mode).as_raw_mode(), found);
     }
+}
+
+fn publish_as(dir: &Path, name: &str) -> Result<Published, PublishError> {
+    RegionBuilder::new(name).create_memfd().unwrap().unpublished.publish_as(dir, name)
+}
+
+#[test]
+fn a_region_and_its_entry_begin_and_end_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let published = publish_as(dir, "web1").unwrap();
+    assert_eq!(published.path(), dir.join("web1.domstat"));
+    let seen = Attachment::open(published.path()).unwrap();
+    assert_eq!(seen.region().header().incarnation, published.incarnation());
+    let Err(PublishError::Announce(AnnounceError::NameTaken { .. })) = publish_as(dir, "web1")
+    else {
+        panic!("a live region has the name")
+    };
+    assert_eq!(seen.liveness(), Liveness::Live);
+    published.retire();
+    assert_eq!(seen.liveness(), Liveness::Retired);
+    drop(publish_as(dir, "web2").unwrap());
+    // From elsewhere, as in a process that ends without dropping anything.
+    let published = std::mem::ManuallyDrop::new(publish_as(dir, "web3").unwrap());
+    let (seen, retirer) = (Attachment::open(published.path()).unwrap(), published.retirer());
+    std::thread::spawn(move || retirer.clone().retire()).join().unwrap();
+    assert_eq!(seen.liveness(), Liveness::Retired);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
+    // An entry that another producer has put there meanwhile is not ours to remove.
+    let published = publish_as(dir, "web4").unwrap();
+    std::fs::remove_file(published.path()).unwrap();
+    symlink("/proc/1/fd/3", published.path()).unwrap();
+    published.retirer().retire();
+    published.retire();
+    assert!(dir.join("web4.domstat").is_symlink());
+    // The entry can be left, and the region goes on.
+    let (region, entry) = publish_as(dir, "web5").unwrap().into_parts();
+    entry.leave();
+    let seen = Attachment::open(dir.join("web5.domstat")).unwrap();
+    region.retire();
+    assert_eq!(seen.liveness(), Liveness::Retired);
 }
 
 /// Runs the producer in a process id namespace of its own; `None` where there can be none.

@@ -10,6 +10,8 @@ use domstat_layout::share::{Share, Whole};
 use domstat_layout::{Field, Group, Ns, RecordKind, Word};
 
 use super::{BlkHistWriter, BlkQueueWriter, BlkWriter};
+use crate::slots::sealed::Slot;
+use crate::{Claim, SlotWriter};
 
 pub use domstat_layout::requests::BlkOp;
 
@@ -102,6 +104,51 @@ impl Records for BlkDevice {
     fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
         if let Some(hist) = &mut self.hist {
             hist.0.record::<G>(value, now);
+        }
+    }
+}
+
+impl<R: RequestRecords + SlotWriter> RequestRecords for Claim<R> {}
+
+/// Those of the writer in the slot.
+impl<R: Records + SlotWriter> Records for Claim<R> {
+    fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
+        (**self).begin(group, now)
+    }
+
+    #[inline]
+    fn change<G: Whole, const N: usize>(
+        &mut self,
+        fields: [Field<G>; N],
+        now: Ns,
+        change: impl FnOnce([Word; N]) -> [Word; N],
+    ) {
+        (**self).change(fields, now, change);
+    }
+
+    #[inline]
+    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
+        (**self).record::<G>(value, now);
+    }
+}
+
+impl Slot for BlkDevice {
+    fn is_blank(&mut self) -> bool {
+        self.blk.is_blank() && self.hist.as_mut().is_none_or(Slot::is_blank)
+    }
+
+    fn renew_all(&mut self) -> bool {
+        // Both or neither: they have the same generation.
+        if !self.blk.0.take_back_dropped() {
+            return false;
+        }
+        self.hist.as_mut().is_none_or(BlkHistWriter::renew) && self.blk.renew()
+    }
+
+    fn clear(&mut self) {
+        self.blk.clear();
+        if let Some(hist) = &mut self.hist {
+            hist.clear();
         }
     }
 }
@@ -201,6 +248,16 @@ impl RequestTracker<BlkDevice> {
         self.requests = Requests::new(now);
         self.tenant = self.tenant.wrapping_add(1);
         self.begin();
+    }
+}
+
+impl RequestTracker<Claim<BlkDevice>> {
+    /// As [`RequestTracker::device`], in a slot that was claimed: dropping the tracker gives it back.
+    #[must_use]
+    pub fn claimed(claim: Claim<BlkDevice>, now: Ns) -> Self {
+        let mut tracker = Self { records: claim, requests: Requests::new(now), tenant: 0 };
+        tracker.begin();
+        tracker
     }
 }
 

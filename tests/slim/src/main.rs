@@ -14,8 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let now = || now(Clock::Monotonic).unwrap_or_default();
     let builder = RegionBuilder::new("slim").vcpus(1).blks(1).clock(Clock::Monotonic);
     let mut created = builder.create_memfd()?;
-    let region = created.unpublished.publish()?;
-    let _entry = region.announce(&dir, "slim")?;
+    let published = created.unpublished.publish_as(&dir, "slim")?;
     for vcpu in &mut created.vcpus {
         let mut tracker = RunstateTracker::new(RunState::Blocked, now());
         vcpu.write(tracker.enter(RunState::Running, now()), now());
@@ -26,6 +25,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    region.retire();
+    published.retire();
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! domstat-sandbox call NAME DIR CALLS     makes one call of a producer's where only these system calls
 //!                                         are permitted, and those that end the process and give it memory
+//! domstat-sandbox call-strictly NAME DIR CALLS  as `call`, without what a debug build adds (`fcntl`)
 //! domstat-sandbox vmm DIR RULES           publishes, then writes numbers and ends under a filter
 //! domstat-sandbox inside DIR RULES CALLS  as `vmm`, with the filter in place before anything is published
 //! domstat-sandbox announce DIR            publishes and prints the error of the entry, if there is one
@@ -16,13 +17,17 @@
 
 use std::error::Error;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use domstat_layout::latest::{BlkIo, Runstate};
+use domstat_layout::latest::{BlkIo, Runstate, Sched};
 use domstat_layout::{Clock, Group, Ns, Word};
 use domstat_producer::{
-    Announcement, BlkWriter, Created, Region, RegionBuilder, ThreadTimes, VcpuWriter,
+    Announcement, BlkWriter, Created, Region, RegionBuilder, Sampler, ThreadTimes, VcpuWriter,
     remove_stale_entries,
 };
 use domstat_tests::runstate;
@@ -54,7 +59,12 @@ fn restrict_to(mut rules: Vec<String>) -> Outcome {
 fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["call", name, dir, calls] => call(name, Path::new(dir), calls)?,
+        ["call", name, dir, calls] => {
+            let adds = cfg!(debug_assertions) && !calls.split(',').any(|call| call == "fcntl");
+            let debug = if adds { DEBUG } else { "" };
+            call(name, Path::new(dir), &format!("{calls},{debug}"))?;
+        }
+        ["call-strictly", name, dir, calls] => call(name, Path::new(dir), calls)?,
         ["vmm", dir, rules] => vmm(Path::new(dir), rules_in(Path::new(rules))?)?,
         ["inside", dir, rules, more] => {
             let mut all = rules_in(Path::new(rules))?;
@@ -67,9 +77,8 @@ fn main() -> Outcome {
         }
         ["announce", dir] => {
             let (created, _writers) = created(builder())?;
-            let region = created.unpublished.publish()?;
-            match region.announce(Path::new(dir), "jailed") {
-                Ok(entry) => println!("announced at {}", entry.path().display()),
+            match created.unpublished.publish_as(Path::new(dir), "jailed") {
+                Ok(published) => println!("announced at {}", published.path().display()),
                 Err(error) => println!("{error}"),
             }
         }
@@ -151,27 +160,27 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
     use std::mem::forget;
     match name {
         "RegionBuilder::create_memfd" => {
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget(builder().create_memfd()?);
         }
         "RegionBuilder::mode" => {
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget(builder().mode(0o444).create_memfd()?);
         }
         "RegionBuilder::create_in_memfd" => {
             let memfd: OwnedFd = memfd()?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget(builder().create_in_memfd(memfd)?);
         }
         "Unpublished::publish" => {
             let (created, writers) = created(builder())?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget((created.unpublished.publish()?, writers));
         }
         "Region::announce" => {
             let (created, writers) = created(builder())?;
             let region = created.unpublished.publish()?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget((region.announce(dir, "jailed")?, region, writers));
         }
         "Announcement::leave"
@@ -183,7 +192,7 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
         | "writers: drop"
         | "now" => {
             let (region, entry, mut writers) = publish(dir)?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             match name {
                 "Announcement::leave" => entry.leave(),
                 "Announcement: drop" => drop(entry),
@@ -199,19 +208,55 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
             }
             std::process::exit(0);
         }
+        "Retirer::retire" | "Published::retirer" => {
+            let (created, writers) = created(builder())?;
+            let published = created.unpublished.publish_as(dir, "jailed")?;
+            let retirer = match name {
+                "Retirer::retire" => Region::retirer(&published),
+                _ => published.retirer(),
+            };
+            restrict(&allowed)?;
+            retirer.retire();
+            forget((published, retirer, writers));
+        }
+        "Sampler" => {
+            let (created, mut writers) = created(builder())?;
+            forget(created);
+            let vcpu = &mut writers.vcpus[0];
+            let groups = vcpu.take::<Runstate>().zip(vcpu.take::<Sched>());
+            let (runstate, sched) = groups.ok_or("the groups have writers")?;
+            let sampler = Sampler::spawn(Clock::Monotonic, Duration::from_millis(1))?;
+            // The filter is that of the thread which samples.
+            let (samples, mut allowed) = (Arc::new(AtomicU32::new(0)), Some(allowed));
+            let of_thread = Arc::clone(&samples);
+            sampler.each(move |_| {
+                if let Some(allowed) = allowed.take()
+                    && restrict(&allowed).is_err()
+                {
+                    std::process::exit(1);
+                }
+                of_thread.fetch_add(1, Ordering::Relaxed);
+                ControlFlow::Continue(())
+            });
+            sampler.vcpu(ThreadTimes::of_current_thread(Clock::Monotonic)?, runstate, sched);
+            while samples.load(Ordering::Relaxed) < 10 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::process::exit(0);
+        }
         "ThreadTimes::of_current_thread" => {
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             forget(ThreadTimes::of_current_thread(Clock::Monotonic)?);
         }
         "ThreadTimes::sample" => {
             let mut times = ThreadTimes::of_current_thread(Clock::Monotonic)?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             times.sample()?;
             forget(times);
         }
         "ThreadTimes::of_cpu_clock" => {
             let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             let _ = ThreadTimes::of_cpu_clock(tid, Clock::Monotonic)?.sample()?;
         }
         "remove_stale_entries" => {
@@ -219,7 +264,7 @@ fn call(name: &str, dir: &Path, calls: &str) -> Outcome {
                 format!("/proc/{}/fd/99", std::process::id()),
                 dir.join("old.domstat"),
             )?;
-            restrict_to(allowed)?;
+            restrict(&allowed)?;
             assert_eq!(remove_stale_entries(dir)?, 1);
         }
         _ => return Err(format!("no such row: {name}").into()),
