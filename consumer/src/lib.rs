@@ -52,6 +52,10 @@
 //! origin; it is installed when the first such file is attached. A thread that blocks SIGBUS is not guarded, nor is a process that replaces the
 //! handler afterwards without calling it.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod attach;
 pub mod clock;
 pub mod distribution;

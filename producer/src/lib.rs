@@ -49,6 +49,10 @@
 //! | `systemd` | the module `systemd` | sd-notify |
 //! | `thread-clock` | [`ThreadTimes`] where `/proc` is missing | nix |
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod announce;
 mod arch;
 mod builder;
