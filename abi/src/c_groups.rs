@@ -178,7 +178,11 @@ impl Out {
         let (record, kind, name) = (c_record_name(g.record), g.record.name(), g.name);
         let start = format!("domstat_{record}, {kind}_{name}, {name}, DOMSTAT_{}_BIT", constant(g));
         let Some(twin) = twin_of(g) else {
-            return self.line(&format!("DOMSTAT_GROUP({start})"));
+            self.line(&format!("DOMSTAT_GROUP({start})"));
+            if let Some(buckets) = g.fields.iter().find(|f| f.kind == Kind::LogHistogram) {
+                self.line(&format!("DOMSTAT_DISTRIBUTION({start}, {})", buckets.name));
+            }
+            return;
         };
         let both = format!("{start}, {}, DOMSTAT_{}_BIT", twin.name, constant(twin));
         if twin.since > g.since {

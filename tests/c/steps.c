@@ -39,7 +39,10 @@ static void step(const char *what, const void *at, unsigned long long value, int
 
 #include "write.h"
 
-static uint64_t map[1024];
+static uint64_t map[1024], other_map[1024];
+
+/* Whose distribution is recorded, in a region of its own. */
+static struct domstat_vcpu_hist_record *hist;
 
 static const char *place(const void *at)
 {
@@ -66,8 +69,18 @@ static const char *place(const void *at)
         {"second.blocked", offsetof(struct domstat_vcpu, runstate_twin.blocked_ns)},
         {"second.offline", offsetof(struct domstat_vcpu, runstate_twin.offline_ns)},
     };
+    static const char *const of_hist[] = {"hist.seq", "hist.updated", "hist.sum", "hist.max"};
     if (at == NULL)
         return "-";
+    if (hist && at == &hist->header.stats_active)
+        return "hist.active";
+    for (size_t i = 0; hist && i < 4; i++)
+        if ((const char *)at == (const char *)&hist->wait + 8 * i)
+            return of_hist[i];
+    if (hist && at == &hist->wait.ns[3])
+        return "hist.third";
+    if (hist && (const char *)at >= (const char *)hist && (const char *)at < (const char *)(hist + 1))
+        return "hist.bucket";
     if (at == map)
         return "magic";
     if (at == (const char *)map + 36)
@@ -112,5 +125,17 @@ int main(void)
     printf("# end\n");
     domstat_mark_retired(map);
     domstat_bump(map);
+
+    vcpu = NULL;
+    options.vcpu_hists = 1;
+    if (domstat_plan_of(&options, &plan) || plan.len > sizeof(other_map))
+        return 1;
+    domstat_init(other_map, &plan, 7);
+    vcpu = domstat_vcpu_at(other_map, &plan, 0);
+    hist = domstat_vcpu_hist_at(other_map, &plan, 0);
+    printf("# record the first value\n");
+    domstat_record_vcpu_hist_wait(hist, 5, 1);
+    printf("# record a smaller value\n");
+    domstat_record_vcpu_hist_wait(hist, 4, 2);
     return 0;
 }

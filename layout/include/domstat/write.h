@@ -81,11 +81,8 @@ static inline void domstat_write_copy(void *copy, const domstat_word *fields, si
     domstat_write_end((domstat_half *)copy, odd);
 }
 
-/* Writes a group: its first copy and then, if it has one, the second, so that a reader always finds
- * one of them whole or finds it soon. `mask` has their bits in stats_active, which are set if they are
- * clear: while both copies are in mid-update, so no reader takes what lies there for a value. */
-static inline void domstat_write_words(uint64_t *active, uint64_t mask, void *first, void *second,
-                                       const domstat_word *fields, size_t nr, uint64_t now)
+/* Marks a group as produced, if it is not yet. */
+static inline void domstat_activate(uint64_t *active, uint64_t mask)
 {
     /* Relaxed: only this group's writer changes these bits. */
     if ((__atomic_load_n(active, __ATOMIC_RELAXED) & mask) != mask)
@@ -93,9 +90,55 @@ static inline void domstat_write_words(uint64_t *active, uint64_t mask, void *fi
          * the bit and then fences sees the odd seq. Readers of a group do not depend on it, since
          * they look at the bit between their two looks at seq; tools that list what is active do. */
         __atomic_fetch_or(active, mask, __ATOMIC_RELEASE);
+}
+
+/* Writes a group: its first copy and then, if it has one, the second, so that a reader always finds
+ * one of them whole or finds it soon. `mask` has their bits in stats_active, which are set if they are
+ * clear: while both copies are in mid-update, so no reader takes what lies there for a value. */
+static inline void domstat_write_words(uint64_t *active, uint64_t mask, void *first, void *second,
+                                       const domstat_word *fields, size_t nr, uint64_t now)
+{
+    domstat_activate(active, mask);
     domstat_write_copy(first, fields, nr, now);
     if (second)
         domstat_write_copy(second, fields, nr, now);
+}
+
+/* The sum of two words: not produced if one of them is not, and it stops at what a word can say. */
+static inline uint64_t domstat_plus(uint64_t a, uint64_t b)
+{
+    if (a == DOMSTAT_NOT_PRODUCED || b == DOMSTAT_NOT_PRODUCED)
+        return DOMSTAT_NOT_PRODUCED;
+    return b < DOMSTAT_SATURATED - a ? a + b : DOMSTAT_SATURATED;
+}
+
+/* Which of `nr` buckets counts `value`: that of its length in bits, or the last. */
+static inline uint32_t domstat_bucket_of(uint64_t value, uint32_t nr)
+{
+    const uint32_t bits = value ? 64 - (uint32_t)__builtin_clzll(value) : 0;
+    return bits < nr - 1 ? bits : nr - 1;
+}
+
+/* Records a value in a distribution of `nr` buckets: sum, maximum and one bucket change in one update.
+ * The first value of a group that is not active finds it empty. */
+static inline void domstat_add_value(uint64_t *active, uint64_t mask, void *group, uint32_t nr,
+                                     uint64_t value, uint64_t now)
+{
+    domstat_word *words = (domstat_word *)group;
+    domstat_word *bucket = &words[4 + domstat_bucket_of(value, nr)];
+    /* Relaxed, as all loads here: there is one writer, so it reads its own last stores. */
+    const int is_first = (__atomic_load_n(active, __ATOMIC_RELAXED) & mask) == 0;
+    domstat_activate(active, mask);
+    const uint32_t odd = domstat_write_begin((domstat_half *)group);
+    domstat_store64(&words[1], now);
+    for (uint32_t i = 0; is_first && i < 2 + nr; i++)
+        domstat_store64(&words[2 + i], 0);
+    domstat_store64(&words[2], domstat_plus(words[2], value));
+    /* What is not produced stays so: as a number it is the largest. */
+    if (value > words[3])
+        domstat_store64(&words[3], value < DOMSTAT_SATURATED ? value : DOMSTAT_SATURATED);
+    domstat_store64(bucket, domstat_plus(*bucket, 1));
+    domstat_write_end((domstat_half *)group, odd);
 }
 
 /* Marks a group as not produced: both copies are left in mid-update before the bits change, so a
@@ -228,8 +271,9 @@ static inline char *domstat_record_at(void *map, const struct domstat_plan *plan
 }
 
 /* What groups.h makes of its list: domstat_vcpu_at() for the records of a kind, and
- * domstat_write_vcpu_exits() and domstat_end_vcpu_exits() for a group. Of the value's first two words
- * nothing is taken: seq is the writer's, and `now` is what updated_ns becomes. */
+ * domstat_write_vcpu_exits() and domstat_end_vcpu_exits() for a group, domstat_record_vcpu_hist_wait()
+ * for a distribution. Of the value's first two words nothing is taken: seq is the writer's, and `now`
+ * is what updated_ns becomes. */
 #define DOMSTAT_RECORD(record, kind, number) \
     static inline struct record *domstat_##kind##_at(void *map, const struct domstat_plan *plan, \
                                                      uint32_t index) \
@@ -252,11 +296,18 @@ static inline char *domstat_record_at(void *map, const struct domstat_plan *plan
 #define DOMSTAT_TWINS(record, group, member, bit, twin, twin_bit) \
     DOMSTAT_WRITER(record, group, &to->member, &to->twin, \
                    (uint64_t)1 << bit | (uint64_t)1 << twin_bit)
+#define DOMSTAT_DISTRIBUTION(record, group, member, bit, buckets) \
+    static inline void domstat_record_##group(struct record *to, uint64_t value, uint64_t now) \
+    { \
+        domstat_add_value(&to->header.stats_active, (uint64_t)1 << bit, &to->member, \
+                          sizeof(to->member.buckets) / 8, value, now); \
+    }
 #include "groups.h"
 #undef DOMSTAT_RECORD
 #undef DOMSTAT_WRITER
 #undef DOMSTAT_GROUP
 #undef DOMSTAT_TWINS
+#undef DOMSTAT_DISTRIBUTION
 
 #include "plan.h"
 
