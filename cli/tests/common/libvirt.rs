@@ -36,15 +36,20 @@ pub(crate) fn virsh_ok(args: &[&str]) -> String {
     stdout(&output)
 }
 
-/// libvirtd, and the files of its VMs.
+/// libvirtd or virtqemud, and the files of its VMs.
 pub(crate) struct Libvirtd {
     process: Option<Background>,
+    program: PathBuf,
     dir: PathBuf,
 }
 
 impl Libvirtd {
     pub(crate) fn start(dir: &Path) -> Self {
-        let mut libvirtd = Self { process: None, dir: dir.to_owned() };
+        Self::start_program(dir, Path::new("/usr/sbin/libvirtd"))
+    }
+
+    pub(crate) fn start_program(dir: &Path, program: &Path) -> Self {
+        let mut libvirtd = Self { process: None, program: program.to_owned(), dir: dir.to_owned() };
         libvirtd.restart();
         libvirtd
     }
@@ -52,7 +57,7 @@ impl Libvirtd {
     pub(crate) fn restart(&mut self) {
         self.stop();
         let log = fs::File::create(self.dir.join("libvirtd.log")).unwrap();
-        let mut command = Command::new("/usr/sbin/libvirtd");
+        let mut command = Command::new(&self.program);
         // Not that of a libvirtd of the host.
         command.arg("--pid-file").arg(self.dir.join("libvirtd.pid"));
         self.process = Some(Background::start(command.stderr(log).stdout(Stdio::null())));
