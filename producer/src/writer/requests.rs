@@ -38,44 +38,14 @@ impl RequestRecords for BlkDevice {}
 impl RequestRecords for BlkQueueWriter {}
 
 mod sealed {
-    use super::{Field, HistogramGroup, Ns, Whole, Word};
+    use super::{Ns, RequestGroups, Whole};
 
-    /// The groups of a device, wherever they lie.
-    pub trait Records {
+    pub trait Records: RequestGroups {
         /// Publishes a group unless it is active already; returns whether it was.
         fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool;
-        /// Changes some fields of a group in one update.
-        fn change<G: Whole, const N: usize>(
-            &mut self,
-            fields: [Field<G>; N],
-            now: Ns,
-            change: impl FnOnce([Word; N]) -> [Word; N],
-        );
-        /// Records a value in a distribution.
-        fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns);
     }
 }
 use sealed::Records;
-
-/// Records as the groups that requests change.
-struct Groups<'a, R>(&'a mut R);
-
-impl<R: Records> RequestGroups for Groups<'_, R> {
-    #[inline]
-    fn change<G: Whole, const N: usize>(
-        &mut self,
-        fields: [Field<G>; N],
-        now: Ns,
-        change: impl FnOnce([Word; N]) -> [Word; N],
-    ) {
-        self.0.change(fields, now, change);
-    }
-
-    #[inline]
-    fn record<G: Whole<Share: HistogramGroup> + HistogramGroup>(&mut self, value: u64, now: Ns) {
-        self.0.record::<G>(value, now);
-    }
-}
 
 impl Records for BlkDevice {
     fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
@@ -85,7 +55,9 @@ impl Records for BlkDevice {
             _ => false,
         }
     }
+}
 
+impl RequestGroups for BlkDevice {
     #[inline]
     fn change<G: Whole, const N: usize>(
         &mut self,
@@ -115,7 +87,9 @@ impl<R: Records + SlotWriter> Records for Claim<R> {
     fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
         (**self).begin(group, now)
     }
+}
 
+impl<R: RequestGroups + SlotWriter> RequestGroups for Claim<R> {
     #[inline]
     fn change<G: Whole, const N: usize>(
         &mut self,
@@ -157,7 +131,9 @@ impl Records for BlkQueueWriter {
     fn begin<G: Whole>(&mut self, group: G, now: Ns) -> bool {
         self.0.begin(&G::Share::share(group), now)
     }
+}
 
+impl RequestGroups for BlkQueueWriter {
     #[inline]
     fn change<G: Whole, const N: usize>(
         &mut self,
@@ -348,7 +324,7 @@ impl<R: RequestRecords> RequestTracker<R> {
     /// A request is accepted.
     #[inline]
     pub fn submit(&mut self, now: Ns) -> Request {
-        self.requests.submit(&mut Groups(&mut self.records), now);
+        self.requests.submit(&mut self.records, now);
         Request { submitted: now, tenant: self.tenant }
     }
 
@@ -356,15 +332,14 @@ impl<R: RequestRecords> RequestTracker<R> {
     #[inline]
     pub fn complete(&mut self, request: Request, op: BlkOp, bytes: u64, now: Ns) {
         if self.counts(&request) {
-            let groups = &mut Groups(&mut self.records);
-            self.requests.complete(groups, op, request.submitted, bytes, now);
+            self.requests.complete(&mut self.records, op, request.submitted, bytes, now);
         }
     }
 
     /// A request reached the storage and failed.
     pub fn fail(&mut self, request: Request, op: BlkOp, now: Ns) {
         if self.counts(&request) {
-            self.requests.fail(&mut Groups(&mut self.records), op, now);
+            self.requests.fail(&mut self.records, op, now);
         }
     }
 
