@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, SealFlags};
+use rustix::fs::{FileType, SealFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::AttachError;
@@ -40,33 +40,69 @@ pub(crate) fn is_held(backing: Backing, file: BorrowedFd<'_>) -> Option<bool> {
     }
 }
 
-/// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
-/// neither by shortening it nor by a hole in it. Nor can it grow, which would add what has no memory
-/// yet before its length is looked at. A hole that was there before it was sealed is
-/// filled when it is read, and where there is no memory for that, the read is a SIGBUS.
-pub(crate) fn is_lasting(file: impl AsFd) -> bool {
-    let file = file.as_fd();
-    let is_kept = is_unwritable(file)
-        && rustix::fs::fcntl_get_seals(file)
-            .is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
-    // After the seals: what is there now stays.
-    is_kept && rustix::fs::fstat(file).is_ok_and(|stat| is_allocated(stat.st_size, stat.st_blocks))
+/// Seals and status of a file, from one system call each.
+#[derive(Clone, Copy)]
+pub(crate) struct FileState {
+    seals: SealFlags,
+    stat: Stat,
 }
 
-/// Whether nobody can write to the file or punch a hole into it but through mappings that exist.
-pub(crate) fn is_unwritable(file: BorrowedFd<'_>) -> bool {
-    rustix::fs::fcntl_get_seals(file)
-        .is_ok_and(|seals| seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE))
+impl FileState {
+    /// # Errors
+    /// [`AttachError::Os`] if the kernel does not say how long the file is.
+    pub(crate) fn of(file: impl AsFd, what: &str) -> Result<Self, AttachError> {
+        // Seals first: they cannot be taken off, so what the status says of sealed memory stays so.
+        let seals = rustix::fs::fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
+        Ok(Self { seals, stat: status(file, what)? })
+    }
+
+    /// Whether nobody can shorten the file.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seals.contains(SealFlags::SHRINK)
+    }
+
+    /// Whether nobody can write to the file or punch a hole into it but through mappings that exist.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        self.seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE)
+    }
+
+    /// Whether no access to the file's memory can fail: all of it is there, and nobody can take it away,
+    /// neither by shortening it nor by a hole in it. Nor can it grow, which would add what has no memory
+    /// yet before its length is looked at. A hole that was there before it was sealed is
+    /// filled when it is read, and where there is no memory for that, the read is a SIGBUS.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.is_unwritable()
+            && self.seals.contains(SealFlags::SHRINK | SealFlags::GROW)
+            && is_allocated(self.stat.st_size, self.stat.st_blocks)
+    }
+
+    /// As [`length`].
+    pub(crate) fn length(&self, what: &str) -> Result<u64, AttachError> {
+        length_in(&self.stat, what)
+    }
+
+    /// When the file was written or got its length.
+    pub(crate) const fn modified(&self) -> Modified {
+        modified(&self.stat)
+    }
+}
+
+/// A time of last change: seconds and nanoseconds.
+pub(crate) type Modified = (i64, u64);
+
+/// When what `stat` is of was changed.
+pub(crate) const fn modified(stat: &Stat) -> Modified {
+    (stat.st_mtime, stat.st_mtime_nsec)
+}
+
+/// As [`FileState::is_lasting`]; false for what is not known.
+pub(crate) fn is_lasting(file: impl AsFd) -> bool {
+    FileState::of(file, "the memory").is_ok_and(|state| state.is_lasting())
 }
 
 /// Whether so many blocks, of 512 bytes whatever the filesystem, are the whole file.
 fn is_allocated(len: i64, blocks: i64) -> bool {
     blocks.saturating_mul(512) >= len
-}
-
-/// Whether nobody can shorten the file.
-pub(crate) fn is_sealed(file: impl AsFd) -> bool {
-    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
 
 pub(crate) fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, AttachError> {
@@ -94,10 +130,16 @@ pub(crate) fn is_same_file(path: &Path, file: BorrowedFd<'_>) -> bool {
     id_at(path).ok().is_some_and(|id| id_of(file) == Some(id))
 }
 
+fn status(file: impl AsFd, what: &str) -> Result<Stat, AttachError> {
+    rustix::fs::fstat(file).map_err(|e| AttachError::os(format!("look at {what}"), e))
+}
+
 /// Length of a file that can be mapped.
 pub(crate) fn length(file: impl AsFd, what: &str) -> Result<u64, AttachError> {
-    let stat =
-        rustix::fs::fstat(file).map_err(|e| AttachError::os(format!("look at {what}"), e))?;
+    length_in(&status(file, what)?, what)
+}
+
+fn length_in(stat: &Stat, what: &str) -> Result<u64, AttachError> {
     let found = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok(u64::try_from(stat.st_size).unwrap_or(0)),
         FileType::Directory => "directory",

@@ -7,7 +7,7 @@ use domstat_layout::header::DOM_HEADER_LEN;
 use domstat_layout::{CopyWidth, DomHeader, Geometry, GeometryError, MAX_REGION_LEN, RecordKind};
 
 use super::Region;
-use super::file::{Backing, duplicate, is_lasting, is_sealed, length};
+use super::file::{Backing, FileState, duplicate, length};
 use super::mapping::{Mapping, Reserved};
 use crate::error::AttachError;
 
@@ -27,8 +27,9 @@ impl Region {
         let what = "the dom record's frame";
         let mut files = vec![duplicate(&dom)?];
         let file = File::from(duplicate(&dom)?);
-        let mut lasting = is_lasting(&file);
-        let dom_len = length(&file, what)?;
+        let state = FileState::of(&file, what)?;
+        let (mut lasting, mut sealed) = (state.is_lasting(), state.is_sealed());
+        let dom_len = state.length(what)?;
         if dom_len < DOM_HEADER_LEN as u64 {
             return Err(AttachError::Empty { what: what.to_owned() });
         }
@@ -55,8 +56,10 @@ impl Region {
         let mut lens = vec![vcpus.offs as u64];
         for (i, (fd, (at, len))) in others.iter().zip(places).enumerate() {
             let file = File::from(duplicate(fd)?);
-            lasting &= is_lasting(&file);
-            let found = length(&file, "a record's frame")?;
+            let state = FileState::of(&file, "a record's frame")?;
+            lasting &= state.is_lasting();
+            sealed &= state.is_sealed();
+            let found = state.length("a record's frame")?;
             if found < len as u64 || !range.map(at, len, &file).map_err(os)? {
                 return Err(frame(i + 1, found, len as u64));
             }
@@ -64,7 +67,6 @@ impl Region {
             lens.push(len as u64);
         }
         // Frames that can be truncated are no better than a file.
-        let sealed = files.iter().all(is_sealed);
         let backing = if sealed { Backing::Frames } else { Backing::File };
         let mapping = Mapping::Frames(range);
         let shrinkable = if lasting { None } else { mapping.shrinkable(lens)? };

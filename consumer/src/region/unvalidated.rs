@@ -10,25 +10,18 @@ use domstat_layout::{CopyWidth, MAX_REGION_LEN, ReadMem};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Backing, is_held, is_lasting, is_sealed, is_unwritable, length};
+use super::file::{Backing, FileState, Modified, is_held, length, modified};
 use super::mapping::Mapping;
 use crate::attach::truncation::{Shrinkable, Truncated};
 use crate::error::AttachError;
 
-/// Whether `path` is an entry that was made before the memory that it leads to got its length. Then
+/// Whether an entry was made, at `entry`, before the memory that it leads to got its length. Then
 /// its producer has exited, and another has its process id and descriptor number.
 ///
 /// Both times are of the same clock, and nothing changes that of the memory once no one can write to
 /// it but through mappings that exist already. Of other files nothing is known.
-fn is_older_than(path: &Path, memory: BorrowedFd<'_>) -> bool {
-    let Ok(target) = std::fs::read_link(path) else { return false };
-    if target.to_str().and_then(RegionLink::parse).is_none() || !is_unwritable(memory) {
-        return false;
-    }
-    let (Ok(entry), Ok(memory)) = (rustix::fs::lstat(path), rustix::fs::fstat(memory)) else {
-        return false;
-    };
-    (entry.st_mtime, entry.st_mtime_nsec) < (memory.st_mtime, memory.st_mtime_nsec)
+fn is_older_than(entry: Modified, memory: &FileState) -> bool {
+    memory.is_unwritable() && entry < memory.modified()
 }
 
 /// Whether the path is that of an entry, as producers make them in a directory.
@@ -37,15 +30,24 @@ fn is_entry(path: &Path) -> bool {
     matches!(name.and_then(Entry::of), Some(Entry::Region(_)))
 }
 
-/// The link that an opened path is, if it is one; `Some(None)` for one that leads elsewhere than
-/// producers' links do.
-fn link_in(found: &OwnedFd) -> Option<Option<RegionLink>> {
-    let stat = rustix::fs::fstat(found).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        return None;
+/// An opened path that is a link.
+struct Link {
+    made: Modified,
+    /// `None` for one that leads elsewhere than producers' links do.
+    to: Option<RegionLink>,
+}
+
+impl Link {
+    /// The link that was opened, if it is one.
+    fn of(found: &OwnedFd) -> Option<Self> {
+        let stat = rustix::fs::fstat(found).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return None;
+        }
+        let target = rustix::fs::readlinkat(found, "", Vec::new()).ok();
+        let to = target.and_then(|target| RegionLink::parse(target.to_str().ok()?));
+        Some(Self { made: modified(&stat), to })
     }
-    let target = rustix::fs::readlinkat(found, "", Vec::new()).ok();
-    Some(target.and_then(|target| RegionLink::parse(target.to_str().ok()?)))
 }
 
 /// A file mapped read-only, before anything in it is believed. For tools that judge what a
@@ -79,28 +81,28 @@ impl MappedFile {
         // To open a FIFO or a device has effects, so the file is looked at first.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let open = |path: &Path, flags| rustix::fs::open(path, flags, Mode::empty());
-        let found = if is_entry(path) {
-            let found = open(path, flags | OFlags::NOFOLLOW).map_err(refused)?;
-            match link_in(&found) {
-                None => found,
-                Some(Some(link)) => open(Path::new(&link.to_string()), flags).map_err(refused)?,
-                Some(None) => {
-                    let (what, found) = (path.display().to_string(), "link that no producer makes");
-                    return Err(AttachError::NotMappable { what, found });
-                }
+        let found = open(path, flags | OFlags::NOFOLLOW).map_err(refused)?;
+        let (found, made) = match Link::of(&found) {
+            None => (found, None),
+            Some(Link { to: Some(link), made }) => {
+                (open(Path::new(&link.to_string()), flags).map_err(refused)?, Some(made))
             }
-        } else {
-            open(path, flags).map_err(refused)?
+            Some(Link { to: None, .. }) if is_entry(path) => {
+                let (what, found) = (path.display().to_string(), "link that no producer makes");
+                return Err(AttachError::NotMappable { what, found });
+            }
+            Some(Link { to: None, .. }) => (open(path, flags).map_err(refused)?, None),
         };
-        let found = File::from(found);
-        length(&found, &path.display().to_string())?;
+        let what = path.display().to_string();
+        length(&found, &what)?;
         let again = format!("/proc/self/fd/{}", found.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd = rustix::fs::open(again, flags, Mode::empty()).map_err(refused)?;
-        if is_older_than(path, fd.as_fd()) {
+        let file = File::from(rustix::fs::open(again, flags, Mode::empty()).map_err(refused)?);
+        let state = FileState::of(&file, &what)?;
+        if made.is_some_and(|made| is_older_than(made, &state)) {
             return Err(AttachError::ProducerExited { path: owned() });
         }
-        Self::from_file(File::from(fd), Some(owned()), path.display().to_string())
+        Self::from_file(file, &state, Some(owned()), what)
     }
 
     /// Maps the file behind `fd`.
@@ -108,13 +110,18 @@ impl MappedFile {
     /// # Errors
     /// [`AttachError`], which says what to do; never for what the bytes say.
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Result<Self, AttachError> {
-        Self::from_file(File::from(fd.into()), None, "the descriptor".to_owned())
+        let (file, what) = (File::from(fd.into()), "the descriptor".to_owned());
+        let state = FileState::of(&file, &what)?;
+        Self::from_file(file, &state, None, what)
     }
 
-    fn from_file(file: File, path: Option<PathBuf>, what: String) -> Result<Self, AttachError> {
-        // Before its length is looked at: a seal cannot be taken off.
-        let (sealed, lasting) = (is_sealed(&file), is_lasting(&file));
-        let found = length(&file, &what)?;
+    fn from_file(
+        file: File,
+        state: &FileState,
+        path: Option<PathBuf>,
+        what: String,
+    ) -> Result<Self, AttachError> {
+        let found = state.length(&what)?;
         if found == 0 {
             return Err(AttachError::Empty { what });
         }
@@ -124,8 +131,9 @@ impl MappedFile {
         let Some(len) = len else { return Err(AttachError::TooLong { what, found, most }) };
         let mapping =
             Mapping::map_file(&file, len).map_err(|e| AttachError::os(format!("map {what}"), e))?;
-        let backing = if sealed { Backing::Sealed } else { Backing::File };
-        let shrinkable = if lasting { None } else { mapping.shrinkable(vec![len as u64])? };
+        let backing = if state.is_sealed() { Backing::Sealed } else { Backing::File };
+        let shrinkable =
+            if state.is_lasting() { None } else { mapping.shrinkable(vec![len as u64])? };
         let mapped = Self { shrinkable, mapping, backing, file, path, what };
         mapped.intact().map_err(AttachError::Truncated)?;
         Ok(mapped)
