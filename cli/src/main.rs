@@ -34,14 +34,15 @@ Examples:
   domstat events web1                   events as they come
   domstat abi diff old.h new.h          do two layouts go together?
 
-Domains are found in $DOMSTAT_DIR; without it in /run/domstat for root and in
-$XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons
-(*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked. With --scan, also in the
+Domains are found in $DOMSTAT_DIR; without it in /run/domstat for root and in \
+$XDG_RUNTIME_DIR/domstat for others: by their entries there, and at the sockets of daemons \
+(*.sock). With --socket or $DOMSTAT_SOCKET, that daemon alone is asked. With --scan, also in the \
 memory of processes: the name is the region's own word there, process and user are the kernel's.
 
-Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible, 2 wrong
-usage, 3 a region cannot be attached or published, 4 anything else, 5 the threshold that
-`block threshold --wait` waits for was replaced or disarmed.";
+Exit codes: 0 done, 1 a rule of the layout is broken or two layouts are incompatible, 2 wrong \
+usage, 3 a region cannot be attached or published, or none of those listed may be read, 4 anything else, \
+5 the threshold that `block threshold --wait` waits for was replaced, disarmed or lost, 6 the daemon died \
+while its events or its answer were waited for.";
 
 /// Statistics of virtual machines, their vCPUs and devices through shared memory, read without a
 /// system call, a hypercall or a lock.

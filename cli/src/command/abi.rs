@@ -24,7 +24,7 @@ Examples:
   domstat abi show --json > layout.json      saved for a later diff
   domstat abi check --cc clang
 
-Exit codes: 0 compatible, or all checks pass; 1 incompatible, or a check fails; 3 a file cannot
+Exit codes: 0 compatible, or all checks pass; 1 incompatible, or a check fails; 3 a file cannot \
 be read or is not a layout; 4 any other error.";
 
 /// Compare, show and check layouts
@@ -53,16 +53,16 @@ Examples:
   domstat abi diff --struct ring --struct slot --may-grow v1.h v2.h
   domstat abi diff --struct ring --cc clang --cflag=-m32 v1.h v2.h
 
-Headers of domstat are compared whole: records, groups, fields, header words, magic numbers and
+Headers of domstat are compared whole: records, groups, fields, header words, magic numbers and \
 every other constant. A header that contradicts itself is refused.
 
-With --struct, the files can be any C that compiles. The C compiler lays the structs out, so
-packing, alignment, bit-fields, unions and nested structs count as they do in a build. A member
-that moves, changes its length or type, or disappears breaks builds. A new member breaks them
-unless it lies in bytes that a member named reserved, pad or unused had, or behind the old end
+With --struct, the files can be any C that compiles. The C compiler lays the structs out, so \
+packing, alignment, bit-fields, unions and nested structs count as they do in a build. A member \
+that moves, changes its length or type, or disappears breaks builds. A new member breaks them \
+unless it lies in bytes that a member named reserved, pad or unused had, or behind the old end \
 with --may-grow.
 
-Exit codes: 0 compatible, 1 incompatible, 3 a file cannot be read or is not a layout, 4 any
+Exit codes: 0 compatible, 1 incompatible, 3 a file cannot be read or is not a layout, 4 any \
 other error.";
 
 #[derive(ClapArgs)]

@@ -30,8 +30,8 @@ Examples:
   domstat block job-abort web1 vda --timeout 30
   domstat block job-abort web1 vda --async      an event reports the end
 
-A threshold is one-shot: when it fires it is disarmed. A percentage is of the disk's capacity and
-rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk,
+A threshold is one-shot: when it fires it is disarmed. A percentage is of the disk's capacity and \
+rounds down to a byte. A disk is named by its target (vda), by a source that is of no other disk, \
 or, for a backing image, with its number in the chain (vda[1]).";
 
 /// How long events that are on their way are waited for, once the threshold is not armed any more.

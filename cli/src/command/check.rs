@@ -30,14 +30,14 @@ Examples:
                                      compare with the process's threads
   domstat check ./some.region --json | jq '.rules[].outcome'
 
-Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge.
+Exit codes: 0 no rule failed, 1 a rule failed, 3 there is no region to judge. \
 A rule that is not checkable here is reported as such and is not a failure.
 
-With --against, no vCPU may claim to have run longer than a thread of that process did, by the
-kernel's books (/proc/PID/task/TID/schedstat). Allowed are --tolerance percent of the time
+With --against, no vCPU may claim to have run longer than a thread of that process did, by the \
+kernel's books (/proc/PID/task/TID/schedstat). Allowed are --tolerance percent of the time \
 watched, and 20 ms, by which these books can be late.
 
-A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by its magic and
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by its magic and \
 judged by that layout's rules; so is a file in which tapdisk counts, by rules of its own (T01 to T05).";
 
 /// Check a region against every rule of the layout

@@ -22,11 +22,11 @@ Examples:
   domstat events --json | jq 'select(.event == \"write_threshold\")'
   domstat events --json --from 5f3a90c1d2e4b678:17
 
-Each event is reported once. One that QEMU emitted while nobody was connected is concluded from
-what is found afterwards and marked \"reconciled\". Of a domain whose events come too fast, some
+Each event is reported once. One that QEMU emitted while nobody was connected is concluded from \
+what is found afterwards and marked \"reconciled\". Of a domain whose events come too fast, some \
 are left out: the event \"lost\" in their place says how many.
 
-Each event has a number. --from continues with that one, as far as the daemon remembers (4096 events):
+Each event has a number. --from continues with that one, as far as the daemon remembers (4096 events): \
 what it does not, and what another daemon had numbered, is the event \"lost\".
 
 Exit status: 3 after the daemon has ended (the event \"daemon_ends\" comes first), 6 if it died.";

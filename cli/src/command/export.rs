@@ -24,8 +24,8 @@ Examples:
   domstat export --listen '[::]:9956' --token-file token \\
       --tls-cert host.pem --tls-key host.key
 
-A scrape shows all domains of the host at one moment. Statistics that are not produced have no
-series; a removed domain has none from the next scrape on. `_created` of a counter changes when its
+A scrape shows all domains of the host at one moment. Statistics that are not produced have no \
+series; a removed domain has none from the next scrape on. `_created` of a counter changes when its \
 producer starts again. docs/reference.md lists the names.
 
 systemd can pass the listening socket; --listen is then ignored.";

@@ -32,11 +32,11 @@ Examples:
   domstat ls --prune                 remove entries that were left behind
   sudo domstat ls --scan             domains in jails, with their users
 
-STATE is what hypervisor or VMM says of the domain (running, paused, suspended, shutdown, crashed,
-dying, migrating, io_error), or hung while it does not answer. Where nobody says, or the statistics
-are not live, it is how these stand: live, stale (no write for 10 s), stalled (a writer stopped halfway through an update),
-unheld (a file without a producer), dead (the producer has exited), restarted, retired (the domain
-has ended) or lost (the memory is no longer there); not_permitted, invalid, timed_out or error if it
+STATE is what hypervisor or VMM says of the domain (running, paused, suspended, shutdown, crashed, \
+dying, migrating, io_error), or hung while it does not answer. Where nobody says, or the statistics \
+are not live, it is how these stand: live, stale (no write for 10 s), stalled (a writer stopped halfway through an update), \
+unheld (a file without a producer), dead (the producer has exited), restarted, retired (the domain \
+has ended) or lost (the memory is no longer there); not_permitted, invalid, timed_out or error if it \
 cannot be attached.
 
 Exit status: 3 if there are domains and none of them may be read.";

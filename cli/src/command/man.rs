@@ -139,6 +139,8 @@ fn render(
         .source(version)
         .manual("domstat manual");
     man.render_title(page)?;
+    // No hyphens of roff's in names: DOM-STAT_DIR is none.
+    writeln!(page, ".nh")?;
     man.render_name_section(page)?;
     writeln!(page, ".SH SYNOPSIS")?;
     let usage = command.clone().render_usage().to_string();
@@ -230,6 +232,7 @@ mod tests {
             for section in ["EXAMPLES", "ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
                 assert!(page.contains(&format!(".SH {section}\n")), "{name} lacks {section}");
             }
+            assert!(page.contains("\n.nh\n"), "{name} has hyphens in names");
             // Lines that are not filled, after an indentation of 7.
             let kept = page.split(".EX\n").skip(1).filter_map(|text| text.split(".EE\n").next());
             for line in kept.flat_map(str::lines) {
@@ -237,5 +240,25 @@ mod tests {
                 assert!(shown.len() <= 73, "{name}: {shown}");
             }
         }
+    }
+    /// Lines that are not indented are paragraphs: the terminal's width breaks them.
+    #[test]
+    fn no_paragraph_has_line_breaks_of_its_own() {
+        fn check(command: &clap::Command, checked: &mut usize) {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<_> = after.lines().collect();
+            let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            for pair in lines.windows(2) {
+                let broken = is_prose(pair[0]) && is_prose(pair[1]);
+                assert!(!broken, "{}: {pair:?}", command.get_name());
+                *checked += 1;
+            }
+            for subcommand in command.get_subcommands() {
+                check(subcommand, checked);
+            }
+        }
+        let mut checked = 0;
+        check(&crate::Cli::command(), &mut checked);
+        assert!(checked > 100, "{checked} lines");
     }
 }

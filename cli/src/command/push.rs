@@ -20,7 +20,7 @@ Examples:
       --token-file token --interval 60
   domstat push -n 1 && echo accepted
 
-Names are those of `domstat export` with dots and without units and `total`, for example
+Names are those of `domstat export` with dots and without units and `total`, for example \
 domstat.vcpu.state.time.";
 
 /// Push the statistics of all domains to an OpenTelemetry collector (OTLP over HTTP)

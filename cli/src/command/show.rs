@@ -38,14 +38,14 @@ Examples:
   domstat show web1 --watch --reattach     goes on with the next one
   domstat show web1 --json | jq '.vcpus[0].groups.runstate.fields'
 
-In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that
+In JSON a field that is not produced is null, a saturated one is \"saturated\", and a group that \
 is not active has no fields: none of them is ever 0.
 
-What other programs publish of web1, as a vhost-user device does under the name web1.vhost-net0,
+What other programs publish of web1, as a vhost-user device does under the name web1.vhost-net0, \
 is shown below it, unless it has another UUID.
 
-A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and so
-are the files in which tapdisk counts: /dev/shm/td3-PID/vbd-DOMID-DEVID and
+A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and so \
+are the files in which tapdisk counts: /dev/shm/td3-PID/vbd-DOMID-DEVID and \
 /dev/shm/vbd3-DOMID-DEVID/statistics.";
 
 /// Show the statistics of a domain

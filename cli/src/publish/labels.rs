@@ -37,7 +37,7 @@ impl Labels {
 /// What the operator calls the domains by.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct LabelArgs {
-    /// Label the domain, such as tenant=acme; may be repeated. Keys have a-z, 0-9, _ and .
+    /// Label the domain, such as tenant=acme; may be repeated. Keys have a-z, 0-9, . and _
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// Label the domain with the lines of this file: KEY=VALUE, or # and a comment

@@ -16,7 +16,7 @@ Examples:
   domstat run libvirt --connect qemu:///session
   domstat run libvirt --group monitoring --socket /run/domstat.sock
 
-VMs need no second QMP socket and no restart. Thresholds, jobs and events work
+VMs need no second QMP socket and no restart. Thresholds, jobs and events work \
 through the control socket: see domstat block --help.";
 
 /// Domains of libvirt, as they come and go: vCPUs, disks, write thresholds, block jobs
