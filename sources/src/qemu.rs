@@ -47,6 +47,7 @@ mod session;
 pub(crate) mod slots;
 mod stats;
 pub mod threshold;
+mod unix_sockets;
 mod vm_state;
 
 pub use discovery::Discovery;

@@ -291,6 +291,8 @@ fn a_qemu_that_does_not_answer_has_no_known_state() {
     });
     // Unknown because of an error of the host: 8 and 11.
     let is_unanswered = |s: &Status| (s.state.value(), s.reason.value()) == (Some(8), Some(11));
+    // Its first round of questions has ended then.
+    assert_eq!(wait(&setup.events), Event::Published);
     setup.written.wait::<Status>(|status| status.state.value() == Some(1));
     answers.store(false, Ordering::SeqCst);
     let silent = setup.written.wait(is_unanswered);

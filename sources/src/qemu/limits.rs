@@ -12,7 +12,6 @@ pub const MAX_JOBS: usize = 1024;
 /// Most vCPUs, and the highest index of one plus 1. QEMU's machines have at most 4,096.
 pub const MAX_CPUS: u32 = 4096;
 /// Most threads of a process that are looked at by their names.
-#[cfg(feature = "libvirt")]
 pub const MAX_THREADS: usize = 16_384;
 /// Most IOThreads. A disk has one, as a rule, or shares one.
 pub const MAX_IOTHREADS: usize = 1024;

@@ -9,6 +9,7 @@ use domstat_layout::latest::{Cpu, NetIo, Threads};
 use domstat_layout::sink::DomSink;
 use domstat_layout::{Clock, Group, Ns, Word};
 use procfs::process::{FDTarget, Process};
+use uuid::Uuid;
 
 use super::decode;
 use super::limits::MAX_TAPS;
@@ -17,6 +18,9 @@ use crate::cgroup::Cgroup;
 use crate::host::now;
 use crate::process::runstate_estimator::{Activity, Reading};
 use crate::threads::{MAX_THREADS, Role, ThreadTimes};
+
+/// Most descriptors of each process that are looked at for the one that listens.
+const MAX_DESCRIPTORS: usize = 4096;
 
 /// The process that runs the VM, held so that another one that is given its number is not taken
 /// for it.
@@ -39,7 +43,6 @@ pub(crate) struct ThreadSample {
 }
 
 /// Threads of a QEMU by the names that it gives them.
-#[cfg(feature = "libvirt")]
 #[derive(Debug, Default)]
 pub(crate) struct NamedThreads {
     pub(crate) vcpus: Vec<decode::Cpu>,
@@ -72,6 +75,35 @@ impl QemuProcess {
         (found.started() <= connected).then_some(found)
     }
 
+    /// The process that listens at `path`, if it is one of this host: the peer of a connection there, or
+    /// where there is none, since QEMU takes no more, the one that is found to have the socket open.
+    pub(super) fn listening(path: &Path, peer: Option<Peer>) -> Option<Self> {
+        let Some(peer) = peer else { return Self::held(holder(path)?) };
+        let process = Process::new(peer.pid).ok()?;
+        holds_socket(&process, path).then(|| Self::held(process)).flatten()
+    }
+
+    /// Whether it was stopped, by a signal or a debugger.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.process.stat().is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
+    }
+
+    /// Whether it is a QEMU by the name of its program.
+    pub(super) fn is_qemu(&self) -> bool {
+        let arguments = self.process.cmdline().unwrap_or_default();
+        let program = arguments.first().map(Path::new);
+        let name = program.and_then(Path::file_name).map(|name| name.to_string_lossy());
+        name.is_some_and(|name| name.contains("qemu") || name == "kvm")
+    }
+
+    /// Name and UUID of the VM, as far as the command line has them.
+    pub(super) fn arguments(&self) -> (Option<String>, Option<[u8; 16]>) {
+        let arguments = self.process.cmdline().unwrap_or_default();
+        let name = value_of(&arguments, "name").and_then(guest_name);
+        let uuid = value_of(&arguments, "uuid").and_then(|value| Uuid::parse_str(value).ok());
+        (name, uuid.filter(|uuid| !uuid.is_nil()).map(Uuid::into_bytes))
+    }
+
     /// Holds a process.
     fn held(process: Process) -> Option<Self> {
         let stat = process.stat().ok()?;
@@ -89,7 +121,6 @@ impl QemuProcess {
     }
 
     /// Threads that QEMU names `CPU N/...` and `IO ...`, as debug-threads=on has it do.
-    #[cfg(feature = "libvirt")]
     pub(crate) fn named_threads(&self) -> NamedThreads {
         let mut found = NamedThreads::default();
         let tasks = self.process.tasks().into_iter().flatten().flatten();
@@ -269,9 +300,52 @@ fn holds_socket(process: &Process, path: &Path) -> bool {
         .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if bound.contains(&inode)))
 }
 
+/// The first process that has a socket open that is bound to `path`.
+fn holder(path: &Path) -> Option<Process> {
+    let is_its =
+        |s: &procfs::net::UnixNetEntry| s.path.as_deref().is_some_and(|bound| is_same(bound, path));
+    let bound: BTreeSet<u64> =
+        procfs::net::unix().ok()?.into_iter().filter(is_its).map(|s| s.inode).collect();
+    if bound.is_empty() {
+        return None;
+    }
+    let has = |process: &Process| {
+        let descriptors = process.fd().into_iter().flatten().flatten();
+        descriptors
+            .take(MAX_DESCRIPTORS)
+            .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if bound.contains(&inode)))
+    };
+    procfs::process::all_processes().ok()?.flatten().find(has)
+}
+
+/// What follows the last option of this name.
+fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let is_it = |option: &str| {
+        option.strip_prefix('-').is_some_and(|rest| rest.strip_prefix('-').unwrap_or(rest) == name)
+    };
+    let at = arguments.iter().rposition(|option| is_it(option))?;
+    arguments.get(at.checked_add(1)?).map(String::as_str)
+}
+
+/// The guest's name in the value of `-name`: `web1`, or `guest=web1,debug-threads=on`. A comma in it is
+/// doubled.
+fn guest_name(value: &str) -> Option<String> {
+    const COMMA: &str = "\0";
+    let value = value.replace(",,", COMMA);
+    let mut name = None;
+    for (n, part) in value.split(',').enumerate() {
+        match part.split_once('=') {
+            Some(("guest", of_guest)) => name = Some(of_guest),
+            None if n == 0 => name = Some(part),
+            _ => {}
+        }
+    }
+    name.filter(|name| !name.is_empty()).map(|name| name.replace(COMMA, ","))
+}
+
 /// Whether a socket that was bound to `bound` is the one at `path`. QEMU may have been given another
 /// spelling: one through a symbolic link, or one relative to its working directory at that time.
-fn is_same(bound: &Path, path: &Path) -> bool {
+pub(super) fn is_same(bound: &Path, path: &Path) -> bool {
     if bound == path {
         return true;
     }
@@ -320,6 +394,41 @@ mod tests {
         // As a process that was given the number of the one that listened.
         drop((accepted, client));
         assert_eq!(found(&path, connected), None);
+    }
+
+    #[test]
+    fn who_listens_is_found_by_the_socket_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("q.qmp");
+        assert!(QemuProcess::listening(&path, None).is_none());
+        let listener = UnixListener::bind(&path).unwrap();
+        let me: i32 = std::process::id().try_into().unwrap();
+        assert_eq!(QemuProcess::listening(&path, None).map(|found| found.pid), Some(me));
+        let peer = |pid| Some(Peer { pid, uid: 0 });
+        assert!(QemuProcess::listening(&path, peer(me)).is_some_and(|found| !found.is_stopped()));
+        assert!(QemuProcess::listening(&path, peer(1)).is_none(), "it has not the socket open");
+        drop(listener);
+        assert!(QemuProcess::listening(&path, peer(me)).is_none());
+    }
+
+    #[test]
+    fn the_command_line_names_the_guest() {
+        let of = |line: &[&str]| {
+            let arguments: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
+            value_of(&arguments, "name").and_then(guest_name)
+        };
+        for (line, name) in [
+            (&["qemu", "-name", "web1"][..], Some("web1")),
+            (&["qemu", "--name", "web1,debug-threads=on"], Some("web1")),
+            (&["qemu", "-name", "debug-threads=on,guest=web1"], Some("web1")),
+            (&["qemu", "-name", "a,,b"], Some("a,b")),
+            (&["qemu", "-name", "a", "-name", "b"], Some("b")),
+            (&["qemu", "-name", "debug-threads=on"], None),
+            (&["qemu", "-name"], None),
+            (&["-nam", "name"], None),
+        ] {
+            assert_eq!(of(line).as_deref(), name, "{line:?}");
+        }
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl QmpError {
         matches!(self, Self::TimedOut { .. } | Self::Refused { .. })
     }
 
+    /// Whether the peer takes no more connections for now.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Os { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     fn os(action: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |errno| Self::Os { action, source: errno.into() }
     }
@@ -175,24 +180,24 @@ impl Connection {
     /// # Errors
     /// [`QmpError`]; a QEMU that serves another client does not greet: `Silent`.
     pub fn open(path: &Path, limit: Duration) -> Result<Self, QmpError> {
-        Self::open_with(path, limit, None)
+        let mut connection = Self::dial(path, limit, None)?;
+        connection.negotiate()?;
+        Ok(connection)
     }
 
-    /// As [`Connection::open`]. Every wait ends with [`QmpError::Stopped`] once `stop` is raised.
-    ///
-    /// # Errors
-    /// [`QmpError`].
-    pub fn open_stoppable(path: &Path, limit: Duration, stop: &StopFlag) -> Result<Self, QmpError> {
-        Self::open_with(path, limit, Some(stop.clone()))
-    }
-
-    fn open_with(path: &Path, limit: Duration, stop: Option<StopFlag>) -> Result<Self, QmpError> {
+    /// Connects and leaves the negotiation to [`Connection::negotiate`]. Every wait ends with
+    /// [`QmpError::Stopped`] once `stop` is raised.
+    pub(super) fn dial(
+        path: &Path,
+        limit: Duration,
+        stop: Option<StopFlag>,
+    ) -> Result<Self, QmpError> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(QmpError::os("make a socket"))?;
         let address = SocketAddrUnix::new(path).map_err(QmpError::os("take the socket's path"))?;
         rustix::net::connect(&socket, &address).map_err(QmpError::os("connect to the socket"))?;
-        let mut connection = Self {
+        Ok(Self {
             stream: UnixStream::from(socket),
             input: LineBuffer::default(),
             queue: VecDeque::new(),
@@ -203,10 +208,13 @@ impl Connection {
             connected: now(Clock::Boottime),
             limit,
             stop,
-        };
-        connection.greet(limit.min(GREETING))?;
-        connection.execute("qmp_capabilities", &Value::Null, limit)?;
-        Ok(connection)
+        })
+    }
+
+    /// Waits for QEMU's greeting, and answers it. After [`QmpError::Silent`] it may be tried again.
+    pub(super) fn negotiate(&mut self) -> Result<(), QmpError> {
+        self.greet(self.limit.min(GREETING))?;
+        self.execute("qmp_capabilities", &Value::Null, self.limit).map(drop)
     }
 
     /// Takes QEMU's greeting.
@@ -265,6 +273,12 @@ impl Connection {
     pub(super) fn last_words(&mut self, limit: Duration) {
         self.stop = None;
         self.limit = limit;
+    }
+
+    /// Whether there is something to read, or the connection has ended.
+    pub(super) fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Whether QEMU still owes an answer to a command whose time was up. It handles commands one

@@ -12,10 +12,11 @@ use domstat_layout::Name;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::procfs::QemuProcess;
-use super::qmp::{Connection, QmpError, StopFlag};
+use super::qmp::{Connection, Peer, QmpError, StopFlag, Version};
 use super::queries;
 use super::schedule::{Polls, Retry};
 use super::slots::Slots;
+use super::unix_sockets::bound;
 use super::vm_state::{Drained, Identity, Link, VmState};
 use super::{Names, Options};
 use crate::SourceError;
@@ -33,6 +34,8 @@ const FLOODED_PACE: Duration = Duration::from_millis(20);
 const USEFUL_SESSION: Duration = Duration::from_secs(10);
 /// How long QEMU may take to answer each of the last questions of a daemon that ends.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How often it is looked whether a QEMU that hangs has taken the connection that waits for it.
+const HUNG_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest note to the operator, in characters.
 const MAX_NOTE: usize = 1000;
 /// How often the rest of a closed connection is taken, each time as much as is taken at a time.
@@ -147,9 +150,11 @@ pub(super) fn run<P: Publisher>(path: PathBuf, options: Options, publisher: P, c
                 }
                 left
             }
-            Err(error) => {
-                observer.not_connected(&error);
-                error.into()
+            Err(left) => {
+                if let Left::Qmp(error) = &left {
+                    observer.not_connected(error);
+                }
+                left
             }
         };
         match &left {
@@ -170,15 +175,99 @@ fn printable(text: &str) -> String {
 }
 
 impl<P: Publisher> Observer<P> {
-    fn connect(&self) -> Result<Connection, QmpError> {
+    fn connect(&mut self) -> Result<Connection, Left> {
         if is_libvirts_monitor(&self.path) {
             return Err(QmpError::NotQmp(
                 "it is libvirt's own monitor, which serves one client: give the VM a second QMP \
                  socket"
                     .to_owned(),
-            ));
+            )
+            .into());
         }
-        Connection::open_stoppable(&self.path, self.options.limit, &self.channels.stop)
+        let (limit, stop) = (self.options.limit, Some(self.channels.stop.clone()));
+        let mut qmp = match Connection::dial(&self.path, limit, stop) {
+            Err(error) if error.is_full() => {
+                // It takes none of those that wait already.
+                if let Some(process) = self.hung_process(None).filter(|_| self.domain.is_none()) {
+                    self.begin_hung(process)?;
+                }
+                return Err(error.into());
+            }
+            other => other?,
+        };
+        let began = Instant::now();
+        loop {
+            let silence = match qmp.negotiate() {
+                Err(error @ QmpError::Silent { .. }) => error,
+                other => return Ok(other.map(|()| qmp)?),
+            };
+            // The connection waits where it is: another one would wait behind it.
+            while !qmp.is_readable() {
+                match &self.domain {
+                    Some(domain) if domain.has_answered() => return Err(silence.into()),
+                    Some(_) => {}
+                    None => match self.hung_process(qmp.peer()) {
+                        None => return Err(silence.into()),
+                        Some(_) if began.elapsed() < limit => {}
+                        Some(process) => self.begin_hung(process)?,
+                    },
+                }
+                if self.pause(HUNG_INTERVAL) {
+                    return Err(Left::Stop);
+                }
+            }
+        }
+    }
+
+    /// The QEMU that listens but takes no connection, though it has no other client: it hangs or was
+    /// stopped. One that has another client answers that one; what has taken the connection and says
+    /// nothing speaks something else.
+    fn hung_process(&self, peer: Option<Peer>) -> Option<QemuProcess> {
+        let process = QemuProcess::listening(&self.path, peer)?;
+        let waits = || bound(&self.path).is_ok_and(|bound| bound.listens && !bound.serves);
+        let is_vm = || process.is_qemu() || !process.named_threads().vcpus.is_empty();
+        ((process.is_stopped() || waits()) && is_vm()).then_some(process)
+    }
+
+    /// Publishes what /proc says of a QEMU that does not answer.
+    fn begin_hung(&mut self, process: QemuProcess) -> Result<(), Left> {
+        let (name, uuid) = process.arguments();
+        let name = self.name(name);
+        let identity = Identity { name, uuid, process: Some((process.pid, process.start_ticks)) };
+        let polls = Polls::new(&self.options, Version::default());
+        let mut domain = VmState::unanswered(identity, &self.path, process, polls, &self.options);
+        domain.recall(self.publisher.recall(&self.path));
+        let description = domain.retire();
+        let Sinks { dom, vcpus, blks, nets, unpublished } = self.publisher.create(&description)?;
+        domain.write_to(Slots::new(dom, vcpus, blks, nets));
+        domain.run_without_qemu();
+        domain.published(self.publisher.publish(domain.name(), unpublished)?);
+        domain.report_published();
+        domain.report(Event::Disconnected);
+        domain.deliver(&mut self.publisher);
+        self.domain = Some(domain);
+        self.set_status(false);
+        self.note("QEMU does not answer: what /proc says of it is published");
+        Ok(())
+    }
+
+    /// A VM that was published without an answer has answered: its region is replaced by a whole one.
+    fn complete_hung(&mut self, qmp: &mut Connection) -> Result<(), Left> {
+        let Some(mut domain) = self.domain.take() else { return Ok(()) };
+        domain.schedule(Polls::new(&self.options, qmp.version()));
+        let result = self.publish_domain(qmp, &mut domain);
+        if result.is_err() {
+            give_back(&mut domain, qmp);
+        } else {
+            domain.answer();
+            domain.report(Event::Connected);
+        }
+        let is_published = domain.is_published();
+        self.domain = Some(domain);
+        if !is_published {
+            self.end_domain(Ending::Stopped);
+        }
+        result
     }
 
     /// The pause before the next attempt to connect: minutes where nothing has ever spoken QMP,
@@ -223,10 +312,18 @@ impl<P: Publisher> Observer<P> {
             uuid: queries::uuid(qmp)?,
             process: process.as_ref().map(|p| (p.pid, p.start_ticks)),
         };
-        if self.domain.as_ref().is_some_and(|d| !d.is(&identity)) {
-            self.end_domain(Ending::VmEnded);
+        if let Some(domain) = &mut self.domain {
+            domain.meet(&identity);
+            if !domain.is(&identity) {
+                let ending = match domain.has_answered() {
+                    true => Ending::VmEnded,
+                    false => Ending::Stopped,
+                };
+                self.end_domain(ending);
+            }
         }
         match &mut self.domain {
+            Some(domain) if !domain.has_answered() => self.complete_hung(qmp)?,
             Some(domain) => {
                 domain.extents(qmp)?;
                 domain.look_at_jobs(qmp, Link::New)?;

@@ -100,8 +100,8 @@ pub(super) struct VmState<P: Publisher> {
     state: String,
     is_running: bool,
     hints: Hints,
-    /// When QEMU last answered.
-    answered: Ns,
+    /// When QEMU last answered, if it ever did.
+    answered: Option<Ns>,
     /// It does not answer, and the region says so.
     is_silent: bool,
     polls: Polls,
@@ -245,7 +245,7 @@ impl<P: Publisher> VmState<P> {
             state: String::new(),
             is_running: true,
             hints: Hints::default(),
-            answered: now(Clock::Boottime),
+            answered: Some(now(Clock::Boottime)),
             is_silent: false,
             polls,
             slots: None,
@@ -262,6 +262,53 @@ impl<P: Publisher> VmState<P> {
             is_remembered: true,
             reports: Vec::new(),
             noted: BTreeSet::new(),
+        }
+    }
+
+    /// A VM that does not answer: what /proc says of its process is all that is known.
+    pub(super) fn unanswered(
+        identity: Identity,
+        address: &Path,
+        process: QemuProcess,
+        polls: Polls,
+        options: &Options,
+    ) -> Self {
+        let threads = process.named_threads();
+        let mut vm = Self::new(identity, address, None, polls, options);
+        vm.max_cpus = threads.vcpus.last().map_or(1, |last| last.index.saturating_add(1));
+        (vm.cpus, vm.iothreads) = (threads.vcpus, threads.iothreads);
+        vm.taps = process.taps();
+        vm.process = Some(process);
+        vm.answered = None;
+        vm
+    }
+
+    /// Asks by this schedule from now on.
+    pub(super) fn schedule(&mut self, polls: Polls) {
+        self.polls = polls;
+    }
+
+    /// QEMU has answered.
+    pub(super) fn answer(&mut self) {
+        self.answered = Some(now(Clock::Boottime));
+    }
+
+    /// Whether its region is visible.
+    pub(super) const fn is_published(&self) -> bool {
+        self.region.is_some()
+    }
+
+    /// Whether QEMU has answered since it is known, so that the region has everything.
+    pub(super) const fn has_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
+    /// It answers for the first time, and is this one, if it is what was known of it.
+    pub(super) fn meet(&mut self, identity: &Identity) {
+        let is_it =
+            self.identity.process == identity.process && self.identity.name == identity.name;
+        if !self.has_answered() && is_it {
+            self.identity = identity.clone();
         }
     }
 

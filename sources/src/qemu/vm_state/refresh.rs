@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domstat_layout::latest::{Balloon, BlkLimits, Cpu, Exits, Memory, Migration, Status, Threads};
 use domstat_layout::sink::{BlkSink, DomSink, VcpuSink};
-use domstat_layout::{Clock, Ns, Word};
+use domstat_layout::{Clock, Group, Ns, Word};
 use serde_json::Value;
 
 use super::{Capacity, Link, VmState};
@@ -52,7 +52,7 @@ impl<P: Publisher> VmState<P> {
             let result = self.ask(question, qmp);
             let took = began.elapsed();
             if result.is_ok() {
-                self.answered = now(Clock::Boottime);
+                self.answered = Some(now(Clock::Boottime));
             }
             self.polls.of(question).done(took, result.is_ok());
             if question == Question::Extents {
@@ -206,10 +206,24 @@ impl<P: Publisher> VmState<P> {
         if std::mem::replace(&mut self.is_silent, true) {
             return;
         }
-        let status = DomainStatus::unanswered(self.answered).group();
+        let mut status = DomainStatus::unanswered(self.answered.unwrap_or(Ns(0))).group();
+        if self.answered.is_none() {
+            status.since_ns = Word::NOT_PRODUCED;
+        }
         if let Some(slots) = &mut self.slots {
             slots.dom.write::<Status>(&status, now(Clock::Boottime));
         }
+    }
+
+    /// Everything that there is without QEMU's answers.
+    pub(in crate::qemu) fn run_without_qemu(&mut self) {
+        self.fall_silent();
+        let as_of = now(Clock::Boottime);
+        let rss_bytes = self.process.as_ref().and_then(|process| process.rss_bytes()).into();
+        if let Some(slots) = &mut self.slots {
+            slots.dom.write::<Memory>(&Memory { rss_bytes, ..Memory::NOT_PRODUCED }, as_of);
+        }
+        let _ = self.threads();
     }
 
     /// QEMU answers again.
