@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Measures the exporter and the live screen under load: tools/load.sh [DOMAINS...]
+# Environment: FLEET and EXPORT, further options of domstat-fleet and of domstat export, such as
+# FLEET='--causes --histograms' (revision 5) and EXPORT='--include *' (everything).
 source "$(dirname "$0")/../ci/common.sh"
 cargo build --quiet --release --locked -p domstat
 cargo build --quiet --release --locked -p domstat-bench --bin domstat-fleet
@@ -13,13 +15,18 @@ finish() {
 }
 trap finish EXIT
 
+# Words, none of them a pattern of files.
+set -f
+fleet_options=(${FLEET:-}) export_options=(${EXPORT:-})
+set +f
+
 cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
 
 for domains in "${@:-1000}"; do
-    "$bin/domstat-fleet" --domains "$domains" --rate 1 --seconds 600 > "$DOMSTAT_DIR/said" & fleet=$!
+    "$bin/domstat-fleet" --domains "$domains" --rate 1 --seconds 600 "${fleet_options[@]}" > "$DOMSTAT_DIR/said" & fleet=$!
     started+=("$fleet")
     until grep -q domains "$DOMSTAT_DIR/said"; do sleep 0.2; done
-    "$bin/domstat" export --listen 127.0.0.1:9957 2> /dev/null & export=$!
+    "$bin/domstat" export --listen 127.0.0.1:9957 "${export_options[@]}" 2> /dev/null & export=$!
     started+=("$export")
     until curl -sf -o /dev/null http://127.0.0.1:9957/-/healthy; do sleep 0.1; done
     for accept in "application/openmetrics-text; version=1.0.0" text/plain; do
