@@ -32,6 +32,11 @@
 //!
 //! The arch slot of a vCPU has the id and the name of its thread, too.
 //!
+//! With [the interrupt controller in the kernel](KvmOptions::kernel_irqchip), as other VMMs have it,
+//! vCPUs halt in KVM_RUN until a timer of the kernel wakes them. Their threads see none of that, so
+//! the VM's own thread samples the kernel's books of them. When a state was entered is not
+//! produced then, `halt_exits` are KVM's, and the end of a request or a kick wakes nobody.
+//!
 //! The threads use the first real-time signal; its handler, which does nothing, stays installed.
 
 use std::fs::File;
@@ -40,12 +45,10 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domstat_layout::latest::{
-    BlkExtent, BlkIdentity, Memory, RunState, Threads as ThreadGroup, Wait,
-};
+use domstat_layout::latest::{BlkExtent, BlkIdentity, Memory, RunState, Threads as ThreadGroup};
 use domstat_layout::sink::{BlkShareSink, BlkSink, DomSink, NetSink, NoSink, VcpuSink};
-use domstat_layout::{Clock, Group, HistogramGroup, Name, Ns, Word};
-use kvm_bindings::{KVM_API_VERSION, kvm_regs};
+use domstat_layout::{Clock, Group, Name, Ns, Word};
+use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, kvm_regs};
 use kvm_ioctls::Kvm;
 use memmap2::MmapMut;
 use procfs::process::Process;
@@ -62,8 +65,10 @@ mod account;
 mod books;
 mod disk;
 mod exits;
+mod kernel_irqchip;
 mod probe;
 mod program;
+mod published;
 mod shared;
 mod stats_fd;
 mod sys;
@@ -73,14 +78,15 @@ mod vcpu;
 use account::Account;
 use books::{Books, Totals};
 use disk::{NR_QUEUES, Ports, Queue, QueueThread};
-use exits::ExitWords;
+use kernel_irqchip::{Sample, SampledVcpu, Sampler};
 pub use probe::{DiskCounts, KvmProbe, VcpuCounts};
+use published::Published;
 use shared::VcpuShared;
 use stats_fd::Buffer;
 pub use stats_fd::{KvmStat, StatsFd};
 use sys::{Vcpu, Vm, os};
-use threads::Threads;
-use vcpu::{REFRESH_NS, VcpuThread, Waits};
+use threads::{Body, Threads};
+use vcpu::{Guest, REFRESH_NS, VcpuThread};
 
 /// The domain's memory in bytes; the program needs the first two pages.
 const MEMORY_BYTES: usize = 64 << 10;
@@ -123,16 +129,20 @@ pub struct KvmOptions {
     pub nr_busy: u32,
     /// How they use the disk.
     pub disk: DiskLoad,
+    /// Whether the kernel has the interrupt controller: then no halt leaves KVM_RUN.
+    pub kernel_irqchip: bool,
     /// How often [`Running::tick`] wants to be called. vCPUs do not wait for it.
     pub interval: Duration,
 }
 
 impl Default for KvmOptions {
-    /// Two vCPUs, the first of them busy, a disk, `micro-vm`, a tick per second.
+    /// Two vCPUs, the first of them busy, a disk, `micro-vm`, a tick per second, the interrupt
+    /// controller in the VMM.
     fn default() -> Self {
         let name = "micro-vm".to_owned();
         let (disk, interval) = (DiskLoad::Endless, Duration::from_secs(1));
-        Self { name, uuid: None, nr_vcpus: 2, nr_busy: 1, disk, interval }
+        let kernel_irqchip = false;
+        Self { name, uuid: None, nr_vcpus: 2, nr_busy: 1, disk, kernel_irqchip, interval }
     }
 }
 
@@ -144,6 +154,7 @@ pub struct KvmSource {
     description: Description,
     interval: Duration,
     nr_busy: u32,
+    kernel_irqchip: bool,
     // Declared before `vm`: nothing runs after the VM is dropped.
     vcpus: Vec<Vcpu>,
     _vm: Vm,
@@ -174,11 +185,13 @@ impl KvmSource {
         let kvm = open_kvm()?;
         check_nr_vcpus(options.nr_vcpus, kvm.get_max_vcpus())?;
         let created = now(Clock::Monotonic);
-        let vm = create_vm(&kvm).map_err(|source| failed("create a VM with /dev/kvm", source))?;
+        let vm = create_vm(&kvm, options.kernel_irqchip)
+            .map_err(|source| failed("create a VM with /dev/kvm", source))?;
+        let cpuid = options.kernel_irqchip.then(|| supported_cpuid(&kvm)).transpose()?;
         let mut vcpus = Vec::new();
         let mut shared = Vec::new();
         for id in 0..options.nr_vcpus {
-            let vcpu = create_vcpu(&vm, id < options.nr_busy, id, options.disk)
+            let vcpu = create_vcpu(&vm, id, options, cpuid.as_ref())
                 .map_err(|source| failed(&format!("create vCPU {id} with /dev/kvm"), source))?;
             // Kernels before 5.14 have no statistics descriptor; the source does without.
             let stats = StatsFd::open(vcpu.fd()).ok();
@@ -215,9 +228,19 @@ impl KvmSource {
             },
             labels: Vec::new(),
         };
-        let nr_busy = options.nr_busy;
         let (shared, queues) = (shared.into(), Arc::default());
-        Ok(Self { description, interval, nr_busy, vcpus, _vm: vm, vm_stats, shared, queues, disk })
+        Ok(Self {
+            description,
+            interval,
+            nr_busy: options.nr_busy,
+            kernel_irqchip: options.kernel_irqchip,
+            vcpus,
+            _vm: vm,
+            vm_stats,
+            shared,
+            queues,
+            disk,
+        })
     }
 
     /// A look at the VM from outside of what it publishes.
@@ -257,24 +280,37 @@ impl Source for KvmSource {
         threads::prepare_kick_signal()
             .map_err(|source| failed("install a handler for the first real-time signal", source))?;
         let created = self.description.created.unwrap_or(Ns(0));
-        let mut bodies = Vec::new();
+        let (mut bodies, mut sampled) = (Vec::<Body>::new(), Vec::new());
         for (index, ((vcpu, shared), mut sink)) in
             (0u32..).zip(self.vcpus.into_iter().zip(self.shared.iter()).zip(vcpus))
         {
+            let guest = Guest {
+                vcpu,
+                shared: Arc::clone(shared),
+                ports: Ports::new(Arc::clone(&self.queues)),
+                signal: threads::kick_signal(),
+            };
+            let published = |sink| {
+                let now = now(Clock::Monotonic);
+                Published::new(sink, Arc::clone(shared), self.kernel_irqchip, now)
+            };
+            if self.kernel_irqchip {
+                sampled.push(SampledVcpu::new(published(sink), created));
+                bodies.push(Box::new(move || guest.run()));
+                continue;
+            }
             // Offline since the domain was created, until its thread runs.
             let mut account = Account::new(created);
             account.enter(RunState::Offline, now(Clock::Monotonic), None);
             sink.write(&account.runstate(), account.as_of());
-            sink.write_hist(&Wait::EMPTY, account.as_of());
-            let (arch, exits) = (ArchStats::default(), ExitWords::of(shared.stats.as_ref()));
-            let halt = halt_time(index, self.nr_busy);
-            let (shared, signal) = (Arc::clone(shared), threads::kick_signal());
-            let (waits, ports) = (Waits::default(), Ports::new(Arc::clone(&self.queues)));
-            let mut body =
-                VcpuThread { vcpu, sink, shared, account, arch, exits, waits, ports, halt, signal };
-            body.write_stats(body.account.as_of());
-            bodies.push(body);
+            let (published, halt) = (published(sink), halt_time(index, self.nr_busy));
+            let body = VcpuThread { guest, published, account, halt };
+            bodies.push(Box::new(move || body.run()));
         }
+        let sampler = self.kernel_irqchip.then(|| {
+            let process = Process::myself().ok();
+            Box::new(Sampler { vcpus: sampled, process }) as Box<dyn Sample>
+        });
         write_memory(&mut dom);
         let mut vm_arch = ArchStats::default();
         vm_arch.write(self.vm_stats.as_ref(), now(Clock::Monotonic), |words, now| {
@@ -293,7 +329,7 @@ impl Source for KvmSource {
             let queues = Arc::clone(&self.queues);
             disk = devices.blks.into_iter().next().map(|sink| Disk::new(sink, file, queues));
         }
-        let threads = Threads::start(self.shared, bodies, self.queues, queue_bodies)
+        let threads = Threads::start(self.shared, bodies, sampler, self.queues, queue_bodies)
             .map_err(|source| failed("start the threads of the VM", source))?;
         let name = self.description.name;
         let (interval, vm_stats) = (self.interval, self.vm_stats);
@@ -490,7 +526,7 @@ fn check_nr_vcpus(nr_vcpus: u32, most: usize) -> Result<(), SourceError> {
     })
 }
 
-fn create_vm(kvm: &Kvm) -> io::Result<Vm> {
+fn create_vm(kvm: &Kvm, kernel_irqchip: bool) -> io::Result<Vm> {
     let fd = kvm.create_vm().map_err(os)?;
     // Only some processors need it; where it is refused, they are not these.
     let _ = fd.set_tss_address(TSS_ADDRESS);
@@ -499,16 +535,29 @@ fn create_vm(kvm: &Kvm) -> io::Result<Vm> {
     for (to, from) in code.unwrap_or_default().iter_mut().zip(program::PROGRAM) {
         *to = *from;
     }
+    if kernel_irqchip {
+        kernel_irqchip::write_handler(&mut memory);
+        fd.create_irq_chip().map_err(os)?;
+    }
     Vm::new(fd, memory)
 }
 
-fn create_vcpu(vm: &Vm, busy: bool, id: u32, disk: DiskLoad) -> io::Result<Vcpu> {
+fn supported_cpuid(kvm: &Kvm) -> Result<CpuId, SourceError> {
+    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(|error| failed("ask /dev/kvm what its vCPUs support", os(error)))
+}
+
+/// A vCPU at the program's start; with `cpuid` its interrupt controller is in the kernel.
+fn create_vcpu(vm: &Vm, id: u32, options: &KvmOptions, cpuid: Option<&CpuId>) -> io::Result<Vcpu> {
     let vcpu = vm.vcpu(id)?;
     let mut sregs = vcpu.fd().get_sregs().map_err(os)?;
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
     vcpu.fd().set_sregs(&sregs).map_err(os)?;
-    let (turns, each) = match disk {
+    if let Some(cpuid) = cpuid {
+        kernel_irqchip::prepare_vcpu(vcpu.fd(), cpuid, halt_time(id, options.nr_busy))?;
+    }
+    let (turns, each) = match options.disk {
         DiskLoad::NoDisk => (0, 0),
         DiskLoad::Turns(turns) => (turns, 1),
         DiskLoad::Endless => (1, 0),
@@ -516,10 +565,13 @@ fn create_vcpu(vm: &Vm, busy: bool, id: u32, disk: DiskLoad) -> io::Result<Vcpu>
     let regs = kvm_regs {
         rip: program::ENTRY,
         rbx: program::ROUNDS,
-        rsi: u64::from(!busy),
+        rsi: u64::from(id >= options.nr_busy),
         rbp: u64::from(turns),
         rdi: each,
-        rflags: 2, // the bit that is always set
+        rflags: match cpuid {
+            Some(_) => kernel_irqchip::RFLAGS,
+            None => 2, // the bit that is always set
+        },
         ..Default::default()
     };
     vcpu.fd().set_regs(&regs).map_err(os)?;

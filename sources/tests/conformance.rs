@@ -135,6 +135,9 @@ fn micro_vm() {
     let report = check(|| KvmSource::new(&options), Duration::from_secs(2)).unwrap();
     assert_eq!(report.vcpus_written, 3, "{report:?}");
     assert_eq!((report.deactivations, report.renewals), (0, 0), "{report:?}");
+    let options = KvmOptions { kernel_irqchip: true, ..options };
+    let report = check(|| KvmSource::new(&options), Duration::from_secs(2)).unwrap();
+    assert_eq!(report.vcpus_written, 3, "{report:?}");
 }
 
 /// A QEMU that a script plays.

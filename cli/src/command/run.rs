@@ -129,6 +129,10 @@ struct KvmArgs {
     /// vCPUs of the micro-VM
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
     vcpus: u32,
+    /// Leave the interrupt controller to the kernel, as other VMMs do: halts stay in KVM_RUN, and
+    /// the vCPUs' times come from the kernel's books
+    #[arg(long)]
+    kernel_irqchip: bool,
     /// Publish under this UUID; default: a new one for each micro-VM
     #[arg(long, value_name = "UUID")]
     uuid: Option<Uuid>,
@@ -174,6 +178,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
             let mut options = KvmOptions {
                 nr_vcpus: args.vcpus,
                 uuid: args.uuid.map(Uuid::into_bytes),
+                kernel_irqchip: args.kernel_irqchip,
                 interval: Duration::from_millis(args.common.interval),
                 ..KvmOptions::default()
             };

@@ -16,10 +16,12 @@ pub(super) struct ExitWords {
     irq: Option<usize>,
     hypercalls: Option<usize>,
     emulated: Option<usize>,
+    /// With the interrupt controller in the kernel KVM alone sees halts.
+    halts_of_kvm: Option<Option<usize>>,
 }
 
 impl ExitWords {
-    pub(super) fn of(stats: Option<&StatsFd>) -> Self {
+    pub(super) fn of(stats: Option<&StatsFd>, kernel_irqchip: bool) -> Self {
         let word = |name| stats.and_then(|stats| stats.word(name));
         Self {
             exits: word("exits"),
@@ -27,6 +29,7 @@ impl ExitWords {
             irq: word("irq_exits"),
             hypercalls: word("hypercalls"),
             emulated: word("insn_emulation"),
+            halts_of_kvm: kernel_irqchip.then(|| word("halt_exits")),
         }
     }
 
@@ -40,7 +43,10 @@ impl ExitWords {
             exits: of_kvm(self.exits),
             io_exits: Word::new(vcpu.io_exits.load(Ordering::Relaxed)),
             mmio_exits: of_kvm(self.mmio),
-            halt_exits: Word::new(vcpu.hlt_exits.load(Ordering::Relaxed)),
+            halt_exits: match self.halts_of_kvm {
+                Some(halts) => of_kvm(halts),
+                None => Word::new(vcpu.hlt_exits.load(Ordering::Relaxed)),
+            },
             irq_exits: of_kvm(self.irq),
             signal_exits: Word::new(vcpu.intr_exits.load(Ordering::Relaxed)),
             hypercalls: of_kvm(self.hypercalls),
@@ -59,7 +65,7 @@ mod tests {
     fn only_what_kvm_alone_sees_is_missing_without_its_statistics() {
         let vcpu = VcpuShared::new(None);
         VcpuShared::count(&vcpu.io_exits);
-        let without = ExitWords::of(None).group(&vcpu, &[]);
+        let without = ExitWords::of(None, false).group(&vcpu, &[]);
         let expected = Exits {
             io_exits: Word::new(1),
             halt_exits: Word::new(0),
@@ -67,6 +73,8 @@ mod tests {
             ..Exits::NOT_PRODUCED
         };
         assert_eq!(without, expected);
+        let in_kernel = ExitWords::of(None, true).group(&vcpu, &[]);
+        assert_eq!(in_kernel, Exits { halt_exits: Word::NOT_PRODUCED, ..expected });
         let words = ExitWords { exits: Some(1), irq: Some(7), ..ExitWords::default() };
         let with = words.group(&vcpu, &[5, 9].map(Word::new));
         assert_eq!(with, Exits { exits: Word::new(9), ..expected });

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use domstat_layout::latest::{Exits, Runstate};
+use domstat_layout::runstate_estimator::RUN_AHEAD_NS;
 use domstat_layout::{DomGroup, HistogramGroup, VcpuGroup, VcpuHistGroup};
 
 use super::*;
@@ -108,6 +109,31 @@ fn what_kvm_counts_and_what_the_vmm_saw_agree() {
         assert_eq!(exits[index], of_kvm(name), "{name}");
     }
     assert!(exits[0].is_none_or(|exits| exits > 0));
+}
+
+#[test]
+fn halts_that_stay_in_the_kernel_are_blocked_time() {
+    if skipped() {
+        return;
+    }
+    let options = KvmOptions { kernel_irqchip: true, ..KvmOptions::default() };
+    let source = KvmSource::new(&options).unwrap();
+    let probe = source.probe();
+    let sinks = [Last::default(), Last::default()];
+    let running = source.start(Ignores, sinks.to_vec()).unwrap();
+    let [blocked, running_ns, state] = [4, 2, 0];
+    let begin = Instant::now();
+    wait_until(|| {
+        let [busy, idle] = [0, 1].map(|index| probe.counts(index).unwrap());
+        let halted_ns = sinks[1].field(blocked);
+        busy.io_exits > 3 && idle.io_exits > 3 && sinks[0].field(running_ns) > 0 && halted_ns > 0
+    });
+    running.stop();
+    let counts = probe.counts(1).unwrap();
+    assert_eq!(counts.hlt_exits, 0, "its timer woke it, and not this VMM");
+    assert!(sinks[1].field(running_ns) <= counts.cpu_ns + RUN_AHEAD_NS, "no more than the books");
+    assert!(u128::from(sinks[1].field(blocked)) < begin.elapsed().as_nanos());
+    assert_eq!([0, 1].map(|index| sinks[index].field(state)), [3, 3], "offline in the end");
 }
 
 #[test]

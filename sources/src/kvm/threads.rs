@@ -7,12 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use domstat_layout::sink::{BlkShareSink, VcpuSink};
+use domstat_layout::sink::BlkShareSink;
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use super::disk::{NR_QUEUES, Queue, QueueThread};
+use super::kernel_irqchip::{SAMPLING, Sample};
 use super::shared::VcpuShared;
-use super::vcpu::{REFRESH_NS, VcpuThread};
+use super::vcpu::REFRESH_NS;
 use crate::host::thread_id;
 use crate::threads::Role;
 
@@ -51,11 +52,16 @@ pub(super) struct Threads {
     queue_threads: Vec<JoinHandle<()>>,
 }
 
+/// What the thread of a vCPU does.
+pub(super) type Body = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 impl Threads {
-    /// Starts a thread for each vCPU and for each queue.
-    pub(super) fn start<V: VcpuSink + 'static, Q: BlkShareSink + 'static>(
+    /// Starts a thread for each vCPU and for each queue. With a sampler, vCPUs are left in KVM_RUN and
+    /// sampled instead.
+    pub(super) fn start<Q: BlkShareSink + 'static>(
         vcpus: Arc<[Arc<VcpuShared>]>,
-        bodies: Vec<VcpuThread<V>>,
+        bodies: Vec<Body>,
+        sampler: Option<Box<dyn Sample>>,
         queues: Arc<[Queue; NR_QUEUES]>,
         queue_bodies: Vec<QueueThread<Q>>,
     ) -> io::Result<Self> {
@@ -64,7 +70,7 @@ impl Threads {
         let kicker = {
             let (vcpus, control, handles) =
                 (Arc::clone(&vcpus), Arc::clone(&control), Arc::clone(&handles));
-            let body = move || kick_until_stopped(&vcpus, &control, &handles);
+            let body = move || kick_until_stopped(&vcpus, &control, &handles, sampler);
             Builder::new().name("domstat-kick".to_owned()).spawn(body)?
         };
         // From here on, dropping `threads` stops what has been started.
@@ -77,7 +83,7 @@ impl Threads {
         for (index, body) in bodies.into_iter().enumerate() {
             let control = Arc::clone(&threads.control);
             let run = move || {
-                if let Err(source) = body.run() {
+                if let Err(source) = body() {
                     control.fail(Failure { vcpu: index, source });
                 }
             };
@@ -134,15 +140,23 @@ impl Control {
 type Handles = Mutex<Vec<(usize, JoinHandle<()>)>>;
 
 /// Brings vCPUs out of KVM_RUN now and then, so that one that never exits is brought up to date,
-/// too; when all are to stop, brings them out until they have ended, and joins them.
-fn kick_until_stopped(vcpus: &[Arc<VcpuShared>], control: &Control, handles: &Handles) {
+/// too, or samples them; when all are to stop, brings them out until they have ended, and joins them.
+fn kick_until_stopped(
+    vcpus: &[Arc<VcpuShared>],
+    control: &Control,
+    handles: &Handles,
+    mut sampler: Option<Box<dyn Sample>>,
+) {
     control.kicker.store(thread_id(), Ordering::Relaxed);
     let mut state = lock(&control.state);
     while !state.stop {
-        let timeout = Duration::from_nanos(REFRESH_NS);
+        let timeout = if sampler.is_some() { SAMPLING } else { Duration::from_nanos(REFRESH_NS) };
         state =
             control.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
-        kick_all(vcpus, &lock(handles));
+        match &mut sampler {
+            Some(sampler) => sampler.sample(),
+            None => kick_all(vcpus, &lock(handles)),
+        }
     }
     drop(state);
     let handles = std::mem::take(&mut *lock(handles));
@@ -152,6 +166,9 @@ fn kick_until_stopped(vcpus: &[Arc<VcpuShared>], control: &Control, handles: &Ha
     }
     for (_, handle) in handles {
         let _ = handle.join();
+    }
+    if let Some(sampler) = &mut sampler {
+        sampler.end();
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domstat_layout::latest::{RunState, Wait};
+use domstat_layout::latest::RunState;
 use domstat_layout::sink::VcpuSink;
 use domstat_layout::{Clock, Ns};
 use kvm_ioctls::VcpuExit;
@@ -15,10 +15,9 @@ use vmm_sys_util::signal::unblock_signal;
 
 use super::account::Account;
 use super::disk::Ports;
-use super::exits::ExitWords;
+use super::published::Published;
 use super::shared::VcpuShared;
 use super::sys::{Vcpu, os};
-use super::{ARCH_KVM, ArchStats};
 use crate::host::{now, thread_cpu_ns, thread_id};
 use crate::thread_group;
 
@@ -30,19 +29,21 @@ pub(super) const REFRESH_NS: u64 = 10_000_000;
 /// longer waits.
 const MAX_WAITS: u64 = 64;
 
-/// Everything that a vCPU's thread owns.
-pub(super) struct VcpuThread<V> {
+/// A vCPU and what its thread needs to run it.
+pub(super) struct Guest {
     pub(super) vcpu: Vcpu,
-    pub(super) sink: V,
     pub(super) shared: Arc<VcpuShared>,
-    pub(super) account: Account,
-    pub(super) arch: ArchStats,
-    pub(super) exits: ExitWords,
-    pub(super) waits: Waits,
     pub(super) ports: Ports,
+    pub(super) signal: libc::c_int,
+}
+
+/// Everything that the thread of a vCPU owns that publishes itself.
+pub(super) struct VcpuThread<V> {
+    pub(super) guest: Guest,
+    pub(super) published: Published<V>,
+    pub(super) account: Account,
     /// How long its timer lets it halt.
     pub(super) halt: Duration,
-    pub(super) signal: libc::c_int,
 }
 
 /// Why KVM_RUN returned, as far as this VMM cares.
@@ -52,51 +53,29 @@ enum Exit {
     Interrupted,
 }
 
-impl<V: VcpuSink> VcpuThread<V> {
-    /// Runs the vCPU until it is to stop.
+impl Guest {
+    /// Runs a vCPU that halts in KVM_RUN until it is to stop.
     ///
     /// # Errors
-    /// What stopped it otherwise. In either case the vCPU is offline afterwards.
+    /// What stopped it otherwise.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let tid = thread_id();
-        self.shared.tid.store(tid, Ordering::Relaxed);
-        if let Some(name) = std::thread::current().name() {
-            let words = thread_group::words(tid, name);
-            self.sink.write_arch(thread_group::INDEX, &words, now(Clock::Monotonic));
-        }
-        let schedstat = File::open("/proc/thread-self/schedstat").ok();
-        let result = self.run_until_stopped(schedstat.as_ref());
-        self.enter(RunState::Offline, schedstat.as_ref());
-        let ended = self.account.as_of();
-        self.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, ended);
-        self.arch.expire();
-        self.write_stats(ended);
-        self.shared.in_guest.store(false, Ordering::Relaxed);
-        result
-    }
-
-    fn run_until_stopped(&mut self, schedstat: Option<&File>) -> io::Result<()> {
-        // A signal mask is inherited; with this signal blocked nothing could bring the vCPU out.
-        unblock_signal(self.signal).map_err(|error| io::Error::other(error.to_string()))?;
-        self.enter_guest(schedstat);
+        self.shared.tid.store(thread_id(), Ordering::Relaxed);
+        self.begin()?;
+        self.shared.in_guest.store(true, Ordering::Relaxed);
         while !self.shared.stopping() {
             match self.run_once()? {
                 Exit::Io => VcpuShared::count(&self.shared.io_exits),
                 Exit::Interrupted => VcpuShared::count(&self.shared.intr_exits),
-                Exit::Halt => {
-                    VcpuShared::count(&self.shared.hlt_exits);
-                    self.shared.in_guest.store(false, Ordering::Relaxed);
-                    self.enter(RunState::Blocked, schedstat);
-                    self.shared.wait(self.halt);
-                    self.enter(RunState::Runnable, schedstat);
-                    self.enter_guest(schedstat);
-                }
-            }
-            if now(Clock::Monotonic).since(self.account.as_of()) >= REFRESH_NS {
-                self.enter(RunState::Running, schedstat);
+                Exit::Halt => VcpuShared::count(&self.shared.hlt_exits),
             }
         }
+        self.shared.in_guest.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A signal mask is inherited; with this signal blocked nothing could bring the vCPU out.
+    fn begin(&self) -> io::Result<()> {
+        unblock_signal(self.signal).map_err(|error| io::Error::other(error.to_string()))
     }
 
     fn run_once(&mut self) -> io::Result<Exit> {
@@ -118,9 +97,56 @@ impl<V: VcpuSink> VcpuThread<V> {
             Err(error) => Err(os(error)),
         }
     }
+}
+
+impl<V: VcpuSink> VcpuThread<V> {
+    /// Runs the vCPU until it is to stop.
+    ///
+    /// # Errors
+    /// What stopped it otherwise. In either case the vCPU is offline afterwards.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let tid = thread_id();
+        self.guest.shared.tid.store(tid, Ordering::Relaxed);
+        if let Some(name) = std::thread::current().name() {
+            let words = thread_group::words(tid, name);
+            self.published.sink.write_arch(thread_group::INDEX, &words, now(Clock::Monotonic));
+        }
+        let schedstat = File::open("/proc/thread-self/schedstat").ok();
+        let result = self.run_until_stopped(schedstat.as_ref());
+        self.enter(RunState::Offline, schedstat.as_ref());
+        let ended = self.account.as_of();
+        self.published.sink.write_arch(thread_group::INDEX, &thread_group::NO_THREAD, ended);
+        self.published.arch.expire();
+        self.published.write_stats(ended);
+        self.guest.shared.in_guest.store(false, Ordering::Relaxed);
+        result
+    }
+
+    fn run_until_stopped(&mut self, schedstat: Option<&File>) -> io::Result<()> {
+        self.guest.begin()?;
+        self.enter_guest(schedstat);
+        while !self.guest.shared.stopping() {
+            match self.guest.run_once()? {
+                Exit::Io => VcpuShared::count(&self.guest.shared.io_exits),
+                Exit::Interrupted => VcpuShared::count(&self.guest.shared.intr_exits),
+                Exit::Halt => {
+                    VcpuShared::count(&self.guest.shared.hlt_exits);
+                    self.guest.shared.in_guest.store(false, Ordering::Relaxed);
+                    self.enter(RunState::Blocked, schedstat);
+                    self.guest.shared.wait(self.halt);
+                    self.enter(RunState::Runnable, schedstat);
+                    self.enter_guest(schedstat);
+                }
+            }
+            if now(Clock::Monotonic).since(self.account.as_of()) >= REFRESH_NS {
+                self.enter(RunState::Running, schedstat);
+            }
+        }
+        Ok(())
+    }
 
     fn enter_guest(&mut self, schedstat: Option<&File>) {
-        self.shared.in_guest.store(true, Ordering::Relaxed);
+        self.guest.shared.in_guest.store(true, Ordering::Relaxed);
         self.enter(RunState::Running, schedstat);
     }
 
@@ -131,22 +157,13 @@ impl<V: VcpuSink> VcpuThread<V> {
         self.account.enter(state, now, waited.map(|waited| waited.delay_ns));
         let cpu_ns = thread_cpu_ns();
         let as_of = self.account.as_of();
-        self.sink.write(&self.account.runstate(), as_of);
+        self.published.write_runstate(&self.account.runstate(), as_of);
         if state == RunState::Running {
-            let waits = self.waits.take(self.account.runnable_ns(), waited.map(|w| w.timeslices));
-            waits.for_each(|ns| self.sink.record::<Wait>(ns, as_of));
+            let timeslices = waited.map(|waited| waited.timeslices);
+            self.published.record_waits(self.account.runnable_ns(), timeslices, as_of);
         }
-        self.shared.cpu_ns.store(cpu_ns, Ordering::Relaxed);
-        self.write_stats(now);
-    }
-
-    /// Publishes KVM's own statistics and the exits, unless that was done a moment ago.
-    pub(super) fn write_stats(&mut self, now: Ns) {
-        let (sink, shared, exits) = (&mut self.sink, &self.shared, &self.exits);
-        self.arch.write(shared.stats.as_ref(), now, |words, now| {
-            sink.write_arch(ARCH_KVM, words, now);
-            sink.write(&exits.group(shared, words), now);
-        });
+        self.guest.shared.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        self.published.write_stats(now);
     }
 }
 
@@ -164,7 +181,11 @@ pub(super) struct Waits {
 
 impl Waits {
     /// The waits since the last call, the first of them with what is left over by the division.
-    fn take(&mut self, runnable_ns: u64, timeslices: Option<u64>) -> impl Iterator<Item = u64> {
+    pub(super) fn take(
+        &mut self,
+        runnable_ns: u64,
+        timeslices: Option<u64>,
+    ) -> impl Iterator<Item = u64> {
         let waited = runnable_ns.saturating_sub(self.recorded_ns);
         self.recorded_ns = runnable_ns.max(self.recorded_ns);
         let given = match (self.timeslices, timeslices) {
