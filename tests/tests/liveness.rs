@@ -244,6 +244,21 @@ fn a_writer_that_stands_in_mid_update_is_stalled() {
 }
 
 #[test]
+fn a_region_without_a_time_of_creation_is_not_stale_for_that() {
+    let builder = RegionBuilder::new("p").clock(Clock::Monotonic);
+    let Created { unpublished, mut vcpus, .. } = builder.create_memfd().unwrap();
+    let region = unpublished.publish().unwrap();
+    let fd = region.as_fd().unwrap().try_clone_to_owned().unwrap();
+    let attachment = Attachment::from_region(Region::from_fd(fd).unwrap(), None);
+    assert_eq!(attachment.liveness(), Liveness::Live, "nothing was written yet");
+    let now = domstat_consumer::clock::now(Clock::Monotonic).unwrap();
+    let before = Ns(now.0.saturating_sub(60_000_000_000).max(1));
+    vcpus[0].write(&runstate(before.0), before);
+    let liveness = attachment.liveness();
+    assert!(matches!(liveness, Liveness::Stale { .. }), "{liveness:?}");
+}
+
+#[test]
 fn an_entry_that_leads_to_something_else_is_not_believed() {
     // As after a producer's death, when its number was given to another process.
     let dir = tempfile::tempdir().unwrap();

@@ -243,6 +243,8 @@ fn look(region: &Region, now: Instant) -> (Vec<Odd>, Option<Ns>) {
                     });
                 } else if seq & 1 == 0
                     && let Some(updated) = mem.load_u64(desc.offset + GROUP_UPDATED_NS)
+                    // Identity and labels of a domain whose creation is not known: not as of a time.
+                    && updated != 0
                 {
                     of_record = of_record.max(Some(Ns(updated)));
                 }
