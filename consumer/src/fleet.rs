@@ -15,6 +15,7 @@ use crate::region::file::{FileId, id_at};
 mod daemon;
 mod directory;
 mod find;
+pub mod parts;
 mod scan;
 
 pub use find::find_daemon;

@@ -37,6 +37,8 @@ const DISTRIBUTIONS: [RecordKind; 2] = [RecordKind::VcpuHist, RecordKind::BlkHis
 #[derive(Debug, Default)]
 pub(crate) struct DomainState {
     names: Arc<Names>,
+    /// The domain that the region is a part of.
+    whole: Option<Whole>,
     tenants: Tenants,
     /// Times shown of the vCPUs: they never decrease.
     shown: MonotonicTimes,
@@ -52,17 +54,37 @@ pub(crate) struct DomainState {
     pub(crate) seen: bool,
 }
 
+/// A domain, for the names of a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    domain: String,
+    uuid: Option<String>,
+    part: String,
+}
+
 impl DomainState {
-    /// Fills the scrape of `member`, attached or not, with values if the budget suffices.
+    /// This domain, for the names of its part `part`.
+    pub(crate) fn whole(&self, part: &str) -> Whole {
+        let Names { domain, uuid, part: own, .. } = &*self.names;
+        let part = own.as_ref().map_or_else(|| part.to_owned(), |own| format!("{own}.{part}"));
+        Whole { domain: domain.clone(), uuid: uuid.clone(), part }
+    }
+
+    /// Fills the scrape of `member`, attached or not, with values if the budget suffices. `whole` is the domain
+    /// that it is a part of.
     pub(crate) fn fill(
         &mut self,
         entry: &str,
         member: &Member,
+        whole: Option<Whole>,
         selection: &Selection,
         budget: &mut Budget,
         scrape: &mut DomainScrape,
     ) {
         self.seen = true;
+        if member.attachment().is_ok() && self.whole != whole {
+            (self.whole, self.names) = (whole, Arc::default());
+        }
         match member.attachment() {
             Ok(attachment) => {
                 scrape.created = Stamp::from(member.born());
@@ -76,7 +98,7 @@ impl DomainState {
     fn fill_failed(&mut self, entry: &str, error: &AttachError, scrape: &mut DomainScrape) {
         // A domain that was attached before keeps its names, so that its series go on.
         if self.names.domain.is_empty() {
-            self.names = Arc::new(names(entry, None, None));
+            self.names = Arc::new(names(entry, None, None, self.whole.as_ref()));
         }
         self.count_failures(error.name(), 1);
         scrape.created = Stamp::default();
@@ -111,7 +133,7 @@ impl DomainState {
             let pairs = text.as_ref().and_then(|labels| labels.text.labels().ok());
             let domain_labels =
                 pairs.map_or_else(Vec::new, |pairs| domain_labels::names(pairs, &labels));
-            let names = names(entry, identity.as_deref(), incarnation);
+            let names = names(entry, identity.as_deref(), incarnation, self.whole.as_ref());
             self.names = Arc::new(Names { is_final, domain_labels, ..names });
         }
         // A region that is not live before the copy is not copied.
@@ -348,19 +370,32 @@ fn label_array(labels: &mut Vec<String>, nr: u32, name: impl Fn(u32) -> Option<N
     }
 }
 
-fn names(entry: &str, identity: Option<&Identity>, region: Option<(u64, u32)>) -> Names {
+fn names(
+    entry: &str,
+    identity: Option<&Identity>,
+    region: Option<(u64, u32)>,
+    whole: Option<&Whole>,
+) -> Names {
     let name = identity.and_then(|i| i.name.as_str()).filter(|name| !name.is_empty());
-    let domain = name.unwrap_or(entry).to_owned();
     let uuid = identity.and_then(|i| i.uuid.bytes().map(|_| i.uuid.to_string()));
+    let (domain, uuid) = match whole {
+        Some(whole) => (whole.domain.clone(), whole.uuid.clone()),
+        None => (name.unwrap_or(entry).to_owned(), uuid),
+    };
+    let part = whole.map(|whole| whole.part.clone());
     let mut labels = String::new();
     push_label(&mut labels, "domain", Label::Text(&domain));
     if let Some(uuid) = &uuid {
         labels.push(',');
         push_label(&mut labels, "uuid", Label::Text(uuid));
     }
+    if let Some(part) = &part {
+        labels.push(',');
+        push_label(&mut labels, "part", Label::Text(part));
+    }
     let domid = identity.and_then(|i| i.domid.value());
     let domain_labels = Vec::new();
-    Names { domain, uuid, labels, domain_labels, domid, region, is_final: false }
+    Names { domain, uuid, part, labels, domain_labels, domid, region, is_final: false }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use domstat_consumer::Patience;
 use domstat_consumer::fleet::Fleet;
+use domstat_consumer::fleet::parts::Part;
 
 use crate::domain_state::{Budget, DomainState};
 use crate::process::ProcessStats;
@@ -131,6 +132,9 @@ impl Inner {
         let reading = Instant::now();
         let (mut late, mut budget) = (false, Budget::new());
         for (entry, member) in self.fleet.iter() {
+            // A domain comes before its parts: its name is the shorter one.
+            let part = self.fleet.part(entry).filter(Part::is_joined);
+            let whole = part.and_then(|part| Some(self.domains.get(part.domain)?.whole(part.name)));
             if !self.domains.contains_key(entry) {
                 if self.domains.len() >= MAX_DOMAINS {
                     self.limited += 1;
@@ -143,7 +147,7 @@ impl Inner {
                 let patient = !(late || domain.stalled);
                 region.set_patience(if patient { PATIENCE } else { NO_PATIENCE });
             }
-            domain.fill(entry, member, &self.selection, &mut budget, scrape.next());
+            domain.fill(entry, member, whole, &self.selection, &mut budget, scrape.next());
             late = late || (domain.stalled && reading.elapsed() > PASS);
         }
         self.domains.retain(|_, domain| domain.seen);

@@ -181,6 +181,9 @@ impl<E, F: FnMut(ExportMetricsServiceRequest) -> Result<(), E>> Sink for Builder
             if let Some(uuid) = &domain.names.uuid {
                 attributes.push(attribute("uuid", text(uuid)));
             }
+            if let Some(part) = &domain.names.part {
+                attributes.push(attribute("part", text(part)));
+            }
         }
         attributes.extend(point.labels.iter().map(|(key, label)| {
             let key = if family.kind == Kind::StateSet { "state" } else { key };

@@ -68,7 +68,9 @@ pub struct Names {
     pub domain: String,
     /// UUID.
     pub uuid: Option<String>,
-    /// Name and UUID as labels in the text formats.
+    /// Name of this part of the domain, if another program publishes it.
+    pub part: Option<String>,
+    /// Name, UUID and part as labels in the text formats.
     pub labels: String,
     /// Names and values of the selected labels of the domain.
     pub domain_labels: Vec<(String, String)>,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use domstat_consumer::attach::Truncated;
+use domstat_consumer::fleet::parts::Part;
 use domstat_consumer::{Attachment, Liveness, Snapshot};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         Screen::new(args.watch && out.is_terminal() && !args.json, Styles::new(args.color));
     loop {
         let found = places.all()?;
-        let looks: Vec<_> = found.iter().map(Look::at).collect();
+        let looks: Vec<_> = found.iter().map(|entry| Look::at(entry, &found)).collect();
         if args.json {
             let list: Value = looks.iter().map(Look::json).collect();
             match args.watch {
@@ -124,10 +125,12 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
 struct Look<'a> {
     entry: &'a Entry,
     seen: Result<(&'a Attachment, Snapshot, Seen), String>,
+    /// The domain that it is a part of, or why it is not joined.
+    part: Option<Part<'a>>,
 }
 
 impl<'a> Look<'a> {
-    fn at(entry: &'a Entry) -> Self {
+    fn at(entry: &'a Entry, all: &'a [Entry]) -> Self {
         let look = |attachment: &'a Attachment| -> Result<_, Truncated> {
             let region = attachment.region();
             let mut snapshot = Snapshot::new();
@@ -140,7 +143,14 @@ impl<'a> Look<'a> {
             Ok(attachment) => look(attachment).map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
-        Self { entry, seen }
+        let find = |name: &str| {
+            let at = all.binary_search_by(|entry| entry.name.as_str().cmp(name)).ok()?;
+            let Entry { name, attachment, .. } = all.get(at)?;
+            Some((name.as_str(), attachment.as_ref().ok()?))
+        };
+        let attachment = entry.attachment.as_ref().ok();
+        let part = attachment.and_then(|own| Part::among(&entry.name, own, find));
+        Self { entry, seen, part }
     }
 
     /// One word for the domain, and how to paint it.
@@ -190,6 +200,16 @@ impl<'a> Look<'a> {
         };
         map.insert("entry".to_owned(), json!(name));
         map.insert("path".to_owned(), json!(path));
+        match self.part {
+            Some(part) if part.is_joined() => {
+                map.insert("part_of".to_owned(), json!(part.domain));
+            }
+            Some(part) => {
+                map.insert("not_part_of".to_owned(), json!(part.domain));
+                map.insert("reason".to_owned(), json!(part.relation.to_string()));
+            }
+            None => {}
+        }
         if let Some(owner) = self.entry.owner {
             map.insert("pid".to_owned(), json!(owner.pid));
             map.insert("uid".to_owned(), json!(owner.uid));
@@ -272,6 +292,15 @@ fn notes(looks: &[Look<'_>]) -> Vec<String> {
         n => notes.push(format!(
             "{n} entries were left behind by their producers: domstat ls --prune removes them"
         )),
+    }
+    let refused = looks.iter().filter_map(|look| Some((look, look.part?)));
+    let refused: Vec<_> = refused.filter(|(_, part)| !part.is_joined()).collect();
+    for (look, part) in refused.iter().take(MAX_NOTES) {
+        let (name, domain) = (printable(&look.entry.name), printable(part.domain));
+        notes.push(format!("{name} is no part of {domain}: {}", part.relation));
+    }
+    if refused.len() > MAX_NOTES {
+        notes.push(format!("and {} others: see --json", refused.len() - MAX_NOTES));
     }
     let failed: Vec<_> = looks
         .iter()

@@ -8,25 +8,26 @@ use std::time::Duration;
 use domstat_consumer::attach::Reattached;
 use domstat_consumer::{Attachment, Liveness, Patience, Region, Snapshot};
 
-use ratatui::text::Line;
-
 use super::tapdisk::{self, Looks};
 use crate::error::Failure;
 use crate::locate::{Located, Places};
+use crate::output::Seen;
 use crate::output::json::Safe;
 use crate::output::message::message;
 use crate::output::paint::{Styles, When};
 use crate::output::screen::{DEFAULT_WIDTH, Screen, terminal_size};
-use crate::output::{Seen, identity, printable};
 use crate::rows::{Distributions, HeldRates, Interval};
 use crate::signals::Stop;
 use crate::view::{SteadyHead, View};
 use crate::{locate, output};
 
 mod domstats;
+mod parts;
 mod rfc_v3;
 mod schema;
 mod text;
+
+use parts::{Part, parts};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +43,8 @@ In JSON a field that is not produced is null, a saturated one is \"saturated\", 
 is not active has no fields: none of them is ever 0.
 
 What other programs publish of web1, as a vhost-user device does under the name web1.vhost-net0, \
-is shown below it, unless it has another UUID.
+is shown below it, unless it has another UUID or was published by a user who is neither web1's \
+nor root.
 
 A region in the vCPU-only layout of Xen's RFC v3 (magic 0xaabbccdd) is recognized by itself, and so \
 are the files in which tapdisk counts: /dev/shm/td3-PID/vbd-DOMID-DEVID and \
@@ -134,7 +136,12 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
     if let Some(Format::Domstats) = args.format {
         domstats::print(&mut out, region, &snapshot, args.backing)?;
     } else if args.json {
-        writeln!(out, "{}", Safe(&output::json::sample(region, &snapshot, seen)))?;
+        let mut sample = output::json::sample(region, &snapshot, seen);
+        let parts = parts(places, &args.domain, &attachment, &snapshot)?;
+        if let (Some(map), false) = (sample.as_object_mut(), parts.is_empty()) {
+            map.insert("parts".to_owned(), parts.iter().map(Part::json).collect());
+        }
+        writeln!(out, "{}", Safe(&sample))?;
     } else {
         let distributions = Distributions::of(region);
         let interval = Interval::new(&snapshot, None, &seen.liveness, STALE)
@@ -143,45 +150,12 @@ pub(crate) fn run(args: &Args, places: Places<'_>) -> Result<ExitCode, Failure> 
         let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| width);
         let view = View { styles, width };
         styles.print(&mut out, &text::lines(region, interval, seen, None, view))?;
-        for (name, path) in places.parts(&args.domain)? {
-            let lines = match Attachment::open(&path) {
-                Ok(part) => part_lines(&name, &part, &snapshot, view),
-                Err(error) => vec![Line::raw(printable(&format!("{name}: {error}")))],
-            };
-            if !lines.is_empty() {
-                writeln!(out)?;
-                styles.print(&mut out, &lines)?;
-            }
+        for part in parts(places, &args.domain, &attachment, &snapshot)? {
+            writeln!(out)?;
+            styles.print(&mut out, &part.lines(view))?;
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What another program publishes of the domain in `whole`; nothing if it says that it is of another one.
-fn part_lines(name: &str, part: &Attachment, whole: &Snapshot, view: View) -> Vec<Line<'static>> {
-    let region = part.region();
-    let mut snapshot = Snapshot::new();
-    part.settle();
-    let liveness = part.snapshot(&mut snapshot);
-    let seen = Seen { liveness, state: region.status().state };
-    let uuid = |of: &Snapshot| identity(of).and_then(|identity| identity.uuid.bytes());
-    if let (Some(part), Some(whole)) = (uuid(&snapshot), uuid(whole))
-        && part != whole
-    {
-        return Vec::new();
-    }
-    if let Err(lost) = region.intact() {
-        return vec![Line::raw(printable(&format!("{name}: {lost}")))];
-    }
-    let distributions = Distributions::of(region);
-    let interval = Interval::new(&snapshot, None, &seen.liveness, STALE)
-        .with_distributions(&distributions, &distributions);
-    let mut lines = text::lines(region, interval, seen, None, view);
-    let own = identity(&snapshot);
-    if own.as_ref().and_then(|own| own.name.as_str()) != Some(name) {
-        lines.insert(0, Line::raw(printable(&format!("{name}:"))));
-    }
-    lines
 }
 
 /// From this age of the newest number on, a domain is stale.

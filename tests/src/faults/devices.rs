@@ -10,10 +10,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domstat_consumer::attach::Limits;
-use domstat_consumer::{Attachment, Liveness, Patience, Region};
+use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Region};
 use domstat_invariant_checker::{Options, Subject, watch_steps};
 use domstat_layout::latest::{BlkIo, BlkIoTimes, Cpu, REV, Runstate};
 use domstat_layout::{Clock, Group, Ns, RecordKind};
@@ -184,6 +184,7 @@ impl Shared {
     fn try_read(&self, follows: bool, tally: &mut Row) -> Fallible<()> {
         let mut attachment = self.attach()?;
         let mut last: HashMap<Of, u64> = HashMap::new();
+        let mut stalled: HashMap<Of, Instant> = HashMap::new();
         let mut seen = 0;
         while !self.is_done() {
             let before = self.repairs.load(Ordering::SeqCst);
@@ -194,6 +195,7 @@ impl Shared {
                 match found {
                     Found::Whole { n, .. } => {
                         tally.values += 1;
+                        stalled.remove(&of);
                         let before = last.insert(of, n).unwrap_or(0);
                         tally.lost += u64::from(n < before);
                     }
@@ -207,15 +209,23 @@ impl Shared {
                     }
                     Found::Stalled => {
                         tally.stalled += 1;
+                        // Its writer lost its CPU for longer than this reader waits, but for no longer.
                         let own = of.0 == "cpu" || of.0 == "runstate" || of.1 == NR_DEVICES;
-                        tally.expect(!own, || format!("{of:?} is stalled, and its writer lives"));
+                        let since = *stalled.entry(of).or_insert_with(Instant::now);
+                        let is_live = !own || since.elapsed() < HUNG;
+                        tally
+                            .expect(is_live, || format!("{of:?} is stalled, and its writer lives"));
                     }
                 }
             }
             let replaced = self.replaced.load(Ordering::SeqCst);
             if follows && replaced != seen {
-                seen = replaced;
-                attachment.reattach()?;
+                match attachment.reattach() {
+                    Ok(_) => seen = replaced,
+                    // Its thread had no CPU for so long.
+                    Err(AttachError::TimedOut { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             } else if !follows {
                 let refreshed = attachment.refresh();
                 let up = matches!(refreshed.liveness, Liveness::Live | Liveness::Stalled(_));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use domstat_consumer::attach::Limits;
 use domstat_consumer::fleet::Fleet;
+use domstat_consumer::fleet::parts::Part;
 use domstat_consumer::{AttachError, Attachment, Liveness, Patience, Reading, Region, Snapshot};
 use domstat_layout::latest::{Identity, Memory};
 
@@ -70,6 +71,8 @@ pub(super) struct Row {
     kvm: Option<Events>,
     stale: Duration,
     incarnation: u64,
+    /// The domain that it is a part of, and its own name there.
+    part_of: Option<(String, String)>,
     seen: bool,
 }
 
@@ -131,6 +134,8 @@ impl Sampler {
             }
             let Some(row) = self.rows.get_mut(entry) else { continue };
             row.seen = true;
+            let part = self.fleet.part(entry).filter(Part::is_joined);
+            row.part_of = part.map(|part| (part.domain.to_owned(), part.name.to_owned()));
             match member.attachment() {
                 Ok(attachment) => row.look(attachment, self.window, self.stale),
                 Err(error) => row.fail(error),
@@ -154,17 +159,29 @@ impl Sampler {
         self.fleet.get(entry)?.region().ok()
     }
 
+    /// The name of the domain that a row is of, and of which part of it.
+    fn whole<'a>(&self, row: &'a Row) -> (String, Option<&'a str>) {
+        match &row.part_of {
+            Some((domain, part)) => {
+                let whole = self.rows.get(domain).map_or_else(|| domain.clone(), Row::name);
+                (whole, Some(part))
+            }
+            None => (row.name(), None),
+        }
+    }
+
     /// The disks of all domains, without drives that have no medium.
     pub(super) fn disks(&self) -> Vec<Disk> {
         let of = |row: &Row| {
-            let (entry, domain, live) = (row.entry.clone(), row.name(), row.is_live());
+            let (entry, live) = (row.entry.clone(), row.is_live());
+            let (domain, part) = self.whole(row);
             let blks = row.interval().blks().filter(|blk| !blk.is_empty_drive());
             let disk = |blk: BlkRow| Disk {
                 entry: entry.clone(),
                 domain: domain.clone(),
                 live,
                 history: row.history(&blk).cloned().unwrap_or_default(),
-                blk,
+                blk: BlkRow { name: of_part(&blk.name, part), ..blk },
             };
             blks.map(disk).collect::<Vec<_>>()
         };
@@ -174,17 +191,23 @@ impl Sampler {
     /// The network interfaces of all domains.
     pub(super) fn nets(&self) -> Vec<Net> {
         let of = |row: &Row| {
-            let (entry, domain, live) = (row.entry.clone(), row.name(), row.is_live());
-            let nets: Vec<_> = row.interval().nets().collect();
-            nets.into_iter().map(move |net| Net {
+            let (entry, live) = (row.entry.clone(), row.is_live());
+            let (domain, part) = self.whole(row);
+            let net = |net: NetRow| Net {
                 entry: entry.clone(),
                 domain: domain.clone(),
                 live,
-                net,
-            })
+                net: NetRow { name: of_part(&net.name, part), ..net },
+            };
+            row.interval().nets().map(net).collect::<Vec<_>>()
         };
         self.rows().filter(|row| row.has_numbers()).flat_map(of).collect()
     }
+}
+
+/// The name of a device that a part of a domain publishes: two parts may have devices of the same name.
+fn of_part(device: &str, part: Option<&str>) -> String {
+    part.map_or_else(|| device.to_owned(), |part| format!("{device}@{}", printable(part)))
 }
 
 impl Row {
@@ -216,6 +239,7 @@ impl Row {
             kvm: None,
             stale: Duration::ZERO,
             incarnation: 0,
+            part_of: None,
             seen: true,
         }
     }
@@ -426,5 +450,50 @@ impl TableRow for Net {
 
     fn is_current(&self) -> bool {
         self.live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure is a failed test")]
+
+    use domstat_layout::latest::{BlkIdentity, BlkIo, NetIdentity, Runstate};
+    use domstat_layout::{Group, Name, Ns};
+    use domstat_producer::{Announcement, Region, RegionBuilder};
+
+    use super::*;
+
+    fn publish(dir: &std::path::Path, name: &str) -> (Region, Announcement) {
+        let mut created = RegionBuilder::new(name).blks(1).nets(1).create_memfd().unwrap();
+        for disk in &mut created.blks {
+            disk.write(&BlkIdentity { name: Name::new("vda") }, Ns(1));
+            disk.write(&BlkIo { rd_req: 1.into(), ..BlkIo::NOT_PRODUCED }, Ns(1));
+        }
+        for net in &mut created.nets {
+            net.write(&NetIdentity { name: Name::new("tap0") }, Ns(1));
+        }
+        if !name.contains('.') {
+            created.vcpus.iter_mut().for_each(|vcpu| vcpu.write(&Runstate::NOT_PRODUCED, Ns(1)));
+        }
+        let region = created.unpublished.publish().unwrap();
+        let entry = region.announce(dir, name).unwrap();
+        (region, entry)
+    }
+
+    #[test]
+    fn devices_of_parts_are_those_of_the_domain() {
+        let dir = tempfile::tempdir().unwrap();
+        let _published = [publish(dir.path(), "web1"), publish(dir.path(), "web1.vhost0")];
+        let (interval, stale) = (Duration::from_secs(1), Duration::from_secs(10));
+        let mut sampler = Sampler::new(Fleet::new(dir.path()), interval, stale);
+        sampler.sample().unwrap();
+        let disks: Vec<_> =
+            sampler.disks().into_iter().map(|disk| (disk.domain, disk.blk.name)).collect();
+        let named = |name: &str| ("web1".to_owned(), name.to_owned());
+        assert_eq!(disks, [named("vda"), named("vda@vhost0")]);
+        let nets: Vec<_> =
+            sampler.nets().into_iter().map(|net| (net.domain, net.net.name)).collect();
+        assert_eq!(nets, [named("tap0"), named("tap0@vhost0")]);
+        assert_eq!(sampler.rows().len(), 2, "each has an age of its own");
     }
 }
