@@ -70,6 +70,7 @@ enum Command {
     Show(command::show::Args),
     Check(command::check::Args),
     Abi(command::abi::Args),
+    Conform(command::conform::Args),
     Export(command::export::Args),
     #[cfg(feature = "otlp")]
     Push(command::push::Args),
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         Command::Show(args) => command::show::run(&args, places),
         Command::Check(args) => command::check::run(&args, places),
         Command::Abi(args) => command::abi::run(&args),
+        Command::Conform(args) => command::conform::run(&args),
         Command::Export(args) => command::export::run(&args, places),
         #[cfg(feature = "otlp")]
         Command::Push(args) => command::push::run(&args, places),

@@ -17,7 +17,8 @@ pub(crate) fn page(page: &str) -> Result<String, Box<dyn Error>> {
     let clauses = clauses(page)?;
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let index = serde_json::from_str(&read("vectors/index.json").ok_or("no index of vectors")?)?;
-    let checks = Checks { read, vectors: vectors(&index) };
+    let faults = planted(&read("ci/conform.sh").ok_or("no script of the kit")?);
+    let checks = Checks { read, vectors: vectors(&index), faults };
     let table = table(&clauses, &checks).map_err(|errors| errors.join("\n"))?;
     let page = between(page, "Words of the schema", "words", &schema_words())?;
     let page = between(&page, "Limits of the ABI", "limits", &limits())?;
@@ -78,6 +79,15 @@ struct Checks<R> {
     read: R,
     /// Paths of the vectors, by the clause that they are for.
     vectors: BTreeMap<String, Vec<String>>,
+    /// Clauses by which the kit finds a planted fault.
+    faults: Vec<String>,
+}
+
+/// The clauses of the faults that the kit's script plants, each a word `fault:CLAUSE`.
+fn planted(script: &str) -> Vec<String> {
+    let list = script.split_once("faults=(").and_then(|(_, rest)| rest.split_once(')'));
+    let words = list.map_or("", |(list, _)| list).split_whitespace();
+    words.filter_map(|word| Some(word.split_once(':')?.1.to_owned())).collect()
 }
 
 /// The paths of the vectors of an index, by clause.
@@ -99,6 +109,10 @@ impl<R: Fn(&str) -> Option<String>> Checks<R> {
         if check == "vectors" {
             let known = self.vectors.contains_key(clause);
             return (!known).then(|| "no vector is for it".to_owned());
+        }
+        if check == "kit" {
+            let known = self.faults.iter().any(|of| of == clause);
+            return (!known).then(|| "the kit plants no fault that breaks it".to_owned());
         }
         if is_rule(check) {
             let known = Rule::ALL.iter().any(|rule| rule.id() == check);
@@ -127,8 +141,9 @@ fn table<R: Fn(&str) -> Option<String>>(
     let mut faults = Vec::new();
     let mut last: BTreeMap<&str, u32> = BTreeMap::new();
     let mut rules: Vec<&str> = Vec::new();
-    let mut table =
-        String::from("| clause | level | rules | vectors | tests |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| clause | level | rules | vectors | kit | tests |\n|---|---|---|---|---|---|\n",
+    );
     for clause in clauses {
         let Clause { id, level, checks: named } = clause;
         let number = id.split_once('-').and_then(|(part, n)| Some((part, n.parse::<u32>().ok()?)));
@@ -157,11 +172,16 @@ fn table<R: Fn(&str) -> Option<String>>(
         if !vectors.is_empty() && !named.iter().any(|check| check == "vectors") {
             faults.push(format!("{id} does not name its vectors"));
         }
+        let nr_planted = checks.faults.iter().filter(|of| *of == id).count();
+        if nr_planted > 0 && !named.iter().any(|check| check == "kit") {
+            faults.push(format!("{id} does not name the kit"));
+        }
         let _ = writeln!(
             table,
-            "| {id} | {level} | {} | {} | {} |",
+            "| {id} | {level} | {} | {} | {} | {} |",
             of_rules.join(" "),
             some_of(vectors),
+            if nr_planted == 0 { String::new() } else { format!("faults: {nr_planted}") },
             tests.join("; ")
         );
     }
@@ -307,6 +327,7 @@ mod tests {
         let checks = Checks {
             read: |path: &str| (path == "a.rs").then(|| "#[test]\nfn works() {}\n".to_owned()),
             vectors: vectors(&serde_json::json!([{ "path": "bad/x", "clauses": ["V-1"] }])),
+            faults: planted("faults=(\n hangs:K-1\n)\nother:A-1"),
         };
         let faults = clauses(page).map(|clauses| table(&clauses, &checks)).unwrap().unwrap_err();
         let ignored = ["no clause names", "vectors are for V-1"];
@@ -338,6 +359,8 @@ mod tests {
             ("* **A-2** MUST. Checked by I01.\n", "A-2 does not follow A-0"),
             ("* **A-1** MUST. Checked by vectors.\n", "A-1: no vector is for it"),
             ("* **V-1** MUST. Checked by I01.\n", "V-1 does not name its vectors"),
+            ("* **A-1** MUST. Checked by kit.\n", "A-1: the kit plants no fault that breaks it"),
+            ("* **K-1** MUST. Checked by I01.\n", "K-1 does not name the kit"),
             ("", "there are no clauses"),
         ] {
             assert_eq!(faults(page), [fault]);
@@ -345,7 +368,7 @@ mod tests {
         let page = "* **V-1** MUST. Checked by vectors.\n";
         assert_eq!(faults(page), Vec::<String>::new());
         let index = serde_json::json!([{ "path": "bad/x", "clauses": ["V-1"] }]);
-        let checks = Checks { read: |_: &str| None, vectors: vectors(&index) };
+        let checks = Checks { read: |_: &str| None, vectors: vectors(&index), faults: Vec::new() };
         let all = table(&[], &checks).unwrap_err();
         assert!(all.contains(&"no clause names rule I01".to_owned()));
         assert!(all.contains(&"vectors are for V-1, which is not a clause".to_owned()));

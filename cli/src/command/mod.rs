@@ -4,6 +4,7 @@ pub(crate) mod abi;
 pub(crate) mod block;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod conform;
 pub(crate) mod demo;
 pub(crate) mod events;
 pub(crate) mod export;
