@@ -74,6 +74,7 @@ mod stats_fd;
 mod sys;
 mod threads;
 mod vcpu;
+mod waits;
 
 use account::Account;
 use books::{Books, Totals};

@@ -8,7 +8,7 @@ use domstat_layout::{HistogramGroup, Ns};
 
 use super::exits::ExitWords;
 use super::shared::VcpuShared;
-use super::vcpu::Waits;
+use super::waits::Waits;
 use super::{ARCH_KVM, ArchStats};
 
 /// The sink of one vCPU, and what was given to it.
