@@ -25,7 +25,9 @@ use crate::qemu::schedule::Retry;
 
 mod described;
 mod levels;
+mod measured;
 mod migration;
+mod params;
 mod session;
 mod state;
 mod stats;

@@ -4,15 +4,15 @@
 //! A region is described once, when it is made. What libvirt lists for the first time later is a
 //! reason for another region ([`Described::is_outgrown`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use domstat_layout::latest::Exits;
-use domstat_layout::schema::{FieldKind, FieldShape, FieldUnit, MAX_NAME_LEN};
+use domstat_layout::schema::{FieldKind, FieldShape, FieldUnit};
 use domstat_layout::sink::{DomSink, VcpuSink};
 use domstat_layout::{Group, Ns, Word};
 
-use super::stats::{Item, Stats, number, text, unsigned};
-use super::sys::Param;
+use super::measured::{DirtyRate, KINDS, KvmStat, KvmStats};
+use super::stats::Stats;
 use crate::contract::Publisher;
 use crate::qemu::limits::MAX_STATS;
 use crate::qemu::slots::Slots;
@@ -20,83 +20,6 @@ use crate::{ArchField, ArchGroup, libvirt_state, thread_group};
 
 /// Most IOThreads that are published. A disk has one, as a rule, or shares one.
 const MAX_IOTHREADS: usize = 64;
-
-/// Numbers of KVM by libvirt's names, such as `exits.sum`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct KvmStats(BTreeMap<String, KvmStat>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct KvmStat {
-    value: u64,
-    is_boolean: bool,
-}
-
-/// What a number is, by the end of its name.
-const KINDS: [(&str, FieldKind); 3] =
-    [(".sum", FieldKind::CUMULATIVE), (".max", FieldKind::PEAK), (".cur", FieldKind::INSTANT)];
-
-impl KvmStats {
-    /// Takes what is one of KVM's: libvirt has them end in `.sum`, `.max` or `.cur`, and has no others
-    /// that do.
-    pub(super) fn new<'p>(params: impl Iterator<Item = (&'p str, &'p Param)>) -> Self {
-        let of_kvm = |(name, param): (&str, &Param)| {
-            KINDS.iter().find(|(end, _)| name.len() > end.len() && name.ends_with(end))?;
-            let (value, is_boolean) = match param {
-                Param::Bool(yes) => (u64::from(*yes), true),
-                other => (unsigned(other)?, false),
-            };
-            let is_short = name.len() <= MAX_NAME_LEN;
-            is_short.then(|| (name.to_owned(), KvmStat { value, is_boolean }))
-        };
-        Self(params.filter_map(of_kvm).collect())
-    }
-
-    fn number(&self, name: &str) -> Word {
-        self.0.get(name).map(|stat| stat.value).into()
-    }
-
-    /// The fields of the exits group.
-    fn exits(&self) -> Exits {
-        Exits {
-            exits: self.number("exits.sum"),
-            io_exits: self.number("io_exits.sum"),
-            mmio_exits: self.number("mmio_exits.sum"),
-            halt_exits: self.number("halt_exits.sum"),
-            irq_exits: self.number("irq_exits.sum"),
-            signal_exits: self.number("signal_exits.sum"),
-            hypercalls: self.number("hypercalls.sum"),
-            insn_emulation: self.number("insn_emulation.sum"),
-        }
-    }
-}
-
-/// The polling of an IOThread: its longest time in ns, and by what that grows and shrinks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct IoThread(pub(super) [Option<u64>; 3]);
-
-/// The last measurement of the rate at which the domain changes its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DirtyRate([Option<u64>; 5]);
-
-/// How a rate was measured, as libvirt names it.
-const DIRTY_RATE_MODES: [&str; 3] = ["page-sampling", "dirty-bitmap", "dirty-ring"];
-
-impl DirtyRate {
-    /// Takes it from everything that libvirt lists.
-    pub(super) fn new(all: &Item<'_>) -> Option<Self> {
-        let of = |key: &str| number(all, &format!("dirtyrate.{key}"));
-        let mode = text(all, "dirtyrate.calc_mode");
-        let mode = mode.and_then(|mode| DIRTY_RATE_MODES.iter().position(|known| *known == mode));
-        let status = of("calc_status")?;
-        Some(Self([
-            Some(status),
-            of("calc_start_time"),
-            of("calc_period"),
-            of("megabytes_per_second"),
-            mode.and_then(|mode| u64::try_from(mode).ok()),
-        ]))
-    }
-}
 
 /// What a region describes, in the order of libvirt's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,6 +167,7 @@ fn dirty_rate() -> ArchGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::libvirt::sys::Param;
 
     fn param(name: &str, value: u64) -> (String, Param) {
         (name.to_owned(), Param::Unsigned(value))

@@ -7,7 +7,7 @@ use domstat_layout::latest::Migration;
 use domstat_layout::{Group, Ns, Word};
 use virt_sys as sys;
 
-use super::stats::{Item, number};
+use super::params::{Item, number};
 use super::sys::Param;
 
 const NONE: u64 = 0;
