@@ -10,9 +10,11 @@ Exit status: 0 if every mutant was caught, 1 if one survived, 2 if one could not
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
@@ -317,6 +319,15 @@ def judge(workspace, target):
     return [], None
 
 
+class Place:
+    """A workspace for one mutant at a time, and where it is built."""
+
+    def __init__(self, workspace, target):
+        self.workspace, self.target = workspace, target
+        workspace.mkdir(parents=True)
+        copy_workspace(workspace)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
@@ -324,6 +335,10 @@ def main():
     parser.add_argument("--orderings", action="store_true",
                         help="only those of orderings and fences, not of steps")
     parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--judged", action="store_true",
+                        help="ci/loom.sh has just run: do not run the models without a mutant")
+    parser.add_argument("--jobs", type=int, default=max(1, min(4, os.cpu_count() or 1)),
+                        help="how many mutants at once")
     options = parser.parse_args()
 
     sources = {path: (ROOT / path).read_text() for path in (SEQLOCK, MODELS, TWINS)}
@@ -338,26 +353,43 @@ def main():
         return 0
 
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
-    rows = []
     with tempfile.TemporaryDirectory(prefix="domstat-mutants-") as directory:
-        workspace = pathlib.Path(directory)
-        copy_workspace(workspace)
-        failed, error = judge(workspace, target)
+        places = [Place(pathlib.Path(directory) / str(n), target / str(n)) for n in range(options.jobs)]
+        places[0].target.mkdir(parents=True, exist_ok=True)
+        if options.judged:
+            built = cargo(places[0].workspace, places[0].target, "--no-run")
+            failed, error = ([], None) if built.returncode == 0 else (None, built.stdout)
+        else:
+            failed, error = judge(places[0].workspace, places[0].target)
         if failed != []:
             print(error or f"fail without any mutant: {failed}", file=sys.stderr)
             return 2
-        for name, path, text in mutants:
+        free = queue.SimpleQueue()
+        for place in places:
+            # What the crates of others compile to is the same everywhere.
+            if place is not places[0]:
+                shutil.rmtree(place.target, ignore_errors=True)
+                shutil.copytree(places[0].target, place.target, copy_function=shutil.copy2)
+            free.put(place)
+
+        def one(mutant):
+            name, path, text = mutant
+            place = free.get()
             begin = time.monotonic()
-            (workspace / path).write_text(text)
-            failed, error = judge(workspace, target)
-            (workspace / path).write_text(sources[path])
+            (place.workspace / path).write_text(text)
+            failed, error = judge(place.workspace, place.target)
+            (place.workspace / path).write_text(sources[path])
+            free.put(place)
             seconds = round(time.monotonic() - begin, 1)
             verdict = "error" if failed is None else "caught" if failed else "SURVIVED"
-            rows.append({"mutant": name, "file": path, "verdict": verdict, "models": failed or [],
-                         "seconds": seconds})
             print(f"{verdict:8} {seconds:5} s  {name}", file=sys.stderr, flush=True)
             if error:
                 print(error, file=sys.stderr)
+            return {"mutant": name, "file": path, "verdict": verdict, "models": failed or [],
+                    "seconds": seconds}
+
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            rows = list(pool.map(one, mutants))
 
     if options.json:
         print(json.dumps({"mutants": rows, "relaxed": relaxed}, indent=1))
