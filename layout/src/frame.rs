@@ -1,7 +1,7 @@
 //! # Frames in other processes
 //!
 //! How the process that owns a page-granular region lets another one write a record of it. The record's
-//! [`Frame`](crate::geometry::Frame) is a memfd of its own; its owner passes the descriptor, and these bytes, which
+//! [`Frame`] is a memfd of its own; its owner passes the descriptor, and these bytes, which
 //! say what lies in it:
 //!
 //! | offset | type | field | meaning |

@@ -130,7 +130,7 @@ impl Counters {
         }
     }
 
-    /// Which of the [`RULES`] these counters break, each with what was found. `before` is an earlier
+    /// Which of the rules ([`Rule`]) these counters break, each with what was found. `before` is an earlier
     /// look at the same file. Words can be one request of each direction apart.
     #[must_use]
     pub fn broken_rules(&self, before: Option<&Self>) -> Vec<(Rule, String)> {
