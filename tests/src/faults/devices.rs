@@ -375,6 +375,10 @@ impl Killer<'_> {
                 Found::Whole { updated, .. } if updated <= ended => {}
                 // Of a group with a second copy at most one is in mid-update.
                 Found::Stalled => {}
+                // Counted as what a reader finds at any other time.
+                Found::Wrong | Found::Lost => {
+                    self.shared.sum.lock().unwrap_or_else(PoisonError::into_inner).wrong += 1;
+                }
                 other => return Err(format!("disk {killed}, whose writer died: {other:?}").into()),
             }
         }
