@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Patches libkrun, runs a guest in it, and judges what it publishes.
 #   ci/libkrun.sh [VERB...]    verbs of tests/libkrun/judge.py; without one `check` and `books`
-# DOMSTAT is the command, if it is not to be built. Not in .ci/run: see docs/libkrun.md for how long it takes. Installs what it needs on Debian as root.
+# DOMSTAT is the command, if it is not to be built. On Debian, as root, installs what is missing. Not part of
+# .ci/run: docs/libkrun.md says how long it takes.
 source "$(dirname "$0")/common.sh"
 skip() { echo "skipped: $*"; exit 0; }
 [ "$(uname -m)" = x86_64 ] || skip "the guest is for x86-64"

@@ -3,7 +3,7 @@
 # driver, and `domstat run libvirt` against a libvirtd that has directories of its own, in a mount
 # namespace of its own, so that no VM of the host is touched. `ci/libvirt.sh exec CMD...` runs a command
 # there instead. Needs root, libvirt-daemon-system, libvirt-clients, libvirt-dev and qemu-system-x86;
-# virtqemud, which Debian 12 has no package of, is tested where it is (/usr/sbin, or DOMSTAT_VIRTQEMUD).
+# virtqemud, for which Debian 12 has no package, is tested where it is installed (/usr/sbin, or DOMSTAT_VIRTQEMUD).
 source "$(dirname "$0")/common.sh"
 if [ "${1:-}" = inside ]; then
     shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pushes a micro-VM's statistics to a receiver that others wrote, VictoriaMetrics from Debian 13's package
-# (unpacked, not installed), and compares what it answers to queries with what the region has. Outside
-# .ci/run: it needs another release's package.
+# (unpacked, not installed), and compares its answers to queries with the region. Not part
+# of .ci/run, because it needs another release's package.
 source "$(dirname "$0")/common.sh"
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 dir=$target/otlp-receiver

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The packages that other programs depend on: what is in them, and what a registry asks for. With --verify
-# each is compiled from its package, too.
+# Checks the packages that other programs depend on: their files, and the metadata that a registry requires. With
+# --verify each is compiled from its package, too.
 source "$(dirname "$0")/common.sh"
 crates="domstat-layout domstat-sigbus domstat-producer domstat-consumer"
 of_all=$(printf -- '-p %s ' $crates)
@@ -25,7 +25,7 @@ for p in json.load(sys.stdin)["packages"]:
     for d in p["dependencies"]:
         if d["kind"] is None and d.get("path"):
             assert d["req"] != "*" and d["name"] in sys.argv[1:], (p["name"], d["name"])
-' $crates || fail "a package is not as a registry wants it"
+' $crates || fail "a package lacks what a registry requires"
 [ "${1:-}" = --verify ] || verify=--no-verify
 cargo package --quiet --allow-dirty --locked ${verify:-} $of_all
 echo "packages: $crates"

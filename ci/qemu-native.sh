@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds Debian's QEMU 7.2 with the patches of patches/qemu/ and judges what it publishes of itself.
-#   ci/qemu-native.sh [VERB...]    verbs of tools/qemu-native.py; without one all of them
+#   ci/qemu-native.sh [VERB...]    verbs of tools/qemu-native.py; without one `boot`
 # QEMU_DIR is where source and build are kept (default: qemu in cargo's target directory), JOBS
 # how many compilers run at a time. Not part of .ci/run: docs/qemu.md says how long it takes.
-# Needs root, for the packages and for what it does to a process that it stops.
+# Needs root, to install packages and to stop QEMU's main loop by ptrace.
 source "$(dirname "$0")/common.sh"
 repository=$PWD
 verbs=("$@")
@@ -27,7 +27,7 @@ fi
 
 cd "$dir/source"
 if [ ! -e "qemu_$version.dsc" ]; then
-    # An index of its own: most machines have none of sources.
+    # An index of its own: most machines have no index of source packages.
     echo "deb-src http://deb.debian.org/debian bookworm main" > list
     own=(-o Dir::Etc::sourcelist="$PWD/list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$PWD/lists")
     apt-get -q "${own[@]}" update

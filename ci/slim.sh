@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The producer without its default features: what it links, and that it compiles with each of them alone.
+# Checks the producer without its default features: which crates it links, and that it compiles with each feature alone.
 source "$(dirname "$0")/common.sh"
-# In the program, and then what only the compiler runs.
+# Crates in the program; then those that only the compiler runs.
 linked="bitflags domstat-layout domstat-producer linux-raw-sys rustix zerocopy"
 derives="proc-macro2 quote syn unicode-ident zerocopy-derive"
 found=$(cargo tree --locked -p domstat-producer --no-default-features -e normal --prefix none --format '{p}' | cut -d' ' -f1 | sort -u)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The sources without each other: a program that pins other versions of their crates leaves them out.
+# Checks that each source compiles without the others: a program that pins other versions of a source's crates
+# leaves that source out.
 source "$(dirname "$0")/common.sh"
 lint() { cargo clippy --quiet --locked -p domstat-sources --no-default-features "$@" -- -D warnings; }
 lint

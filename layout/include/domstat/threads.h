@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
- *     domstat_thread_open(&thread, tid);                  // before a sandbox forbids it
- *     domstat_thread_sample(&thread, &runstate, &sched);  // several times a second, from any thread
+ *     domstat_thread_open(&thread, tid);                              // before a sandbox forbids it
+ *     domstat_thread_sample(&thread, is_stopped, &runstate, &sched);  // several times a second, from any thread
  *
  * With the interrupt controller in the kernel a VMM does not see its vCPUs halt or wait for a CPU: both
  * happen inside of KVM_RUN. The kernel accounts what the thread did. Times count from the opening on,
@@ -144,8 +144,8 @@ static inline int domstat_read_text(int fd, char *to, size_t size)
     return 0;
 }
 
-/* `schedstat` is "RUN WAIT TIMESLICES"; `stat` is "TID (NAME) STATE ...", of which the name can hold
- * anything, parentheses too. */
+/* `schedstat` is "RUN WAIT TIMESLICES"; `stat` is "TID (NAME) STATE ...", where NAME can hold anything,
+ * parentheses too. */
 static inline int domstat_thread_parse(const char *schedstat, const char *stat,
                                        struct domstat_reading *to)
 {
