@@ -59,7 +59,7 @@ hold 1 'scrape: 1 build_info'
 # The exporter's user may connect to the daemon's socket.
 hold 1 'scrape: 1 up at a socket'
 hold 1 'scrape: 1 up after a kill'
-hold 1 'top: 1 live'
+hold 1 'top: 1 running'
 hold 1 'sockets left: 0'
 hold 1 'qemu: active'
 hold 1 'qemu socket: 660 domstat'

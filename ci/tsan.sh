@@ -19,8 +19,12 @@ EOT
 export TSAN_OPTIONS="halt_on_error=1 suppressions=$suppressions"
 test() { cargo test --locked --target "$target" "$@"; }
 
-race=$(test -p domstat-tests --test torn -- --ignored 2>&1) &&
-    fail "the data race was not found"
+# On a busy machine its two threads may run one after the other, and then there is no race.
+found=
+for _ in 1 2 3 4 5; do
+    race=$(test -p domstat-tests --test torn -- --ignored 2>&1) || { found=1 && break; }
+done
+[ "$found" ] || fail "the data race was not found in five runs"
 grep -q '^WARNING: ThreadSanitizer: data race' <<< "$race" &&
     grep -q '^ *#0 core::ptr::read_volatile' <<< "$race" ||
     fail "the data race was not found: $race"

@@ -56,7 +56,7 @@ for _ in {1..100}; do
     [ "$up" = 1 ] && [ "$(systemctl is-active domstat-process@1.service)" = active ] && break
 done
 say "scrape: $up up after a kill"
-say "top: $(domstat top -b -n 1 | grep -c ' live ') live"
+say "top: $(domstat top -b -n 1 | grep -c ' running ') running"
 systemctl start domstat-qemu.service
 say "qemu: $(systemctl is-active domstat-qemu.service)"
 say "qemu socket: $(stat -c '%a %G' /run/domstat/qemu.sock)"
