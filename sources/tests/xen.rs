@@ -338,6 +338,12 @@ fn tapdisks_disks_have_the_counters_of_its_files() {
     assert_eq!(host.running.tick().unwrap(), Progress::Continue);
     assert_eq!(disk(&host, "xvdi").generation, generation + 1);
     assert_eq!(disk(&host, "xvdl").value("io", "rd_req"), Some(10), "its file came later");
+    // Of two tapdisks for a disk the one that is alive counts, whichever was there first.
+    let alive = private(&format!("td3-{}", std::process::id()));
+    let more = tapdisk_words(12, &[(0, 1), (2, 99), (3, 99), (4, 800)]);
+    std::fs::write(alive.join("vbd-1-51888"), &more).unwrap();
+    assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+    assert_eq!(disk(&host, "xvdl").value("io", "rd_req"), Some(99));
     // Cut off, it is a disk without counters until the file is whole again.
     std::fs::write(td3.join("vbd-1-51840"), "").unwrap();
     assert_eq!(host.running.tick().unwrap(), Progress::Continue);

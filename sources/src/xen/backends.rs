@@ -129,26 +129,55 @@ impl Backends {
         Ok(listing)
     }
 
-    /// What the directories `td3-PID` have.
+    /// What the directories `td3-PID` have. One that cannot be read, or is removed meanwhile, has nothing.
     fn tapdisks(&self) -> io::Result<BTreeMap<(u16, u32), PathBuf>> {
-        let mut found = BTreeMap::new();
-        for directory in entries(&self.shm)? {
-            let directory = directory?;
-            let is_tapdisk = directory.file_name().to_str().is_some_and(|n| n.starts_with("td3-"));
-            if !is_tapdisk || !is_trusted(&directory.path()) {
+        let mut found: BTreeMap<(u16, u32), (Rank, PathBuf)> = BTreeMap::new();
+        for directory in entries(&self.shm)?.take(MAX_SHARED).flatten() {
+            let name = directory.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("td3-")) else {
+                continue;
+            };
+            let path = directory.path();
+            if !is_trusted(&path) {
                 continue;
             }
-            for file in entries(&directory.path())? {
-                let name = file?.file_name();
+            let rank = Rank::of(pid, &path);
+            for file in entries(&path).into_iter().flatten().flatten() {
+                let name = file.file_name();
                 // Others are about the image or a client, not the domain's view.
-                if let Some((domid, Entry { kind: Kind::Vbd, number })) =
+                let Some((domid, Entry { kind: Kind::Vbd, number })) =
                     name.to_str().and_then(parse)
-                {
-                    found.insert((domid, number), directory.path().join(name));
+                else {
+                    continue;
+                };
+                let (file, key) = (path.join(name), (domid, number));
+                if found.get(&key).is_none_or(|(other, _)| *other < rank) {
+                    found.insert(key, (rank, file));
                 }
             }
         }
-        Ok(found)
+        Ok(found.into_iter().map(|(key, (_, file))| (key, file)).collect())
+    }
+}
+
+/// Most entries of /dev/shm that are looked at: every local user can put some there.
+const MAX_SHARED: usize = 65_536;
+
+/// Which of two directories about the same disk counts: that of a process that is there, else the newer one.
+/// A tapdisk that was killed leaves its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_alive: bool,
+    since: (i64, i64),
+}
+
+impl Rank {
+    fn of(pid: &str, directory: &Path) -> Self {
+        let is_alive =
+            pid.parse::<u32>().is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        let since =
+            fs::symlink_metadata(directory).map(|found| (found.mtime(), found.mtime_nsec()));
+        Self { is_alive, since: since.unwrap_or_default() }
     }
 }
 

@@ -111,7 +111,12 @@ impl<S: BlkSink> Device<S> for Disk {
             DiskCounters::Vbd(counters) => {
                 counters.is_current(&backends.path(domid, entry).join("statistics"))
             }
-            DiskCounters::Tapdisk(tapdisk) => tapdisk.statistics.is_current(&tapdisk.path),
+            DiskCounters::Tapdisk(tapdisk) => {
+                // Another tapdisk serves the disk where another one's file counts.
+                let newest = backends.metrics(domid, self.devid).ok().flatten();
+                newest.is_none_or(|path| path == tapdisk.path)
+                    && tapdisk.statistics.is_current(&tapdisk.path)
+            }
             // Until its tapdisk has a file.
             DiskCounters::Absent => {
                 entry.kind != Kind::Vbd3

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
 use super::Roots;
 
 /// XS_READ of Xen's public/io/xs_wire.h.
 const XS_READ: u32 = 2;
 /// XENSTORE_PAYLOAD_MAX.
 const PAYLOAD_MAX: u32 = 4096;
-/// How long xenstored may take for a read or a write: as long all domains' numbers stand still.
+/// How long xenstored may take for an answer: as long all domains' numbers stand still.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long it is left alone after it did not answer.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -57,13 +59,21 @@ impl Xenstore {
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        let until = Instant::now() + PATIENCE;
         // A connection that fails may be one to an xenstored that was replaced: the next one decides.
         for _ in 0..2 {
             if !matches!(*state, State::Open(_)) {
-                *state = State::Open(self.connect()?);
+                match self.connect() {
+                    Ok(stream) => *state = State::Open(stream),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        *state = State::Silent(Instant::now());
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            let State::Open(stream) = &mut *state else { continue };
-            match read(stream, path) {
+            let State::Open(stream) = &*state else { continue };
+            match read(&mut Patient { stream, until }, path) {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     *state = State::Silent(Instant::now());
@@ -75,11 +85,47 @@ impl Xenstore {
         Err(io::ErrorKind::ConnectionAborted.into())
     }
 
+    /// Does not wait: one that takes no connections any more has a queue that is full.
     fn connect(&self) -> io::Result<UnixStream> {
-        let stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        net::connect(&socket, &SocketAddrUnix::new(&self.socket)?)?;
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
         Ok(stream)
+    }
+}
+
+/// A connection on which reads and writes take until a moment, all together.
+struct Patient<'a> {
+    stream: &'a UnixStream,
+    until: Instant,
+}
+
+impl Patient<'_> {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        let mut stream = self.stream;
+        stream.read(bytes)
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        let mut stream = self.stream;
+        stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -203,6 +249,24 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(store.name(3).unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
+        assert!(matches!(*store.state.lock().unwrap(), State::Silent(_)));
+    }
+
+    #[test]
+    fn one_whose_queue_is_full_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("xenstored")).unwrap();
+        let store = Xenstore::new(&Roots { run: root.path().into(), ..Roots::default() });
+        let flags = SocketFlags::CLOEXEC;
+        let socket =
+            net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        net::bind(&socket, &SocketAddrUnix::new(&store.socket).unwrap()).unwrap();
+        net::listen(&socket, 0).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = store.connect() {
+            waiting.push(stream);
+        }
+        assert_eq!(store.name(3).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(matches!(*store.state.lock().unwrap(), State::Silent(_)));
     }
 
