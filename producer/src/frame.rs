@@ -268,9 +268,7 @@ impl FrameFiles {
             let FramePart::Record { kind, index } = file.place.part else { continue };
             let Some(next) = &file.next else { continue };
             next.seal(&file.place, true)?;
-            let handed_out = Some(generation(&next.piece, kind));
             let old = file.next.take().map(|next| std::mem::replace(&mut file.memory, next));
-            file.handed_out = handed_out;
             nr += 1;
             let bytes = self.description(kind, index);
             if let Some((old, open)) = old.zip(Shape::of(&bytes).ok()) {

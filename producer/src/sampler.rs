@@ -151,13 +151,17 @@ impl Drop for Sampler {
     }
 }
 
+/// How long is waited at once for a sample that is never due.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, clock: Clock, every: Duration) {
-        let mut due = Instant::now();
+        // `None` is later than any clock tells.
+        let mut due = Some(Instant::now());
         let mut state = self.state();
         loop {
             let is_last = state.stop;
@@ -166,20 +170,24 @@ impl Shared {
             if is_last {
                 return;
             }
-            due = due.checked_add(every).map_or(due, |next| next.max(Instant::now()));
+            // Samples that are late are left out: the next one is a whole interval from now.
+            let now = Instant::now();
+            let next = due.and_then(|due| due.checked_add(every)).filter(|next| *next > now);
+            due = next.or_else(|| now.checked_add(every));
+            // Others want the tasks, too, however short the interval is.
+            drop(state);
+            if every.is_zero() {
+                std::thread::yield_now();
+            }
+            state = self.state();
             while !state.stop {
-                let left = due.saturating_duration_since(Instant::now());
+                let left =
+                    due.map_or(LONGEST_WAIT, |due| due.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
                     break;
                 }
                 let waited = self.changed.wait_timeout(state, left);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            if every.is_zero() {
-                // Others want the tasks, too.
-                drop(state);
-                std::thread::yield_now();
-                state = self.state();
             }
         }
     }

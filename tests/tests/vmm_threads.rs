@@ -242,6 +242,28 @@ fn a_sampler_follows_threads_until_they_exit() {
 }
 
 #[test]
+fn a_sampler_that_is_late_or_never_due_takes_tasks_and_ends() {
+    for every in [Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX] {
+        let sampler = Sampler::spawn(Clock::Monotonic, every).unwrap();
+        let samples = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&samples);
+        // Longer than the interval, and more of them while the first is late.
+        for _ in 0..3 {
+            let seen = Arc::clone(&seen);
+            sampler.each(move |_| {
+                std::thread::sleep(Duration::from_millis(3));
+                seen.fetch_add(1, Ordering::Relaxed);
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        drop(sampler);
+        // The last sample is taken when it ends.
+        assert!(samples.load(Ordering::Relaxed) >= 3, "{every:?}");
+    }
+}
+
+#[test]
 fn a_sampler_needs_a_clock_and_does_what_it_is_given_until_it_breaks() {
     assert!(Sampler::spawn(Clock::XenSystemTime, EVERY).is_err());
     let sampler = Sampler::spawn(Clock::Monotonic, EVERY).unwrap();
