@@ -132,6 +132,10 @@ impl Inner {
         let reading = Instant::now();
         let (mut late, mut budget) = (false, Budget::new());
         for (entry, member) in self.fleet.iter() {
+            // Whether it is a part takes its identity, which is constant: who keeps it in mid-update is none.
+            if let Ok(region) = member.region() {
+                region.set_patience(NO_PATIENCE);
+            }
             // A domain comes before its parts: its name is the shorter one.
             let part = self.fleet.part(entry).filter(Part::is_joined);
             let whole = part.and_then(|part| Some(self.domains.get(part.domain)?.whole(part.name)));

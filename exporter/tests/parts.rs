@@ -79,6 +79,12 @@ fn parts_are_series_of_their_domain() {
             r#"{domain="web1.example.net",device="vda"} 5"#.to_owned(),
         ]
     );
+    // The memory of a domain under a second name is no part of it.
+    let alias = dir.path().join("web1.again.domstat");
+    let link = std::fs::read_link(dir.path().join("web1.domstat")).unwrap();
+    std::os::unix::fs::symlink(link, &alias).unwrap();
+    assert!(!reads(&exporter).iter().any(|line| line.contains("again")), "{:?}", reads(&exporter));
+    std::fs::remove_file(&alias).unwrap();
     // Each says how old its own numbers are.
     let text = text(&exporter);
     let ages = text.lines().filter(|line| {

@@ -8,13 +8,10 @@
 //!
 //! Of the domains `web1` and `web1.b`, `web1.b.vhost0` is a part of the longer one that takes it.
 
-use std::os::fd::AsFd;
-
 use domstat_layout::latest::{Identity, Runstate};
 use domstat_layout::{Group, RecordKind};
 
 use super::Fleet;
-use crate::read::Reading;
 use crate::{Attachment, Region};
 
 /// Between the name of a domain and that of a part of it.
@@ -65,7 +62,12 @@ impl Relation {
     #[must_use]
     pub fn of(part: &Attachment, domain: &Attachment) -> Self {
         let (region, whole) = (part.region(), domain.region());
-        match (uuid(region), uuid(whole)) {
+        // The same memory under another name is no part of itself.
+        if is_same_memory(region, whole) {
+            return Self::OtherDomain;
+        }
+        let (Ok(own), Ok(other)) = (uuid(region), uuid(whole)) else { return Self::UnknownUser };
+        match (own, other) {
             (Some(own), Some(other)) if own != other => return Self::OtherDomain,
             (Some(_), Some(_)) => {}
             _ if has_vcpus(region) => return Self::OtherDomain,
@@ -130,8 +132,10 @@ impl<'a> Part<'a> {
     }
 }
 
-fn uuid(region: &Region) -> Option<[u8; 16]> {
-    region.dom().read::<Identity>().ok().and_then(Reading::active)?.uuid.bytes()
+/// The UUID; an error if it cannot be read now.
+fn uuid(region: &Region) -> Result<Option<[u8; 16]>, crate::ReadError> {
+    let identity = region.dom().read::<Identity>()?;
+    Ok(identity.active().and_then(|identity| identity.uuid.bytes()))
 }
 
 /// Whether a vCPU has a state: a device process runs none.
@@ -144,8 +148,18 @@ fn has_vcpus(region: &Region) -> bool {
     })
 }
 
-/// The user who owns the memory.
+/// The user who owns the memory, all of it: who serves a region may have put it together from frames of others.
 fn owner(region: &Region) -> Option<u32> {
-    let uid = rustix::fs::fstat(region.files().next()?.as_fd()).ok()?.st_uid;
-    (uid != OVERFLOW_UID).then_some(uid)
+    let mut owners = region.files().map(|file| Some(rustix::fs::fstat(file).ok()?.st_uid));
+    let first = owners.next()??;
+    let is_one = owners.all(|owner| owner == Some(first));
+    (is_one && first != OVERFLOW_UID).then_some(first)
+}
+
+fn is_same_memory(a: &Region, b: &Region) -> bool {
+    let first = |region: &Region| {
+        let found = rustix::fs::fstat(region.files().next()?).ok()?;
+        Some((found.st_dev, found.st_ino))
+    };
+    first(a).is_some_and(|a| Some(a) == first(b))
 }
