@@ -220,6 +220,7 @@ fn every_moment_of_a_domain_is_published_as_it_was() {
     assert_eq!(all[at()].name, "rebooted");
     let nothing = |sinks: &[Sink]| sinks.iter().all(|sink| sink.record().fields.is_empty());
     assert!(nothing(&host.vcpus) && nothing(&host.blks) && nothing(&host.nets));
+    assert!(host.vcpus.iter().all(|vcpu| vcpu.record().arch[&0] == [None]));
     assert!(!host.dom.record().is_active("memory"));
     assert_eq!(host.dom.record().value("status", "state"), Some(5), "dying, to who still looks");
     assert_eq!(host.running.tick().unwrap(), Progress::Ended);

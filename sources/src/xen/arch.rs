@@ -63,6 +63,9 @@ pub(super) fn dom_words(info: &DomainInfo, slow: &Slow) -> [Word; DOM.len()] {
     ]
 }
 
+/// Words of the group of a vCPU that there is not.
+pub(super) const NO_VCPU: [Word; 1] = [Word::NOT_PRODUCED];
+
 /// Words of a vCPU's group.
 pub(super) fn vcpu_words(info: &VcpuInfo) -> [Word; 1] {
     [u64::from(info.cpu).into()]

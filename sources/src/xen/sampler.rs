@@ -204,6 +204,8 @@ impl<V: VcpuSink> Vcpu<V> {
         if std::mem::take(&mut self.active) {
             self.sink.deactivate::<Runstate>();
             self.sink.deactivate::<Sched>();
+            // A described group cannot be switched off.
+            self.sink.write_arch(0, &arch::NO_VCPU, now(Clock::Monotonic));
         }
     }
 }
