@@ -339,6 +339,13 @@ fn tapdisks_disks_have_the_counters_of_its_files() {
     assert_eq!(host.running.tick().unwrap(), Progress::Continue);
     assert_eq!(disk(&host, "xvdi").generation, generation + 1);
     assert_eq!(disk(&host, "xvdl").value("io", "rd_req"), Some(10), "its file came later");
+    // A file of a version that is not known does not take the other one's place again and again.
+    let generation = disk(&host, "xvdj").generation;
+    std::fs::write(td3.join("vbd-1-51856"), tapdisk_words(12, &[(0, 9)])).unwrap();
+    for _ in 0..2 {
+        assert_eq!(host.running.tick().unwrap(), Progress::Continue);
+        assert_eq!(disk(&host, "xvdj").generation, generation);
+    }
     // Of two tapdisks for a disk the one that is alive counts, whichever was there first.
     let alive = private(&format!("td3-{}", std::process::id()));
     let more = tapdisk_words(12, &[(0, 1), (2, 99), (3, 99), (4, 800)]);

@@ -112,8 +112,11 @@ impl<S: BlkSink> Device<S> for Disk {
                 counters.is_current(&backends.path(domid, entry).join("statistics"))
             }
             DiskCounters::Tapdisk(tapdisk) => {
-                // Another tapdisk serves the disk where another one's file counts.
-                let newest = backends.metrics(domid, self.devid).ok().flatten();
+                // Another tapdisk serves the disk where another one's file of this kind counts.
+                let newest = match tapdisk.statistics.layout() {
+                    Layout::Metrics => backends.metrics(domid, self.devid).ok().flatten(),
+                    Layout::Blkback => None,
+                };
                 newest.is_none_or(|path| path == tapdisk.path)
                     && tapdisk.statistics.is_current(&tapdisk.path)
             }

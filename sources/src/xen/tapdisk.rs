@@ -293,6 +293,10 @@ impl Statistics {
         Ok(Self { file, identity: (found.dev(), found.ino()), layout })
     }
 
+    pub(super) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Whether the file at `path` is still this one: tapdisk makes another when it connects again.
     pub(super) fn is_current(&self, path: &Path) -> bool {
         std::fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == self.identity)
